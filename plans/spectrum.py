@@ -1,0 +1,46 @@
+"""One spectrum, or several, where the beam stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.utils import MsgGenerator
+
+from bluesky_em.autoscript import Microscope
+from bluesky_em.gatan import Spectrometer
+from bluesky_em.plan_stubs import beam_on, per_shot
+
+
+def spectrum(
+    eels: Spectrometer,
+    microscope: Microscope | None = None,
+    *,
+    exposure: float = 0.1,
+    frames: int = 1,
+    num: int = 1,
+    md: dict[str, Any] | None = None,
+) -> MsgGenerator[list[str]]:
+    """Take spectra and return their references.
+
+    Args:
+        eels: the spectrometer.
+        microscope: unblanks the beam for the exposures; without it the beam is left alone.
+        exposure: of one frame, in s.
+        frames: summed into each spectrum.
+        num: how many spectra.
+        md: metadata for the run.
+    """
+
+    @bpp.stage_decorator([eels])
+    @bpp.run_decorator(md={"plan_name": "spectrum", "num_points": num, **(md or {})})
+    def inner() -> MsgGenerator[list[str]]:
+        references: list[str] = []
+        for _ in range(num):
+            references += yield from per_shot([eels])
+        return references
+
+    yield from bps.mv(eels.exposure, exposure, eels.frames, frames)
+    plan = inner()
+    return (yield from beam_on(plan, microscope) if microscope else plan)

@@ -1,0 +1,52 @@
+"""Bluesky and ophyd-async for analytical electron microscopes.
+
+The flow, and where each step lives: a device's `trigger` ends with the exposure and hands out a
+**reference** (`detector`, `reference`); it travels in **documents** (`documents`); the RunEngine
+callback appends them to a **journal** and returns (`storage`, `journal`); a **writer** process
+moves the frames from the acquisition servers' **spools** into files (`spool`, `writer`, `files`)
+and feeds the **catalog** in order (`catalog`); **data** waits for references and reads them back
+from any computer (`data`).
+
+Names are loaded on first use: an instrument PC imports `bluesky_em.gatan` without Bluesky, and an
+analyst's PC imports `bluesky_em.data` without the acquisition code.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data import Data
+    from .detector import RefDetector
+    from .errors import BlueskyEMError, NotReady, ReferenceFailed, UnknownReference
+    from .reference import Reference, Stage
+    from .storage import Storage
+
+__all__ = [
+    "Storage",
+    "Data",
+    "Reference",
+    "Stage",
+    "RefDetector",
+    "BlueskyEMError",
+    "NotReady",
+    "ReferenceFailed",
+    "UnknownReference",
+]
+
+_HOMES = {
+    "Storage": "storage",
+    "Data": "data",
+    "Reference": "reference",
+    "Stage": "reference",
+    "RefDetector": "detector",
+    "BlueskyEMError": "errors",
+    "NotReady": "errors",
+    "ReferenceFailed": "errors",
+    "UnknownReference": "errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

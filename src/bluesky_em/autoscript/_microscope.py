@@ -1,0 +1,41 @@
+"""The microscope's optics as an ophyd-async device."""
+
+from __future__ import annotations
+
+from ophyd_async.core import StandardReadable
+
+from ..signals import server_signal_r, server_signal_rw
+
+
+class Microscope(StandardReadable):
+    """Beam, blanker and lenses of a Thermo Fisher microscope, each a signal of its own.
+
+    Reading it reads all of them from the hardware (about 6 ms each). The high tension can be
+    read only: no plan may change it.
+
+    Args:
+        uri: the acquisition server on the microscope PC, `PYRO:tem_server@tem-pc:9095`.
+        name: e.g. `microscope`.
+    """
+
+    def __init__(self, uri: str, name: str = ""):
+        with self.add_children_as_readables():
+            self.beam_x = server_signal_rw(float, uri, "beam_x", precision=4)
+            """where the paused beam stands, as a fraction of the scan from its left: 0 to 1"""
+            self.beam_y = server_signal_rw(float, uri, "beam_y", precision=4)
+            """the same from the top: 0 to 1"""
+            self.beam_blanked = server_signal_rw(bool, uri, "beam_blanked")
+            self.field_of_view = server_signal_rw(float, uri, "field_of_view", units="m")
+            """width of the scan, in m"""
+            self.scan_rotation = server_signal_rw(float, uri, "scan_rotation", units="rad")
+            self.defocus = server_signal_rw(float, uri, "defocus", units="m")
+            self.camera_length = server_signal_rw(float, uri, "camera_length", units="m")
+            self.convergence_angle = server_signal_r(float, uri, "convergence_angle", units="rad")
+            self.high_tension = server_signal_r(float, uri, "high_tension", units="V")
+            self.optical_mode = server_signal_r(str, uri, "optical_mode")
+            """`Stem` or `Tem`"""
+            self.column_valves = server_signal_r(str, uri, "column_valves")
+            """`Opened` or `Closed`"""
+            self.vacuum_state = server_signal_r(str, uri, "vacuum_state")
+            """`Ready` when the valves may be opened"""
+        super().__init__(name=name)

@@ -1,0 +1,134 @@
+"""Feeds Tiled from the journals: in order, and never ahead of the data."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
+
+from .. import documents
+from ..frame import Frame
+from ..journal import JournalReader
+from ..ledger import Ledger
+from ..reference import Stage
+from ._run import RunInTiled
+
+LINGER = 0.1  # seconds between two flushes: an HTTP call costs 15-30 ms whatever it carries
+SHARE = 2.0  # times what the last flush took: leave the catalog and the processor time for others
+
+
+class RunFeed:
+    """Brings one run from its journal to Tiled.
+
+    An event is released when all it refers to has been stored (or has failed); the stop document
+    when, moreover, the run's files have been closed. What was released and flushed is catalogued.
+
+    After any error this object is spent: make a new one, which begins at the journal's first
+    document and finds in Tiled what is there already.
+
+    Args:
+        path: the run's journal.
+        client: the catalog.
+        ledger: tells stages, and is told of catalogued frames.
+        root: the storage folder.
+        closed: tells whether the run's files have been closed.
+    """
+
+    def __init__(
+        self, path: Path, client: Any, ledger: Ledger, root: Path, closed: Callable[[], bool]
+    ):
+        self._reader = JournalReader(path)
+        self._ledger = ledger
+        self._closed = closed
+        self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
+        self._frames: dict[str, Frame] = {}
+        self._our_resources: set[str] = set()
+        self._our_datums: set[str] = set()
+        self._released: list[str] = []
+        self._unflushed = False
+        self._next_flush = 0.0
+        self._run = ""
+        self._tiled = RunInTiled(client, self._frames.get, lambda p: (root / p).as_uri())
+        self._normalizer = RunNormalizer()
+        self._normalizer.subscribe(self._tiled)
+
+    @property
+    def backlog(self) -> int:
+        """How many documents wait to be released."""
+        return len(self._waiting)
+
+    def step(self) -> bool:
+        """Go as far as possible now; True once the run is complete in Tiled.
+
+        Raises:
+            Exception: whatever Tiled answered; this object is spent then.
+        """
+        self._waiting.extend(self._reader)
+        while self._waiting and self._may_pass(*self._waiting[0]):
+            name, document = self._waiting[0]
+            if name == "stop":
+                self._flush()
+                self._release(name, document)
+                self._ledger.completed(self._run)
+                self._reader.close()
+                return True
+            self._release(name, document)
+            self._waiting.popleft()
+        if self._unflushed and time.monotonic() >= self._next_flush:
+            began = time.monotonic()
+            self._flush()
+            took = time.monotonic() - began
+            self._next_flush = began + took + max(LINGER - took, SHARE * took)
+        return False
+
+    def close(self) -> None:
+        """Let go of the journal."""
+        self._reader.close()
+
+    def _may_pass(self, name: str, document: dict[str, Any]) -> bool:
+        if name == "stop":
+            return self._closed()
+        references = [ref for event in documents.events(name, document) for ref in self._ours(event)]
+        stages = self._ledger.stages(references)
+        if any(stages.get(ref, (Stage.CAPTURED,))[0] is Stage.CAPTURED for ref in references):
+            return False
+        for reference in references:
+            entry = self._ledger.find(reference)
+            assert entry is not None
+            self._frames[reference] = entry.frame
+            if entry.stage is Stage.FAILED:
+                self._tiled.note_failed(entry.frame, entry.reason)
+        self._released.extend(references)
+        return True
+
+    def _ours(self, event: documents.Document) -> list[str]:
+        return [
+            value
+            for value in event["data"].values()
+            if isinstance(value, str) and value in self._our_datums
+        ]
+
+    def _release(self, name: str, document: dict[str, Any]) -> None:
+        if name == "start":
+            self._run = document["uid"]
+        elif name == "resource" and documents.is_ours(document):
+            self._our_resources.add(document["uid"])
+        for datum in documents.datums(name, document):
+            if datum["resource"] in self._our_resources:
+                self._our_datums.add(datum["datum_id"])
+        self._normalizer(name, copy.deepcopy(document))
+        self._unflushed = True
+
+    def _flush(self) -> None:
+        self._tiled.flush()
+        self._ledger.catalogued(self._released)
+        for reference in self._released:
+            self._our_datums.discard(reference)
+            self._frames.pop(reference, None)
+        self._released.clear()
+        self._unflushed = False

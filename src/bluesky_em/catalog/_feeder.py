@@ -1,0 +1,107 @@
+"""The thread that keeps Tiled up to date, run by run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..layout import Layout
+from ..ledger import Ledger
+from ._server import Address
+
+if TYPE_CHECKING:
+    from ._feed import RunFeed
+
+logger = logging.getLogger(__name__)
+
+PERIOD = 0.02  # seconds between two looks at the journals
+BACKOFF = (0.5, 10.0)  # seconds, first and longest wait while Tiled is away
+
+
+class Feeder:
+    """Feeds Tiled from all journals that are not complete.
+
+    While Tiled is away, slow or refusing, nothing is tried but one request after each wait (a
+    circuit breaker, not a retry per document); then every run goes on where Tiled stands.
+
+    Args:
+        layout: the storage folder.
+        ledger: tells stages, and is told of catalogued frames.
+        address: gives Tiled's address, or None while it is not known.
+    """
+
+    def __init__(self, layout: Layout, ledger: Ledger, address: Callable[[], Address | None]):
+        self.trouble = ""
+        self._layout = layout
+        self._ledger = ledger
+        self._address = address
+        self._client: Any = None
+        self._journals: dict[Path, Callable[[], bool]] = {}
+        self._feeds: dict[Path, RunFeed] = {}
+        self._stopping = threading.Event()
+        self._backoff = BACKOFF[0]
+        self._thread = threading.Thread(target=self._work, name="feeder", daemon=True)
+        self._thread.start()
+
+    @property
+    def backlog(self) -> int:
+        """How many runs are not complete in Tiled."""
+        return len(self._journals)
+
+    def add(self, journal: Path, closed: Callable[[], bool]) -> None:
+        """Take on a run; `closed` tells when its files are closed."""
+        self._journals[journal] = closed
+
+    def stop(self) -> None:
+        """Finish the step at hand and end the thread."""
+        self._stopping.set()
+        self._thread.join(timeout=30.0)
+
+    def _work(self) -> None:
+        while not self._stopping.wait(PERIOD):
+            if not self._journals:
+                continue
+            try:
+                self._step()
+                self.trouble, self._backoff = "", BACKOFF[0]
+            except Exception as exc:  # any answer of Tiled's: nothing is lost, try again later
+                self._open_circuit(exc)
+
+    def _step(self) -> None:
+        from ._feed import RunFeed  # seconds of imports: storing must not wait for them
+
+        if self._client is None:
+            self._client = self._connect()
+        for journal, closed in list(self._journals.items()):
+            feed = self._feeds.get(journal)
+            if feed is None:
+                feed = self._feeds[journal] = RunFeed(
+                    journal, self._client, self._ledger, self._layout.root, closed
+                )
+            if feed.step():
+                del self._journals[journal], self._feeds[journal]
+
+    def _connect(self) -> Any:
+        from tiled.client import from_uri
+
+        address = self._address()
+        if address is None:
+            raise ConnectionError("the embedded Tiled server is not ready yet (it takes 10-15 s)")
+        client = from_uri(address.uri, api_key=address.api_key or None)
+        return client.include_data_sources()  # type: ignore
+
+    def _open_circuit(self, exc: Exception) -> None:
+        trouble = f"Tiled: {exc}"
+        if trouble != self.trouble:
+            logger.warning("waiting: %s", trouble, extra={"action": "catalog"})
+            logger.debug("because of", exc_info=exc)
+        self.trouble = trouble
+        for feed in self._feeds.values():
+            feed.close()
+        self._feeds.clear()
+        self._client = None
+        self._stopping.wait(self._backoff)
+        self._backoff = min(2 * self._backoff, BACKOFF[1])

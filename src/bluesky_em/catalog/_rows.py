@@ -1,0 +1,70 @@
+"""Which of our frames is in which row of an array in Tiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ..axes import Axis
+from ..frame import Frame
+from ..reference import Reference
+
+KEY = "bluesky_em"
+"""Where an array node's metadata hold its row map."""
+
+
+class RowMap:
+    """References to rows, for those who have only the Tiled address.
+
+    Tiled keeps no datum ids. Numbers and rows usually rise together, under one calibration: so
+    the map is a list of *segments*, a new one only where a number was skipped (a point the
+    RunEngine interrupted and repeated), where the axes changed, or where the frames of several
+    open runs carry uids of their own.
+    """
+
+    def __init__(self) -> None:
+        self.segments: list[dict[str, Any]] = []
+        self.failed: dict[str, str] = {}
+        self.changed = False
+        self._next: tuple[str, int, int] | None = None
+
+    def add(self, frame: Frame) -> None:
+        """Add the next row."""
+        uid = Reference.parse(frame.reference).run
+        axes = [asdict(axis) for axis in frame.axes]
+        if self._next != (uid, frame.number, frame.row) or self.segments[-1]["axes"] != axes:
+            segment = {"row": frame.row, "number": frame.number, "axes": axes, "run": uid}
+            self.segments.append(segment)
+            self.changed = True
+        self._next = (uid, frame.number + 1, frame.row + 1)
+
+    def fail(self, frame: Frame, reason: str) -> None:
+        """Note that a row holds no data, and why."""
+        self.failed[str(frame.row)] = reason
+        self.changed = True
+
+    def dump(self) -> dict[str, Any]:
+        """Give the metadata for Tiled."""
+        self.changed = False
+        return {KEY: {"segments": self.segments, "failed": self.failed}}
+
+
+def find_row(segments: Iterable[Mapping[str, Any]], reference: Reference) -> int | None:
+    """Find a reference's row, from the segments of one array; None if it is not among them.
+
+    >>> segments = [{"run": "a", "number": 0, "row": 0}, {"run": "a", "number": 5, "row": 3}]
+    >>> find_row(segments, Reference(run="a", detector="eels", number=6))
+    4
+    """
+    best: Mapping[str, Any] | None = None
+    for segment in segments:
+        if segment["run"] == reference.run and segment["number"] <= reference.number:
+            best = segment
+    return None if best is None else best["row"] + reference.number - best["number"]
+
+
+def axes_at(segments: Iterable[Mapping[str, Any]], row: int) -> tuple[Axis, ...]:
+    """Give the axes of the frame in a row."""
+    segment = [s for s in segments if s["row"] <= row][-1]
+    return tuple(Axis.load(axis) for axis in segment["axes"])

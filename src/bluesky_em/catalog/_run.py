@@ -1,0 +1,104 @@
+"""One run in Tiled, written any number of times with one result."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow.compute
+from bluesky_tiled_plugins.writing.tiled_writer import _RunWriter
+
+from ..frame import Frame
+from ._nodes import FindOrMake
+from ._rows import RowMap
+
+
+class RunInTiled(_RunWriter):
+    """Takes a run's normalized documents; `flush` brings Tiled up to date with them.
+
+    Builds on bluesky-tiled-plugins' run writer (private; pinned, and covered by tests), which
+    knows the layout. Added here: an earlier attempt's nodes and rows are found instead of made
+    twice; released documents are flushed on request, not by count; all frames of a detector in a
+    stream make one array, whatever resources they came with.
+
+    After any error this object is spent: make a new one and give it the run's documents again.
+
+    Args:
+        client: the catalog.
+        frame_of: gives our frame behind a datum id; None for other packages' data.
+        uri_of: gives the URI of a path in the storage folder.
+    """
+
+    def __init__(
+        self, client: Any, frame_of: Callable[[str], Frame | None], uri_of: Callable[[str], str]
+    ):
+        super().__init__(FindOrMake(client), batch_size=sys.maxsize)  # type: ignore
+        self._frame_of = frame_of
+        self._uri_of = uri_of
+        self._maps: dict[str, RowMap] = {}
+        self._last_row: dict[str, int] = {}
+
+    def flush(self) -> None:
+        """Write what has come since the last time: files' new rows first, then the events."""
+        for document in self._external_data_cache.values():
+            self._write_external_data(document)
+        self._external_data_cache.clear()
+        for stream, rows in self._internal_data_cache.items():
+            if rows:
+                self._write_internal_data(rows, self._desc_nodes[stream])
+                rows.clear()
+
+    def note_failed(self, frame: Frame, reason: str) -> None:
+        """Tell readers that a frame's row holds no data, and why."""
+        self._map_of(frame).fail(frame, reason)
+
+    def descriptor(self, doc: Any) -> None:
+        """Make the stream's node, or add a later descriptor to it, once."""
+        node = self._desc_nodes.get(doc["name"])
+        updates = node.metadata.get("_config_updates", []) if node is not None else []
+        if any(update["uid"] == doc["uid"] for update in updates):
+            self._desc_nodes[doc["uid"]] = self._desc_nodes[doc["name"]]
+        else:
+            super().descriptor(doc)
+
+    def stream_datum(self, doc: Any) -> None:
+        """Count a row in."""
+        frame = self._frame_of(doc["uid"])
+        if frame is not None:
+            self._map_of(frame).add(frame)
+            key = _key(frame)
+            if key not in self._stream_resource_cache:
+                resource = self._stream_resource_cache[doc["stream_resource"]]
+                ours = {**resource, "uid": key, "uri": self._uri_of(frame.path)}
+                self._stream_resource_cache[key] = ours  # type: ignore
+            doc = {**doc, "stream_resource": key}
+        super().stream_datum(doc)
+
+    def _write_external_data(self, doc: Any) -> None:
+        node, consolidator, patch = self._update_consolidator(doc)
+        rows = self._maps.get(doc["stream_resource"])
+        if rows is not None and rows.changed:
+            # before the rows themselves: whoever sees a row can find its reference
+            node.update_metadata(metadata=rows.dump(), drop_revision=True)
+        self._update_data_source_for_node(node, consolidator.get_data_source(), patch)
+
+    def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:
+        """Append the rows that are not there yet; an unsure outcome is for the next attempt."""
+        if desc_name not in self._last_row:
+            self._last_row[desc_name] = _last_seq_num(df_client)
+        table = table.filter(pyarrow.compute.field("seq_num") > self._last_row[desc_name])
+        if table.num_rows:
+            df_client.append_partition(0, table)
+
+    def _map_of(self, frame: Frame) -> RowMap:
+        return self._maps.setdefault(_key(frame), RowMap())
+
+
+def _key(frame: Frame) -> str:
+    return f"{frame.stream}/{frame.detector}"
+
+
+def _last_seq_num(table: Any) -> int:
+    rows = table.read(["seq_num"])
+    return int(rows["seq_num"].max()) if len(rows) else 0

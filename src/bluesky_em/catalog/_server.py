@@ -1,0 +1,138 @@
+"""The embedded Tiled server: a process of its own, on loopback, with a random key."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from .. import lifeline
+from ..layout import Layout
+
+_LINGERING = 0.5  # seconds between two looks whether the writer still works
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where a Tiled server answers."""
+
+    uri: str
+    """e.g. `http://127.0.0.1:8000`"""
+    api_key: str
+    """empty for none"""
+
+
+def address_of(layout: Layout) -> Address | None:
+    """Give the embedded server's address, or None if it has never been ready."""
+    try:
+        return Address(**json.loads((layout.catalog / "address.json").read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def serve(root: Path) -> None:
+    """Serve a storage folder's catalog until nobody needs it.
+
+    That is: until the parent is gone, and no writer works on the folder. Takes 10-15 s before it
+    answers; `address_of` tells where, from then on. Port and key stay over restarts.
+
+    Raises:
+        filelock.Timeout: it is being served already.
+    """
+    layout = Layout(root)
+    layout.catalog.mkdir(parents=True, exist_ok=True)
+    layout.data.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(layout.catalog / "server.lock", timeout=0):
+        lifeline.step_back()
+        _run(layout)
+
+
+def _run(layout: Layout) -> None:
+    # Seconds of imports: only where they are needed.
+    import uvicorn
+    from tiled.server.app import build_app_from_config
+
+    last = address_of(layout)
+    key = last.api_key if last else secrets.token_hex(32)
+    listener = _bind(int(last.uri.rpartition(":")[2]) if last else 0)
+    uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            _publish(layout, Address(uri=uri, api_key=key))
+
+    app = build_app_from_config(_config(layout, key))
+    server = Server(uvicorn.Config(app, log_level="warning"))
+
+    def leave() -> None:
+        while _writer_works(layout):
+            time.sleep(_LINGERING)
+        server.should_exit = True
+
+    lifeline.watch(leave)
+    server.run(sockets=[listener])
+
+
+def _config(layout: Layout, key: str) -> dict[str, Any]:
+    storage = layout.catalog / "tables.duckdb"
+    return {
+        "trees": [
+            {
+                "path": "/",
+                "tree": "catalog",
+                "args": {
+                    "uri": f"sqlite:///{(layout.catalog / 'catalog.db').as_posix()}",
+                    "init_if_not_exists": True,
+                    "readable_storage": [str(layout.data)],
+                    "writable_storage": [
+                        str(layout.catalog / "arrays"),
+                        f"duckdb:///{storage.as_posix()}",
+                    ],
+                    "specs": [{"name": "CatalogOfBlueskyRuns", "version": "3.0"}],
+                },
+            }
+        ],
+        "authentication": {"single_user_api_key": key},
+        "expose_raw_assets": False,
+        "media_types": {
+            "BlueskyRun": {
+                "application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"
+            }
+        },
+    }
+
+
+def _bind(port: int) -> socket.socket:
+    """Bind, but do not listen: until the server is ready, connections are refused."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    if os.name == "posix":  # on Windows this would let two servers share the port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError:
+        listener.bind(("127.0.0.1", 0))
+    return listener
+
+
+def _publish(layout: Layout, address: Address) -> None:
+    part = layout.catalog / "address.part"
+    part.touch(mode=0o600)  # before the key is in it
+    part.write_text(json.dumps(asdict(address)))
+    os.replace(part, layout.catalog / "address.json")
+
+
+def _writer_works(layout: Layout) -> bool:
+    lock = filelock.FileLock(layout.writer_lock)
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except filelock.Timeout:
+        return True

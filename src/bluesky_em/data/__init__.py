@@ -1,0 +1,11 @@
+"""The reading side: references in, calibrated frames out, from any process and any PC.
+
+Needs no acquisition code and no RunEngine. `Data.wait` tells the truth about where a reference
+is; `Data.open` gives the frame; `Data.catalog` is the plain Tiled client.
+"""
+
+from ._data import Data
+from ._status import ReferenceStatus
+from ._stored import StoredFrame
+
+__all__ = ["Data", "ReferenceStatus", "StoredFrame"]

@@ -1,0 +1,108 @@
+"""References looked up in Tiled, for those who have nothing but its address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..catalog import KEY, axes_at, find_row
+from ..errors import UnknownReference
+from ..reference import Reference, Stage
+from ._status import ReferenceStatus
+from ._stored import StoredFrame
+
+
+class Catalog:
+    """A Tiled server. Knows a reference once it can be read.
+
+    Args:
+        client: gives the Tiled client, connected.
+    """
+
+    poll = 0.2
+    """s between two looks while waiting; a request costs the server about 10 ms"""
+
+    def __init__(self, client: Callable[[], Any]):
+        self._client = client
+
+    def statuses(self, references: list[str]) -> list[ReferenceStatus]:
+        """Tell how references stand.
+
+        Raises:
+            UnknownReference: its run is complete, and does not have it.
+        """
+        return [self._status(reference) for reference in references]
+
+    def explain(self, status: ReferenceStatus) -> str:
+        """Say what can be said from here."""
+        return (
+            "not in Tiled (yet): only the storage folder's PC can tell whether it is slow or stuck"
+            " (`bluesky-em status` there)"
+        )
+
+    def run_complete(self, run: str) -> bool:
+        """Tell whether a run's stop document has arrived."""
+        node = self._run(run)
+        return node is not None and bool(node.metadata.get("stop"))
+
+    def open(self, reference: str) -> StoredFrame:
+        """Open a catalogued frame; `read()` fetches its pixels over HTTP."""
+        found = self._find(reference)
+        assert found is not None, "only a catalogued reference is opened"
+        stream, array, row = found
+        run = self._run(Reference.parse(reference).run)
+        return StoredFrame(
+            reference=reference,
+            axes=axes_at(array.metadata[KEY]["segments"], row),
+            metadata={
+                "start": run.metadata["start"],
+                "configuration": run[stream].metadata.get("configuration", {}),
+            },
+            _read=lambda: array[row],
+        )
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _status(self, reference: str) -> ReferenceStatus:
+        found = self._find(reference)
+        if found is None:
+            if self.run_complete(Reference.parse(reference).run):
+                raise UnknownReference(f"the run of {reference!r} is complete without it")
+            return ReferenceStatus(reference=reference, stage=None)
+        _, array, row = found
+        reason = array.metadata[KEY]["failed"].get(str(row))
+        if reason is not None:
+            return ReferenceStatus(reference=reference, stage=Stage.FAILED, reason=reason)
+        return ReferenceStatus(reference=reference, stage=Stage.CATALOGUED)
+
+    def _find(self, reference: str) -> tuple[str, Any, int] | None:
+        """Find stream, array node and row of a reference that can be read."""
+        parts = Reference.parse(reference)
+        run = self._run(parts.run)
+        best: tuple[str, Any, int] | None = None
+        for stream in run or ():
+            array = self._array(parts, stream)
+            segments = array.metadata.get(KEY, {}).get("segments", []) if array else []
+            row = find_row(segments, parts)
+            # A detector in two streams has an array in each; the later segment is its home.
+            if row is not None and (best is None or _start(segments, row) > _start(
+                best[1].metadata[KEY]["segments"], best[2])):
+                best = stream, array, row
+        return best if best and best[2] < best[1].shape[0] else None
+
+    def _run(self, run: str) -> Any:
+        try:
+            return self._client()[run]
+        except KeyError:
+            return None
+
+    def _array(self, reference: Reference, stream: str) -> Any:
+        try:
+            return self._client()[reference.run, stream, reference.detector]
+        except KeyError:
+            return None
+
+
+def _start(segments: list[dict[str, Any]], row: int) -> int:
+    return [s for s in segments if s["row"] <= row][-1]["number"]

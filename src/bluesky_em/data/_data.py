@@ -1,0 +1,188 @@
+"""Data: wait for references, open them, from any process and any PC."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from ..catalog import address_of
+from ..errors import NotReady, ReferenceFailed
+from ..layout import Layout
+from ..reference import Stage
+from ._catalog import Catalog
+from ._folder import Folder
+from ._status import ReferenceStatus
+from ._progress import progress_bar
+from ._stored import StoredFrame
+
+
+class Data:
+    """The reading side.
+
+    Usage:
+        data = Data("http://tiled-host:8000", api_key="…")   # any PC
+        data = Data(storage="~/em-data")                     # a PC that has the storage folder
+        data.wait(reference)
+        data.open(reference).read()
+
+    With the folder at hand, stages come from its ledger and frames from its files; without it,
+    everything comes over HTTP from Tiled.
+
+    Args:
+        tiled: address of the Tiled server; with `storage`, defaults to the embedded one.
+        api_key: its key; defaults to the environment's TILED_API_KEY, or the embedded server's.
+        storage: the storage folder.
+
+    Raises:
+        ValueError: neither `tiled` nor `storage` was given.
+    """
+
+    def __init__(
+        self,
+        tiled: str | None = None,
+        *,
+        api_key: str | None = None,
+        storage: str | Path | None = None,
+    ):
+        if tiled is None and storage is None:
+            raise ValueError("Data needs a Tiled address, a storage folder, or both")
+        self._tiled = tiled
+        self._api_key = api_key
+        self._layout = Layout(Path(storage).expanduser().absolute()) if storage else None
+        self._source: Folder | Catalog = (
+            Folder(self._layout.root) if self._layout else Catalog(lambda: self.catalog)
+        )
+
+    @cached_property
+    def catalog(self) -> Any:
+        """The plain Tiled client, in which runs are bluesky-tiled-plugins' `BlueskyRun`.
+
+        Raises:
+            NotReady: the embedded server has not started yet.
+        """
+        from tiled.client import from_uri  # seconds of imports: only for those who read
+
+        if self._tiled is not None:
+            return from_uri(self._tiled, api_key=self._api_key)
+        assert self._layout is not None
+        address = address_of(self._layout)
+        if address is None:
+            raise NotReady("the embedded Tiled server has not started yet; it takes 10-15 s")
+        return from_uri(address.uri, api_key=address.api_key)
+
+    def status(self, reference: str) -> ReferenceStatus:
+        """Tell how a reference stands, without waiting.
+
+        Raises:
+            UnknownReference: nobody handed it out.
+            ValueError: it is no reference at all.
+        """
+        return self._source.statuses([str(reference)])[0]
+
+    def open(self, reference: str) -> StoredFrame:
+        """Open a frame.
+
+        Raises:
+            NotReady: it cannot be read yet.
+            ReferenceFailed: it never will; the message tells why.
+            UnknownReference: nobody handed it out.
+        """
+        status = self.status(reference)
+        if not self._done(status, Stage.STORED, "raise"):
+            raise NotReady(f"{status}; {self._source.explain(status)}. `data.wait` waits for it")
+        return self._source.open(status.reference)
+
+    @overload
+    def wait(
+        self, references: str, *, until: Stage | str = ..., timeout: float = ...,
+        any: bool = ..., failed: Literal["raise", "return"] = ..., progress: bool = ...,
+    ) -> ReferenceStatus: ...  # fmt: skip
+
+    @overload
+    def wait(
+        self, references: Sequence[str], *, until: Stage | str = ..., timeout: float = ...,
+        any: bool = ..., failed: Literal["raise", "return"] = ..., progress: bool = ...,
+    ) -> list[ReferenceStatus]: ...  # fmt: skip
+
+    def wait(
+        self,
+        references: str | Sequence[str],
+        *,
+        until: Stage | str = Stage.CATALOGUED,
+        timeout: float = 60.0,
+        any: bool = False,  # noqa: A002 (as in `any(...)`)
+        failed: Literal["raise", "return"] = "raise",
+        progress: bool = False,
+    ) -> ReferenceStatus | list[ReferenceStatus]:
+        """Wait for a reference, for several, or for a whole run.
+
+        Args:
+            references: one reference, several, or the uid of a run (until it is complete).
+            until: "stored" or "catalogued".
+            timeout: in s.
+            any: of several, return as soon as one is there (then only those that are).
+            failed: "return" counts a failed reference as done instead of raising.
+            progress: show a progress bar.
+
+        Returns:
+            The status of the reference, or those of several.
+
+        Raises:
+            NotReady: not within `timeout`; says at which stage it is, and whether slow or stuck.
+            ReferenceFailed: it never will be; says why.
+            UnknownReference: nobody handed it out.
+        """
+        until = Stage(until)
+        if isinstance(references, str) and "/" not in references:
+            return self._wait_for_run(references, timeout)
+        wanted = [references] if isinstance(references, str) else [str(r) for r in references]
+        deadline = time.monotonic() + timeout
+        with progress_bar(len(wanted), progress) as bar:
+            while True:
+                statuses = self._source.statuses(wanted)
+                done = [status for status in statuses if self._done(status, until, failed)]
+                bar(len(done))
+                if len(done) == len(wanted) or (any and done):
+                    return done[0] if isinstance(references, str) else done
+                if time.monotonic() >= deadline:
+                    first = next(status for status in statuses if status not in done)
+                    raise self._not_ready(first, len(wanted) - len(done), until, timeout)
+                time.sleep(self._source.poll)
+
+    async def wait_async(self, references: Any, **options: Any) -> Any:
+        """Await what `wait` waits for, with the same arguments."""
+        return await asyncio.to_thread(self.wait, references, **options)
+
+    def close(self) -> None:
+        """Let go; closing twice is harmless."""
+        self._source.close()
+
+    def _done(self, status: ReferenceStatus, until: Stage, failed: str) -> bool:
+        if status.stage is Stage.FAILED:
+            if failed == "raise":
+                raise ReferenceFailed(str(status))
+            return True
+        return status.stage is not None and status.stage.reached(until)
+
+    def _wait_for_run(self, run: str, timeout: float) -> ReferenceStatus:
+        deadline = time.monotonic() + timeout
+        while not self._source.run_complete(run):
+            if time.monotonic() >= deadline:
+                status = ReferenceStatus(reference=run, stage=None)
+                explained = self._source.explain(status)
+                raise NotReady(f"run {run} is not complete after {timeout:g} s; {explained}")
+            time.sleep(self._source.poll)
+        return ReferenceStatus(reference=run, stage=Stage.CATALOGUED, remark="complete")
+
+    def _not_ready(
+        self, status: ReferenceStatus, missing: int, until: Stage, timeout: float
+    ) -> NotReady:
+        more = f" (and {missing - 1} more)" if missing > 1 else ""
+        return NotReady(
+            f"{status}{more}; not {until.value} within {timeout:g} s, "
+            f"{self._source.explain(status)}"
+        )

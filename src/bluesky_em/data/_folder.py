@@ -1,0 +1,115 @@
+"""References looked up in a storage folder: ledger, journal and files."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from .. import journal
+from ..errors import UnknownReference
+from ..files import FramesReader
+from ..layout import Layout
+from ..ledger import Entry, Ledger
+from ..reference import Reference, Stage
+from ._status import ReferenceStatus
+from ._stored import StoredFrame
+
+SILENCE = 10.0  # seconds without a sign of life, after which the writer is called stuck
+
+
+class Folder:
+    """The storage folder, for those who have it at hand. Knows a reference at once.
+
+    Args:
+        root: the storage folder.
+    """
+
+    poll = 0.02
+    """s between two looks while waiting"""
+
+    def __init__(self, root: Path):
+        self._layout = Layout(root)
+        self._ledger = Ledger(self._layout.ledger, read_only=True)
+        self._in_journal: set[str] = set()
+
+    def statuses(self, references: list[str]) -> list[ReferenceStatus]:
+        """Tell how references stand.
+
+        Raises:
+            UnknownReference: no journal here has one of them.
+        """
+        known = self._ledger.stages(references)
+        return [
+            ReferenceStatus(reference=ref, stage=known[ref][0], reason=known[ref][1])
+            if ref in known
+            else self._from_journal(ref)
+            for ref in references
+        ]
+
+    def explain(self, status: ReferenceStatus) -> str:
+        """Say what a reference waits for, and whether that is slow or stuck."""
+        counts = self._ledger.counts()
+        backlog = f"{counts[Stage.CAPTURED]} to store, {counts[Stage.STORED]} to catalogue"
+        pulse = self._ledger.pulse()
+        silent = time.time() - pulse.beat
+        if not pulse.beat or silent > SILENCE:
+            since = f"for {silent:.0f} s" if pulse.beat else "yet"
+            return (
+                f"stuck: the writer has given no sign of life {since} (see "
+                f"{self._layout.writer_log}); `bluesky-em writer {self._layout.root}` starts one"
+            )
+        if pulse.trouble:
+            return f"held up ({backlog}): {pulse.trouble}"
+        return f"on its way ({backlog})"
+
+    def run_complete(self, run: str) -> bool:
+        """Tell whether a run is complete.
+
+        Raises:
+            UnknownReference: no journal of it here.
+        """
+        complete = self._ledger.is_complete(run)
+        if complete is None and not self._layout.journal_of(run).exists():
+            raise UnknownReference(f"no run {run!r} in {self._layout.root}")
+        return bool(complete)
+
+    def open(self, reference: str) -> StoredFrame:
+        """Open a stored frame from its file."""
+        entry = self._ledger.find(reference)
+        assert entry is not None, "only a stored reference is opened"
+        frame = entry.frame
+
+        def read() -> Any:
+            with FramesReader(self._layout.root / frame.path) as file:
+                return file.read(frame.row)
+
+        return StoredFrame(
+            reference=reference, axes=frame.axes, metadata=self._metadata(entry), _read=read
+        )
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self._ledger.close()
+
+    def _metadata(self, entry: Entry) -> dict[str, Any]:
+        frame = entry.frame
+        documents = journal.read(self._layout.journal_of(frame.run))
+        streams = [d for name, d in documents if name == "descriptor" and d["name"] == frame.stream]
+        return {
+            "start": documents[0][1],
+            "configuration": streams[0].get("configuration", {}),
+            "frame": {**frame.metadata, "time": frame.ended},
+        }
+
+    def _from_journal(self, reference: str) -> ReferenceStatus:
+        if reference not in self._in_journal:
+            own = self._layout.journal_of(Reference.parse(reference).run)
+            journals = [own] if own.exists() else sorted(self._layout.journal.glob("*.msgpack"))
+            if not any(reference.encode() in path.read_bytes() for path in journals):
+                raise UnknownReference(
+                    f"no run in {self._layout.root} handed out {reference!r}. References are in "
+                    "`storage.references` and in the events' data"
+                )
+            self._in_journal.add(reference)
+        return ReferenceStatus(reference=reference, stage=Stage.CAPTURED)

@@ -1,0 +1,19 @@
+"""The bar that shows how waiting goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import Progress
+
+
+@contextmanager
+def progress_bar(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Show how many of `total` references are done; gives the function to tell it."""
+    if not shown:
+        yield lambda done: None
+        return
+    with Progress() as progress:
+        task = progress.add_task("references", total=total)
+        yield lambda done: progress.update(task, completed=done)

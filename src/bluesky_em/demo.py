@@ -1,0 +1,209 @@
+"""The demonstration: a HAADF survey, an EELS line scan, and where every reference went."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from .catalog import address_of
+from .ledger import Ledger
+from .reference import Stage
+from .session import Session
+
+LINE = ((0.12, 0.42), (0.9, 0.58))
+"""Where the line scan goes, as fractions of the survey."""
+COMPLETE = 120.0  # seconds the storage may take after the plan, Tiled's start included
+
+
+@dataclass
+class Summary:
+    """What the demonstration measured; `--json` prints it."""
+
+    run_uid: str
+    references: list[str]
+    exposure_seconds: float
+    """the exposures of the line scan alone"""
+    plan_seconds: float
+    """the line scan, from its start to its stop document"""
+    complete_seconds: float
+    """from the line scan's stop until its run was complete in Tiled"""
+    catalogued: int
+    failed: int
+    reference_latency_ms: dict[str, float]
+    """from the end of an exposure to its reference in the plan: p50, p99"""
+    tiled: str
+    figure: str
+
+
+@dataclass
+class _Watch:
+    """Notes what the RunEngine says while the plans run."""
+
+    starts: dict[str, float] = field(default_factory=dict)
+    stops: dict[str, float] = field(default_factory=dict)
+    latencies: list[float] = field(default_factory=list)
+
+    def __call__(self, name: str, document: dict[str, Any]) -> None:
+        if name == "start":
+            self.starts[document["uid"]] = document["time"]
+        elif name == "stop":
+            self.stops[document["run_start"]] = document["time"]
+
+
+def run(
+    *,
+    points: int,
+    exposure: float,
+    storage: Path | None,
+    replay: Path | None,
+    figure: Path,
+    console: Console,
+    serve: bool = False,
+) -> Summary:
+    """Run the demonstration and give its figures.
+
+    Args:
+        points: along the line.
+        exposure: at each point, in s.
+        storage: the storage folder; None: a temporary one.
+        replay: a recorded spectrum for the spectrometer to serve.
+        figure: the picture to draw.
+        console: where a person looks.
+        serve: keep Tiled up until interrupted.
+    """
+    with _folder(storage) as folder, Session(folder, replay=replay) as session:
+        console.print("Two simulated instrument PCs are up; Tiled is starting (nobody waits).")
+        watch = _Watch()
+        session.RE.subscribe(watch)
+        survey = session.acquire_haadf(size=512, dwell=2e-6)
+        references = _line_scan(session, points, exposure, watch, console)
+        run_uid = list(watch.stops)[-1]
+        console.print("The plan is done. Storage goes on behind its back:")
+        session.data.wait(
+            [survey, *references], timeout=COMPLETE, failed="return", progress=console.is_terminal
+        )
+        session.data.wait(run_uid, timeout=COMPLETE)
+        completed = time.time()
+        address = address_of(session.storage.layout)
+        assert address is not None, "a complete run is in Tiled"
+        _draw(session, survey, references, figure)
+        ledger = Ledger(session.storage.layout.ledger, read_only=True)
+        entries = [entry for entry in ledger.frames(run_uid)]
+        ledger.close()
+        summary = Summary(
+            run_uid=run_uid,
+            references=references,
+            exposure_seconds=round(points * exposure, 3),
+            plan_seconds=round(watch.stops[run_uid] - watch.starts[run_uid], 3),
+            complete_seconds=round(completed - watch.stops[run_uid], 3),
+            catalogued=sum(entry.stage is Stage.CATALOGUED for entry in entries),
+            failed=sum(entry.stage is Stage.FAILED for entry in entries),
+            reference_latency_ms={
+                f"p{q}": round(1e3 * float(np.percentile(watch.latencies, q)), 2) for q in (50, 99)
+            },
+            tiled=f"{address.uri}?api_key={address.api_key}",
+            figure=str(figure),
+        )
+        console.print(_table(entries, watch.latencies))
+        _tell(summary, address.uri, address.api_key, console)
+        if serve:
+            _keep_up(console)
+    return summary
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """Give the summary as plain data."""
+    return asdict(summary)
+
+
+def _line_scan(
+    session: Session, points: int, exposure: float, watch: _Watch, console: Console
+) -> list[str]:
+    eels = session.devices["eels"]
+    plan = session.plans["line_scan"](
+        eels, session.devices["microscope"],
+        start=LINE[0], stop=LINE[1], points=points, exposure=exposure,
+    )  # fmt: skip
+    with Progress(console=console) as progress:
+        task = progress.add_task("EELS line scan", total=points)
+
+        def count(name: str, document: dict[str, Any]) -> None:
+            if name == "event":
+                watch.latencies.append(eels.latency)
+                progress.advance(task)
+
+        token = session.RE.subscribe(count)
+        try:
+            return session.RE(plan).plan_result  # type: ignore
+        finally:
+            session.RE.unsubscribe(token)
+
+
+def _draw(session: Session, survey: str, references: list[str], path: Path) -> None:
+    from .figure import draw  # matplotlib takes a second
+
+    draw(
+        session.data.open(survey).to_xarray(),
+        [session.data.open(reference).to_xarray() for reference in references],
+        LINE,
+        path,
+    )
+
+
+def _table(entries: list[Any], latencies: list[float]) -> Table:
+    table = Table("reference", "exposure end", "reference", "stored", "catalogued", "stage")
+    for entry, latency in zip(entries, latencies, strict=True):
+        ended = entry.frame.ended
+        table.add_row(
+            f"…/{entry.frame.detector}/{entry.frame.number}",
+            time.strftime("%H:%M:%S", time.localtime(ended)) + f"{ended % 1:.3f}"[1:],
+            f"+{1e3 * latency:.1f} ms",
+            "-" if entry.stored_at is None else f"+{entry.stored_at - ended:.2f} s",
+            "-" if entry.catalogued_at is None else f"+{entry.catalogued_at - ended:.2f} s",
+            entry.stage.value,
+        )
+    return table
+
+
+def _tell(summary: Summary, uri: str, key: str, console: Console) -> None:
+    console.print(
+        f"The plan took {summary.plan_seconds:.2f} s, its exposures {summary.exposure_seconds:.2f}"
+        f" s; storage went on for {summary.complete_seconds:.2f} s after it.\n"
+        f"{summary.catalogued} references catalogued, {summary.failed} failed. "
+        f"Figure: {summary.figure}\nTiled: {uri}\n\nRead it back (from any process):"
+    )
+    console.print(
+        "from bluesky_em import Data\n"
+        f'data = Data("{uri}", api_key="{key}")\n'
+        f'data.open("{summary.references[-1]}").to_xarray()',
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _keep_up(console: Console) -> None:
+    console.print("\nTiled stays up until you press Ctrl-C.")
+    try:
+        while True:
+            time.sleep(1.0)
+    except KeyboardInterrupt:
+        console.print("Good-bye.")
+
+
+@contextmanager
+def _folder(storage: Path | None) -> Iterator[Path]:
+    if storage is not None:
+        yield storage
+        return
+    with tempfile.TemporaryDirectory(prefix="bluesky-em-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)

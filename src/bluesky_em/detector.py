@@ -1,0 +1,264 @@
+"""RefDetector: a trigger that ends with the exposure and leaves a reference.
+
+Why not ophyd-async's `StandardDetector`: it gives the user no reference in step scans, and its
+trigger waits until a file on disk has grown. Here the frame stays in the acquisition server's
+spool; the documents say where it will be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from abc import abstractmethod
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from bluesky.protocols import Asset, Reading, Triggerable
+from event_model import DataKey
+from ophyd_async.core import (
+    AsyncStatus,
+    Device,
+    DeviceConnector,
+    DeviceMock,
+    NotConnectedError,
+    PathProvider,
+    StandardReadable,
+)
+
+from . import documents
+from .errors import FrameMismatch, ServerUnreachable
+from .link import link_to
+from .reference import Reference
+
+EXPOSURE_GRACE = 30.0  # seconds a server may take beyond the exposure itself
+
+
+@dataclass
+class _Resource:
+    """One detector's frames in one run (or, outside a single run, one frame)."""
+
+    uid: str
+    run: str
+    root: str
+    path: str
+    next_number: int = 0
+    emitted: bool = False
+    described: tuple[list[int], str] | None = None
+
+
+class RefDetector(StandardReadable, Triggerable):
+    """A detector behind an acquisition server.
+
+    `trigger` ends when the exposure ends. `read` gives the reference, which is the event's
+    `datum_id`. The pixels are fetched and stored later, by the writer of a `Storage`.
+
+    Outside a single open run (several at once, or no `Storage`) each frame gets a resource and a
+    uid of its own, since nobody can tell at the trigger which run it will belong to.
+
+    Args:
+        uri: the acquisition server, e.g. `PYRO:eels_server@gatan-pc:9091`.
+        detector: the driver's name for this detector, e.g. `eels`.
+        path_provider: a Storage's `path_provider`.
+        name: the device's name; it is in every reference.
+    """
+
+    def __init__(self, uri: str, detector: str, *, path_provider: PathProvider, name: str = ""):
+        self.uri = uri
+        self._detector = detector
+        self._server: Any = link_to(uri)
+        self._paths = path_provider
+        self._resource: _Resource | None = None
+        self._exposing: asyncio.Task | None = None
+        self._generation = 0
+        self._header: dict[str, Any] | None = None
+        self._reference: Reference | None = None
+        self._pending: deque[Asset] = deque()
+        self.latency = 0.0
+        """s from the end of the last exposure to its reference, by both PCs' clocks"""
+        super().__init__(name=name, connector=_ServerConnector())
+
+    @abstractmethod
+    async def _options(self) -> dict[str, Any]:
+        """Give the exposure's options, as the driver's `expose` takes them."""
+
+    @abstractmethod
+    async def _duration(self) -> float:
+        """Give the time the exposure should take, in s."""
+
+    # -- what the RunEngine calls --
+
+    @AsyncStatus.wrap
+    async def stage(self) -> None:
+        """Forget an unfinished frame of an earlier run."""
+        await super().stage()
+        await self._end_exposure()
+        self._pending.clear()
+
+    @AsyncStatus.wrap
+    async def unstage(self) -> None:
+        """End a running exposure; the instrument must not go on after the plan."""
+        await self._end_exposure()
+        await super().unstage()
+
+    @AsyncStatus.wrap
+    async def trigger(self) -> None:
+        """Expose; done when the frame is in the acquisition server's spool.
+
+        Raises:
+            FrameMismatch: the frame does not fit this run's descriptor.
+            ServerUnreachable: the acquisition server went away.
+        """
+        await self._end_exposure()
+        generation = self._generation
+        resource = self._resource_now()
+        reference = Reference(
+            run=resource.run, detector=self.name, number=resource.next_number
+        )
+        options, duration = await self._options(), await self._duration()
+        self._exposing = asyncio.create_task(
+            self._server.call(
+                "expose", str(reference), self._detector, options,
+                lane="expose", timeout=duration + EXPOSURE_GRACE,
+            )
+        )  # fmt: skip
+        try:
+            header = await asyncio.shield(self._exposing)
+        except asyncio.CancelledError:
+            if generation != self._generation:
+                return  # triggered again after a pause: failing would end the resumed plan
+            raise
+        self.latency = time.time() - header["ended"]
+        resource.next_number += 1
+        self._check(resource, reference, header)
+        self._header, self._reference = header, reference
+        self._pending.clear()
+        self._pending.append(("datum", documents.datum(reference, resource.uid, header)))  # type: ignore
+
+    async def read(self) -> dict[str, Reading]:
+        """Give the reference, stamped with the end of its exposure."""
+        if self._reference is None or self._header is None:
+            raise RuntimeError(f"{self.name} has no frame yet: trigger it before reading it")
+        reading = Reading(value=str(self._reference), timestamp=self._header["ended"])
+        return {**await super().read(), self.name: reading}
+
+    async def describe(self) -> dict[str, DataKey]:
+        """Describe the frames; from then on every frame of the run must fit."""
+        if self._header is None:
+            shape, dtype = await self._server.call("layout", self._detector, await self._options())
+            dims = [f"dim_{i}" for i in range(len(shape))]
+        else:
+            shape, dtype = list(self._header["shape"]), self._header["dtype"]
+            dims = [axis["name"] for axis in self._header["axes"]]
+        if self._resource:
+            self._resource.described = (shape, dtype)
+        key = documents.data_key(self.name, self.uri, shape, dtype, dims)
+        return {**await super().describe(), self.name: key}
+
+    async def collect_asset_docs(self, index: int | None = None) -> AsyncIterator[Asset]:
+        """Give the resource, once, and the datum of the frame just read."""
+        while self._pending:
+            resource, header = self._resource, self._header
+            if resource and header and not resource.emitted:
+                resource.emitted = True
+                yield (
+                    "resource",
+                    documents.resource(  # type: ignore
+                        resource.uid, resource.root, resource.path,
+                        self.uri, self._detector, header,
+                    ),
+                )  # fmt: skip
+            yield self._pending.popleft()
+
+    async def pause(self) -> None:
+        """Emit the resource anew after a pause: the RunEngine drops a point it interrupts."""
+        if self._resource:
+            self._resource.emitted = False
+
+    async def resume(self) -> None:
+        """Nothing to do: the RunEngine triggers again."""
+
+    @property
+    def hints(self) -> dict[str, Any]:
+        """Hint at nothing to plot: a reference is no number."""
+        return {"fields": []}
+
+    # -- inside --
+
+    def _resource_now(self) -> _Resource:
+        run = getattr(self._paths, "run", None)
+        if run is None or self._resource is None or self._resource.run != run:
+            uid, place = str(uuid.uuid4()), self._paths(self.name)
+            self._resource = _Resource(
+                uid=uid,
+                run=run or uid,
+                root=place.directory_path.as_posix(),
+                path=f"{place.filename}.h5",
+            )
+        return self._resource
+
+    def _check(self, resource: _Resource, reference: Reference, header: dict[str, Any]) -> None:
+        got = (list(header["shape"]), header["dtype"])
+        if resource.described and got != resource.described:
+            raise FrameMismatch(
+                f"{reference}: the frame has shape {got[0]} and dtype {got[1]}, but this run's "
+                f"descriptor promised {resource.described[0]} and {resource.described[1]}. "
+                f"Change the frame size of {self.name} between runs, not within one"
+            )
+
+    async def _end_exposure(self) -> None:
+        self._generation += 1  # whatever is in flight is superseded
+        task, self._exposing = self._exposing, None
+        if task and not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self._server.call("abort", lane="abort")
+
+
+class MockServer:
+    """Answers in mock mode, instead of an acquisition server.
+
+    Attributes:
+        array: the frame every exposure gives; set it to what a test needs.
+    """
+
+    def __init__(self) -> None:
+        self.array = np.zeros((2048,), dtype="<f4")
+
+    async def call(
+        self, method: str, *args: Any, lane: str = "settings", timeout: float = 0.0
+    ) -> Any:
+        """Answer `expose` and `layout` from `array`; do nothing else."""
+        shape, dtype = list(self.array.shape), self.array.dtype.str
+        if method == "layout":
+            return [shape, dtype]
+        axes = [
+            {"name": f"dim_{i}", "units": "", "offset": 0.0, "scale": 1.0, "size": size}
+            for i, size in enumerate(shape)
+        ]
+        return {
+            "reference": args[0] if args else "", "shape": shape, "dtype": dtype, "axes": axes,
+            "nbytes": self.array.nbytes, "checksum": 0, "metadata": {},
+            "started": 0.0, "ended": 0.0,
+        }  # fmt: skip
+
+
+class _ServerConnector(DeviceConnector):
+    """Finds the acquisition server before the signals do, to say once what is wrong."""
+
+    async def connect_mock(self, device: Device, mock: DeviceMock) -> None:
+        assert isinstance(device, RefDetector)
+        device._server = MockServer()  # noqa: SLF001 (its own connector)
+        await super().connect_mock(device, mock)
+
+    async def connect_real(self, device: Device, timeout: float, force_reconnect: bool) -> None:
+        assert isinstance(device, RefDetector)
+        try:
+            await link_to(device.uri).call("identity", timeout=timeout)
+        except ServerUnreachable as exc:
+            raise NotConnectedError(str(exc)) from exc
+        await super().connect_real(device, timeout, force_reconnect)
+

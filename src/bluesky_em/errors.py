@@ -1,0 +1,38 @@
+"""Everything bluesky-em raises of its own.
+
+BlueskyEMError
+├── UnknownReference      (LookupError)     nobody handed this reference out
+├── NotReady              (TimeoutError)    it exists, but has not got as far as asked
+├── ReferenceFailed                         it never will: the reason is in the message
+├── FrameMismatch         (ValueError)      a frame that does not fit the run's descriptor
+├── ServerUnreachable     (ConnectionError) an acquisition server does not answer
+└── StorageBusy           (RuntimeError)    another writer owns this storage folder
+"""
+
+
+class BlueskyEMError(Exception):
+    """The root of bluesky-em's own errors."""
+
+
+class UnknownReference(BlueskyEMError, LookupError):
+    """No run known here handed out this reference."""
+
+
+class NotReady(BlueskyEMError, TimeoutError):
+    """The reference exists but has not reached the stage asked for."""
+
+
+class ReferenceFailed(BlueskyEMError):
+    """The frame behind the reference is lost; the message tells why."""
+
+
+class FrameMismatch(BlueskyEMError, ValueError):
+    """The frame's shape or dtype differs from what the run's descriptor promised."""
+
+
+class ServerUnreachable(BlueskyEMError, ConnectionError):
+    """An acquisition server does not answer."""
+
+
+class StorageBusy(BlueskyEMError, RuntimeError):
+    """Another writer already works on this storage folder."""

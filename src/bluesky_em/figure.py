@@ -1,0 +1,96 @@
+"""The picture of a survey and a line scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray
+from matplotlib.axes import Axes
+
+EDGES = {"C-K": 284.0, "Ti-L": 456.0, "O-K": 532.0}
+"""Core-loss edges to label, onset in eV (H. Ahn, EELS Atlas; as in exspy's tables)."""
+CORE_LOSS = 150.0  # eV; where the lower plot begins
+
+
+def draw(
+    survey: xarray.DataArray,
+    spectra: list[xarray.DataArray],
+    line: tuple[tuple[float, float], tuple[float, float]],
+    path: Path,
+) -> None:
+    """Draw the survey with the line, the scan as an image, and some of its spectra.
+
+    Args:
+        survey: image with axes `y`, `x` in m.
+        spectra: along the line, axis `energy` in eV.
+        line: its ends, as fractions of the survey.
+        path: the PNG to write.
+    """
+    figure, axes = plt.subplot_mosaic(
+        [["survey", "low"], ["scan", "core"]], figsize=(11, 8), layout="constrained"
+    )
+    _survey(axes["survey"], survey, line)
+    _scan(axes["scan"], spectra)
+    chosen = _chosen(spectra)
+    _spectra(axes["low"], spectra, chosen, -20.0, 100.0, "Low loss")
+    _spectra(axes["core"], spectra, chosen, CORE_LOSS, np.inf, "Core loss")
+    for name, onset in EDGES.items():
+        axes["core"].axvline(onset, color="0.6", lw=0.8, ls=":")
+        axes["core"].text(onset, 0.98, f" {name}", transform=_x_data(axes["core"]), va="top")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _survey(
+    axes: Axes, survey: xarray.DataArray, line: tuple[tuple[float, float], tuple[float, float]]
+) -> None:
+    x, y = 1e9 * survey.x.values, 1e9 * survey.y.values
+    axes.imshow(survey, cmap="gray", extent=(x[0], x[-1], y[-1], y[0]))
+    (x0, y0), (x1, y1) = line
+    ends = [[left + f * (right - left) for f in fs] for left, right, fs in (
+        (x[0], x[-1], (x0, x1)), (y[0], y[-1], (y0, y1)))]  # fmt: skip
+    axes.plot(*ends, color="tab:red", lw=1.5)
+    axes.annotate("start", (ends[0][0], ends[1][0]), color="tab:red", va="bottom")
+    axes.set(title="HAADF survey", xlabel="x / nm", ylabel="y / nm")
+
+
+def _scan(axes: Axes, spectra: list[xarray.DataArray]) -> None:
+    energy = spectra[0].energy.values
+    shown = energy > CORE_LOSS if energy[-1] > CORE_LOSS else slice(None)
+    stack = np.stack([s.values[shown] for s in spectra])
+    axes.imshow(
+        np.log10(np.clip(stack, 1, None)), aspect="auto", origin="lower", cmap="magma",
+        extent=(energy[shown][0], energy[shown][-1], -0.5, len(spectra) - 0.5),
+    )  # fmt: skip
+    axes.set(title="Line scan, log10 counts", xlabel="energy loss / eV", ylabel="point")
+
+
+def _spectra(
+    axes: Axes, spectra: list[xarray.DataArray], chosen: list[int], low: float, high: float,
+    title: str,
+) -> None:  # fmt: skip
+    for index in chosen:
+        spectrum = spectra[index]
+        inside = (spectrum.energy > low) & (spectrum.energy < high)
+        if inside.any():
+            axes.plot(spectrum.energy[inside], spectrum[inside], lw=0.9, label=f"point {index}")
+    axes.set(title=title, xlabel="energy loss / eV", ylabel="counts", yscale="log")
+    if axes.get_lines():
+        axes.legend(fontsize="small")
+
+
+def _chosen(spectra: list[xarray.DataArray]) -> list[int]:
+    """Choose up to four points that differ: evenly spread over the order of total counts."""
+    order = np.argsort([float(s.sum()) for s in spectra])
+    places = np.linspace(0, len(order) - 1, min(4, len(order)))
+    return sorted({int(order[int(place)]) for place in places})
+
+
+def _x_data(axes: Axes) -> matplotlib.transforms.Transform:
+    return axes.get_xaxis_transform()

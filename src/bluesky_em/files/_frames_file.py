@@ -1,0 +1,186 @@
+"""The growing file of one detector's frames in one run."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..axes import Axis
+from ..documents import DATASET
+from ..frame import Frame
+from ._repair import repair
+
+_GROUP = "/entry/data"
+_FRAMES = "/entry/frames"
+_CHUNK_BYTES = 1 << 19  # several spectra share a chunk of about this size; an image has its own
+_ABSENT = -1  # in /entry/frames/number: this row holds no frame
+
+
+class FramesFile:
+    """An HDF5 file with one dataset of shape `(frames, *frame)` that grows, as NXdata.
+
+    Anyone may read it while it grows (SWMR), through `/entry/data`, whose axes are those of the
+    first frame; every frame's own calibration, number, time and checksum are in `/entry/frames`.
+    A row whose frame was lost holds the fill value (NaN, or 0 for integers) and number -1.
+
+    Opening one that a killed writer left behind repairs it and goes on with the rows it has.
+
+    Args:
+        path: made, with its folders, if absent.
+        first: the frame that decides shape, dtype and axes.
+    """
+
+    def __init__(self, path: Path, first: Frame):
+        self.path = path
+        if not path.exists():
+            _create(path, first)
+        else:
+            repair(path)
+        self._file = h5py.File(path, "r+", libver="latest")
+        self._file.swmr_mode = True
+        self._pixels = self._dataset(DATASET)
+        self._rows = {name: self._dataset(f"{_FRAMES}/{name}") for name in self._file[_FRAMES]}
+        self._plain = open(path, "r+b")
+
+    def write(self, frame: Frame, pixels: np.ndarray) -> None:
+        """Put a frame in its row; writing it again replaces it by the same."""
+        self.extend(frame.row + 1)
+        self._pixels[frame.row] = pixels
+        self._rows["number"][frame.row] = frame.number
+        self._rows["time"][frame.row] = frame.ended
+        self._rows["checksum"][frame.row] = frame.checksum
+        self._rows["axis_offset"][frame.row] = [axis.offset for axis in frame.axes]
+        self._rows["axis_scale"][frame.row] = [axis.scale for axis in frame.axes]
+
+    def extend(self, rows: int) -> None:
+        """Have at least so many rows; new ones hold the fill value."""
+        for dataset in (self._pixels, *self._rows.values()):
+            if dataset.shape[0] < rows:
+                dataset.resize(rows, axis=0)
+
+    def flush(self) -> None:
+        """Make what was written visible to readers and safe against a power cut."""
+        self._file.flush()
+        os.fsync(self._plain.fileno())
+
+    def checksum(self, row: int) -> int:
+        """Compute the CRC-32 of a flushed row from the file's bytes, behind HDF5's back."""
+        chunk_rows, *shape = self._pixels.chunks
+        chunk = self._pixels.id.get_chunk_info_by_coord((row, *[0] * len(shape)))
+        size = int(np.prod(shape, dtype=np.int64)) * self._pixels.dtype.itemsize
+        self._plain.seek(chunk.byte_offset + (row % chunk_rows) * size)
+        return zlib.crc32(self._plain.read(size))
+
+    def close(self) -> None:
+        """Close it for good: readable by anything from now on. Closing twice is harmless."""
+        if self._file:
+            self.flush()
+            self._plain.close()
+            self._file.close()
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        dataset = self._file[name]
+        assert isinstance(dataset, h5py.Dataset)
+        return dataset
+
+
+class FramesReader:
+    """Reads frames from a file, also while it grows.
+
+    Args:
+        path: a file of `FramesFile`.
+    """
+
+    def __init__(self, path: Path):
+        self._file = h5py.File(path, "r", libver="latest", swmr=True)
+
+    def read(self, row: int) -> np.ndarray:
+        """Read one row's pixels, shape and dtype of a frame."""
+        return self._get(DATASET)[row]
+
+    def row_of(self, number: int) -> int:
+        """Find the row of a detector's exposure `number`.
+
+        Raises:
+            LookupError: that frame is not in this file.
+        """
+        rows = np.flatnonzero(self._get(f"{_FRAMES}/number")[:] == number)
+        if not len(rows):
+            raise LookupError(f"{self._file.filename} holds no frame with number {number}")
+        return int(rows[0])
+
+    def close(self) -> None:
+        """Close; closing twice is harmless."""
+        self._file.close()
+
+    def __enter__(self) -> FramesReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _get(self, name: str) -> Any:
+        return self._file[name]
+
+
+def _create(path: Path, first: Frame) -> None:
+    """Make the empty file under another name first: a file with the right name is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with h5py.File(part, "w", libver="latest") as file:
+        file.attrs["NX_class"] = "NXroot"
+        file.attrs["default"] = "entry"
+        entry = file.create_group("entry")
+        entry.attrs.update(NX_class="NXentry", default="data")
+        entry["title"] = f"{first.detector} in run {first.run}, stream {first.stream}"
+        entry["entry_identifier_uuid"] = first.run
+        _create_data(file.create_group(_GROUP), first)
+        _create_rows(file.create_group(_FRAMES), len(first.shape))
+    os.replace(part, path)
+
+
+def _create_data(group: h5py.Group, first: Frame) -> None:
+    group.attrs.update(NX_class="NXdata", signal="data")
+    group.attrs["axes"] = [".", *(axis.name for axis in first.axes)]
+    dtype = np.dtype(first.dtype)
+    rows = max(1, _CHUNK_BYTES // max(1, int(np.prod(first.shape)) * dtype.itemsize))
+    group.create_dataset(
+        "data",
+        shape=(0, *first.shape),
+        maxshape=(None, *first.shape),
+        chunks=(min(rows, 64), *first.shape),
+        dtype=dtype,
+        fillvalue=np.nan if dtype.kind == "f" else 0,
+    )
+    for index, axis in enumerate(first.axes):
+        group[axis.name] = axis.values
+        group[axis.name].attrs["units"] = axis.units
+        group.attrs[f"{axis.name}_indices"] = index + 1
+
+
+def _create_rows(group: h5py.Group, dimensions: int) -> None:
+    group.attrs["NX_class"] = "NXcollection"
+    columns: Sequence[tuple[str, str, tuple[int, ...], float]] = (
+        ("number", "<i8", (), _ABSENT),
+        ("time", "<f8", (), np.nan),
+        ("checksum", "<u4", (), 0),
+        ("axis_offset", "<f8", (dimensions,), np.nan),
+        ("axis_scale", "<f8", (dimensions,), np.nan),
+    )
+    for name, dtype, shape, fill in columns:
+        group.create_dataset(
+            name,
+            shape=(0, *shape),
+            maxshape=(None, *shape),
+            chunks=(1024, *shape),
+            dtype=dtype,
+            fillvalue=fill,
+        )
+    group["time"].attrs["units"] = "s"
+    group["time"].attrs["start"] = "1970-01-01T00:00:00Z"

@@ -1,0 +1,133 @@
+"""Keeps the writer and the embedded Tiled server running, as long as a Storage is open."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from . import lifeline
+from .layout import Layout
+
+logger = logging.getLogger(__name__)
+
+_leaving: list[subprocess.Popen[bytes]] = []
+"""Processes that finish their work on their own; kept, so that nobody calls them forgotten."""
+
+PERIOD = 0.25  # seconds between two looks
+BACKOFF = (0.5, 30.0)  # seconds before a process that died is started again: first, longest
+STEADY = 60.0  # seconds a process must have lived for the backoff to begin anew
+
+
+class Child:
+    """One process that is started again when it dies.
+
+    Args:
+        name: for messages.
+        module: run as `python -m module arguments`.
+        arguments: of the command line.
+        log: where its output goes.
+        environment: what it has beside this process's.
+    """
+
+    def __init__(
+        self, name: str, module: str, arguments: list[str], log: Path, environment: dict[str, str]
+    ):
+        self.name = name
+        self._log = log
+        self._command = module, arguments, log, environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._backoff = BACKOFF[0]
+        self._start_at = 0.0
+        self._started = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, while it runs."""
+        return self._process.pid if self._process else None
+
+    @property
+    def state(self) -> str:
+        """`running`, or what its end was."""
+        if self._process is not None:
+            return "running"
+        return f"died, will be started again; see {self._log}"
+
+    def look(self) -> None:
+        """Start it if it does not run and its time has come."""
+        now = time.monotonic()
+        if self._process is not None and self._process.poll() is not None:
+            self._died(now, self._process.returncode)
+        if self._process is None and now >= self._start_at:
+            self._process = lifeline.spawn(*self._command)
+            self._started = now
+
+    def let_go(self) -> None:
+        """Cut its lifeline: it finishes what it has to do, and ends."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            _leaving.append(self._process)
+
+    def _died(self, now: float, code: int) -> None:
+        self._process = None
+        if now - self._started > STEADY:
+            self._backoff = BACKOFF[0]
+        self._start_at = now + self._backoff
+        if code != lifeline.BUSY:
+            logger.warning(
+                "the %s ended (exit code %s); starting it again in %.1f s, nothing is lost. "
+                "Its log: %s", self.name, code, self._backoff, self._log,
+                extra={"action": "restart"},
+            )  # fmt: skip
+        self._backoff = min(2 * self._backoff, BACKOFF[1])
+
+
+class Keeper:
+    """Starts and watches the processes behind one storage folder.
+
+    Args:
+        layout: the folder.
+        tiled: address of a Tiled server; None: an embedded one is kept, too.
+        api_key: its key, handed to the writer through the environment, never on a command line.
+    """
+
+    def __init__(self, layout: Layout, *, tiled: str | None, api_key: str | None):
+        layout.catalog.mkdir(parents=True, exist_ok=True)
+        key = {} if api_key is None else {"TILED_API_KEY": api_key}
+        arguments = [str(layout.root), *([tiled] if tiled else [])]
+        children = [Child("writer", "bluesky_em.writer", arguments, layout.writer_log, key)]
+        if tiled is None:
+            log = layout.catalog / "server.log"
+            children.append(
+                Child("Tiled server", "bluesky_em.catalog", [str(layout.root)], log, {})
+            )
+        self._children = {child.name: child for child in children}
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        self._thread.start()
+
+    def state(self, name: str) -> str:
+        """Tell how a child does; `not kept here` for a Tiled server of somebody else's."""
+        child = self._children.get(name)
+        return child.state if child else "not kept here"
+
+    def pid(self, name: str) -> int | None:
+        """Give a child's process id, while it runs."""
+        child = self._children.get(name)
+        return child.pid if child else None
+
+    def close(self) -> None:
+        """Let the processes finish and end; nothing is waited for."""
+        self._closing.set()
+        self._thread.join()
+        for child in self._children.values():
+            child.let_go()
+
+    def _keep(self) -> None:
+        while True:
+            for child in self._children.values():
+                child.look()
+            if self._closing.wait(PERIOD):
+                return

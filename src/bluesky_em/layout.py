@@ -1,0 +1,47 @@
+"""Where things are in a storage folder.
+
+Why UTC in the date folders: the RunEngine's process and the writer, perhaps in another time zone,
+must come to the same path from the run's start document alone.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+
+class Layout:
+    """The places in one storage folder; makes none of them."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.journal = root / "journal"
+        self.data = root / "data"
+        self.catalog = root / "catalog"
+        self.ledger = root / "ledger.sqlite"
+        self.writer_lock = root / "writer.lock"
+        self.writer_log = root / "writer.log"
+
+    def journal_of(self, run: str) -> Path:
+        """Give a run's journal."""
+        return self.journal / f"{plain(run)}.msgpack"
+
+    def frames_of(self, run: str, started: float, detector: str, stream: str = "") -> Path:
+        """Give the file of a detector's frames in a run; `stream` only where it has several."""
+        name = plain(f"{detector}-{stream}" if stream else detector)
+        return self.data / _dated(run, started) / f"{name}.h5"
+
+
+def plain(name: str) -> str:
+    """Make a file name of a detector's, stream's or run's name: it can never leave its folder.
+
+    >>> plain("../../etc/passwd")
+    '______etc_passwd'
+    """
+    return re.sub(r"[^\w-]", "_", name)
+
+
+def _dated(run: str, started: float) -> PurePosixPath:
+    day = datetime.fromtimestamp(started, tz=UTC)
+    return PurePosixPath(f"{day:%Y/%m/%d}", plain(run))

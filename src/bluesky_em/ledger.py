@@ -1,0 +1,247 @@
+"""The ledger: how far each reference has got.
+
+Only the writer writes it; anyone may read it meanwhile (SQLite in WAL mode). A stage moves in one
+direction, so doing a step twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .axes import Axis
+from .frame import Frame
+from .reference import Stage
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS run (
+    uid TEXT PRIMARY KEY,
+    complete INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS frame (
+    reference TEXT PRIMARY KEY,
+    run TEXT NOT NULL, stream TEXT NOT NULL, detector TEXT NOT NULL,
+    number INTEGER NOT NULL, row INTEGER NOT NULL,
+    server TEXT NOT NULL, path TEXT NOT NULL,
+    shape TEXT NOT NULL, dtype TEXT NOT NULL, checksum INTEGER NOT NULL,
+    axes TEXT NOT NULL, metadata TEXT NOT NULL, ended REAL NOT NULL,
+    stage TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
+    captured_at REAL NOT NULL, stored_at REAL, catalogued_at REAL
+);
+CREATE INDEX IF NOT EXISTS frame_stage ON frame (stage);
+CREATE INDEX IF NOT EXISTS frame_run ON frame (run);
+CREATE TABLE IF NOT EXISTS pulse (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    beat REAL NOT NULL, trouble TEXT NOT NULL
+);
+"""
+_BATCH = 500  # references per statement; SQLite allows 999 variables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What the ledger knows of one reference."""
+
+    frame: Frame
+    stage: Stage
+    reason: str
+    """Why it failed; empty otherwise."""
+    captured_at: float
+    """When the writer learnt of it, s since the epoch."""
+    stored_at: float | None
+    catalogued_at: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulse:
+    """The writer's last sign of life."""
+
+    beat: float
+    """s since the epoch; 0 if there never was one"""
+    trouble: str
+    """What keeps it from going on; empty when nothing does."""
+
+
+class Ledger:
+    """The ledger of one storage folder.
+
+    Args:
+        path: `<storage>/ledger.sqlite`.
+        read_only: for everyone but the writer; the file may not exist yet.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False):
+        self.path = path
+        self._lock = threading.Lock()
+        self._db: sqlite3.Connection | None = None
+        self._read_only = read_only
+        if not read_only:
+            self._db = sqlite3.connect(path, check_same_thread=False, timeout=10.0)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_SCHEMA)
+
+    # -- the writer's side --
+
+    def captured(self, frames: Iterable[Frame]) -> None:
+        """Enter new frames; those already known stay as they are."""
+        rows = [_to_row(frame) for frame in frames]
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO frame (reference, run, stream, detector, number, row,"
+                " server, path, shape, dtype, checksum, axes, metadata, ended, stage, captured_at)"
+                " VALUES (:reference, :run, :stream, :detector, :number, :row, :server, :path,"
+                " :shape, :dtype, :checksum, :axes, :metadata, :ended, 'captured', :now)",
+                rows,
+            )
+
+    def stored(self, references: Iterable[str]) -> None:
+        """Note that frames are verified in their files."""
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE frame SET stage='stored', stored_at=?"
+                " WHERE reference=? AND stage='captured'",
+                [(time.time(), reference) for reference in references],
+            )
+
+    def catalogued(self, references: Iterable[str]) -> None:
+        """Note that frames can be read through Tiled."""
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE frame SET stage='catalogued', catalogued_at=?"
+                " WHERE reference=? AND stage='stored'",
+                [(time.time(), reference) for reference in references],
+            )
+
+    def failed(self, reference: str, reason: str) -> None:
+        """Note that a frame is lost, and why."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE frame SET stage='failed', reason=? WHERE reference=? AND stage='captured'",
+                (reason, reference),
+            )
+
+    def opened(self, run: str) -> None:
+        """Enter a run."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO run (uid) VALUES (?)", (run,))
+
+    def completed(self, run: str) -> None:
+        """Note that a run is complete: every reference catalogued or failed, stop in Tiled."""
+        with self._transaction() as db:
+            db.execute("UPDATE run SET complete=1 WHERE uid=?", (run,))
+
+    def beat(self, trouble: str) -> None:
+        """Give a sign of life."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO pulse VALUES (1, ?, ?)", (time.time(), trouble))
+
+    # -- everyone's side --
+
+    def find(self, reference: str) -> Entry | None:
+        """Give what is known of a reference."""
+        rows = self._select("SELECT * FROM frame WHERE reference=?", reference)
+        return _from_row(rows[0]) if rows else None
+
+    def frames(self, run: str) -> list[Entry]:
+        """Give a run's references in the order of their events."""
+        rows = self._select("SELECT * FROM frame WHERE run=? ORDER BY rowid", run)
+        return [_from_row(row) for row in rows]
+
+    def stages(self, references: list[str]) -> dict[str, tuple[Stage, str]]:
+        """Give stage and reason of many references; unknown ones are left out."""
+        found: dict[str, tuple[Stage, str]] = {}
+        for start in range(0, len(references), _BATCH):
+            batch = references[start : start + _BATCH]
+            marks = ",".join("?" * len(batch))
+            query = f"SELECT reference, stage, reason FROM frame WHERE reference IN ({marks})"
+            found.update({r[0]: (Stage(r[1]), r[2]) for r in self._select(query, *batch)})
+        return found
+
+    def counts(self) -> dict[Stage, int]:
+        """Count references by stage."""
+        rows = self._select("SELECT stage, COUNT(*) FROM frame GROUP BY stage")
+        return dict.fromkeys(Stage, 0) | {Stage(row[0]): row[1] for row in rows}
+
+    def is_complete(self, run: str) -> bool | None:
+        """Tell whether a run is complete; None if it is not known here (yet)."""
+        rows = self._select("SELECT complete FROM run WHERE uid=?", run)
+        return bool(rows[0][0]) if rows else None
+
+    def complete_runs(self) -> set[str]:
+        """Give the runs that need no more work."""
+        return {row[0] for row in self._select("SELECT uid FROM run WHERE complete=1")}
+
+    def pulse(self) -> Pulse:
+        """Give the writer's last sign of life."""
+        rows = self._select("SELECT beat, trouble FROM pulse")
+        return Pulse(beat=rows[0][0], trouble=rows[0][1]) if rows else Pulse(beat=0.0, trouble="")
+
+    def close(self) -> None:
+        """Close; closing twice is harmless."""
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+    def _select(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        with self._lock:
+            db = self._connected()
+            try:
+                return db.execute(query, values).fetchall() if db else []
+            except sqlite3.OperationalError:
+                if self._read_only and not self._has_tables():
+                    return []  # the writer is just making it
+                raise
+
+    def _has_tables(self) -> bool:
+        assert self._db is not None
+        return bool(self._db.execute("SELECT 1 FROM sqlite_master WHERE name='pulse'").fetchall())
+
+    def _connected(self) -> sqlite3.Connection | None:
+        if self._db is None and self._read_only and self.path.exists():
+            # mode=rw, not ro: a reader of a WAL database must be able to make its -shm file
+            uri = f"{self.path.absolute().as_uri()}?mode=rw"
+            self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=10.0)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA query_only=ON")
+        return self._db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            assert self._db is not None, "only the writer's ledger can be written"
+            with self._db:
+                yield self._db
+
+
+def _to_row(frame: Frame) -> dict[str, Any]:
+    return vars(frame) | {
+        "shape": json.dumps(frame.shape),
+        "axes": json.dumps([asdict(axis) for axis in frame.axes]),
+        "metadata": json.dumps(frame.metadata),
+        "now": time.time(),
+    }
+
+
+def _from_row(row: sqlite3.Row) -> Entry:
+    fields = {name: row[name] for name in Frame.__dataclass_fields__}
+    fields["shape"] = tuple(json.loads(row["shape"]))
+    fields["axes"] = tuple(Axis.load(axis) for axis in json.loads(row["axes"]))
+    fields["metadata"] = json.loads(row["metadata"])
+    return Entry(
+        frame=Frame(**fields),
+        stage=Stage(row["stage"]),
+        reason=row["reason"],
+        captured_at=row["captured_at"],
+        stored_at=row["stored_at"],
+        catalogued_at=row["catalogued_at"],
+    )

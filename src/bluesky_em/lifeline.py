@@ -1,0 +1,57 @@
+"""How a child process learns that its parent is gone: its standard input ends.
+
+Works for every kind of death, SIGKILL included, and on every operating system.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+BUSY = 75
+"""Exit code of a process whose work another one is doing already."""
+
+_BACKGROUND_NICENESS = 10  # storage gives way to the plan and the instrument
+
+
+def spawn(
+    module: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start `python -m module arguments` in the background, held by a lifeline.
+
+    What it prints goes to the end of `log`; `environment` adds to this process's.
+    """
+    options: dict[str, Any] = {}
+    if sys.platform == "win32":
+        options["creationflags"] = subprocess.BELOW_NORMAL_PRIORITY_CLASS
+    with open(log, "ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+            **options,
+        )
+
+
+def watch(action: Callable[[], None]) -> None:
+    """Call `action`, from a thread, when the parent process is gone or lets go."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+        action()
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()
+
+
+def step_back() -> None:
+    """Let other processes go first (Windows: `spawn` has done it)."""
+    if hasattr(os, "nice"):
+        os.nice(_BACKGROUND_NICENESS)

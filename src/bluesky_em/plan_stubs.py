@@ -1,0 +1,81 @@
+"""The yields that plans share.
+
+Why raw `Msg`s in `per_shot`: the `bps.*` wrappers each record a call stack, which costs 1.2 ms per
+event where the messages themselves cost 0.36 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.protocols import Readable
+from bluesky.utils import Msg, MsgGenerator, short_uid
+
+from .autoscript import Microscope
+from .data import Data
+from .detector import RefDetector
+
+P = TypeVar("P")
+
+
+def per_shot(detectors: Sequence[Readable], stream: str = "primary") -> MsgGenerator[list[str]]:
+    """Trigger, wait, read: one event. For `bp.count(..., per_shot=per_shot)`, too.
+
+    Returns:
+        The references in the event, one per reference-giving detector.
+    """
+    yield Msg("checkpoint")
+    return (yield from trigger_and_refer(detectors, stream))
+
+
+def trigger_and_refer(
+    devices: Sequence[Readable], stream: str = "primary"
+) -> MsgGenerator[list[str]]:
+    """Trigger those devices that can be, wait, and make one event of all.
+
+    Returns:
+        The references in the event, one per reference-giving detector.
+    """
+    group = short_uid("trigger")
+    triggered = [device for device in devices if hasattr(device, "trigger")]
+    for device in triggered:
+        yield Msg("trigger", device, group=group)
+    if triggered:
+        yield Msg("wait", None, group=group)
+    yield Msg("create", None, name=stream)
+    references: list[str] = []
+    for device in devices:
+        reading: Mapping[str, Any] = (yield Msg("read", device)) or {}
+        if isinstance(device, RefDetector) and device.name in reading:
+            references.append(reading[device.name]["value"])
+    yield Msg("save")
+    return references
+
+
+def beam_on(plan: MsgGenerator[P], microscope: Microscope) -> MsgGenerator[P]:
+    """Run a plan with the beam on the specimen; blank it however the plan ends."""
+
+    def unblanked() -> MsgGenerator[P]:
+        yield from bps.mv(microscope.beam_blanked, False)
+        return (yield from plan)
+
+    def blank() -> MsgGenerator[None]:
+        yield from bps.mv(microscope.beam_blanked, True)
+
+    return (yield from bpp.finalize_wrapper(unblanked(), blank))
+
+
+def wait_for(references: str | Sequence[str], data: Data, **options: Any) -> MsgGenerator[None]:
+    """Have the plan wait for references, as `data.wait(references, **options)` does.
+
+    The RunEngine stays responsive: Ctrl-C pauses as usual.
+    """
+
+    async def wait() -> None:
+        await asyncio.to_thread(data.wait, references, **options)
+
+    yield from bps.wait_for([wait])

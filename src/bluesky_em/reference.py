@@ -1,0 +1,67 @@
+"""The reference: what a trigger hands out instead of pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """How far a reference has got. It never goes backwards."""
+
+    CAPTURED = "captured"
+    """Exposed; the frame waits in its acquisition server's spool."""
+    STORED = "stored"
+    """In its file, flushed, checksum verified; the spool has let go of it."""
+    CATALOGUED = "catalogued"
+    """Readable through Tiled."""
+    FAILED = "failed"
+    """Lost, with a reason. Its index in the file holds the fill value."""
+
+    def reached(self, other: Stage) -> bool:
+        """Tell whether this stage is `other` or beyond it.
+
+        >>> Stage.STORED.reached(Stage.CAPTURED)
+        True
+        >>> Stage.FAILED.reached(Stage.STORED)
+        False
+        """
+        order = [Stage.CAPTURED, Stage.STORED, Stage.CATALOGUED]
+        if Stage.FAILED in (self, other):
+            return self is other
+        return order.index(self) >= order.index(other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A self-locating name of one frame; as a string it is the document model's `datum_id`.
+
+    >>> Reference.parse("0b5c2d7e-1111-4222-8333-444455556666/eels/17").number
+    17
+    """
+
+    run: str
+    """Run uid. Outside a single open run: a uid of its own (see `detector`)."""
+    detector: str
+    """Name of the detector that took the frame, e.g. `eels`."""
+    number: int
+    """Count of the detector's exposures in that run, from 0."""
+
+    def __str__(self) -> str:
+        return f"{self.run}/{self.detector}/{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Take a reference apart.
+
+        Raises:
+            ValueError: `text` is not `<run uid>/<detector>/<number>`.
+        """
+        run, _, rest = str(text).partition("/")
+        detector, _, number = rest.rpartition("/")
+        if not (run and detector and number.isdecimal()):
+            raise ValueError(
+                f"{text!r} is not a reference: expected '<run uid>/<detector>/<number>', "
+                "e.g. what `storage.references[-1]` or an event's data gives"
+            )
+        return cls(run=run, detector=detector, number=int(number))

@@ -1,0 +1,151 @@
+"""The acquisition server: an instrument PC's driver and spool, behind Pyro5.
+
+Python 3.7 syntax, and nothing but Pyro5, msgpack and NumPy: it runs inside DigitalMicrograph.
+It listens on loopback; on any other interface it demands a token, since whoever reaches it moves
+the stage and turns on the beam.
+"""
+
+import hmac
+import ipaddress
+import os
+import threading
+
+import Pyro5.api
+import Pyro5.server
+
+from .spool import Spool
+
+MAX_FETCH = 1 << 20  # bytes; larger messages are slower (1 MB: 2 GB/s, 16 MB: 0.5 GB/s)
+
+
+@Pyro5.api.expose
+class AcquisitionServer:
+    """What devices and the writer may ask of an instrument PC.
+
+    Args:
+        driver: drives the vendor's module, e.g. `gatan._driver.SpectrometerDriver`.
+        spool: where frames wait.
+    """
+
+    def __init__(self, driver, spool):
+        self._driver = driver
+        self._spool = spool
+        self._exposing = threading.Lock()
+
+    def identity(self):
+        """Say which instrument answers: vendor, name, version."""
+        return self._driver.identity()
+
+    def settings(self):
+        """Describe every setting: units, dtype, writable, limits, choices."""
+        return self._driver.settings()
+
+    def get(self, name):
+        """Read one setting from the hardware, or one of its limits (`stage_x.low`, `.high`)."""
+        setting, _, bound = name.partition(".")
+        if bound:
+            return self._driver.settings()[setting]["limits"][("low", "high").index(bound)]
+        return self._driver.get(name)
+
+    def set(self, name, value):
+        """Change one setting and return what the hardware reads back."""
+        return self._driver.set(name, value)
+
+    def layout(self, detector, options):
+        """Tell the `[shape, dtype]` of the frame that `expose` would give."""
+        shape, dtype = self._driver.layout(detector, options)
+        return [list(shape), dtype]
+
+    def expose(self, reference, detector, options):
+        """Take one frame and return its header once it is on this PC's disk.
+
+        Raises:
+            RuntimeError: another exposure is running, or the instrument refuses.
+            ValueError: an option outside its limits.
+        """
+        if not self._exposing.acquire(timeout=30.0):
+            raise RuntimeError(
+                "the instrument was still busy with another exposure after 30 s; "
+                "abort that one first"
+            )
+        try:
+            return self._spool.put(reference, self._driver.expose(detector, options))
+        finally:
+            self._exposing.release()
+
+    def abort(self):
+        """End a running exposure as soon as the vendor allows."""
+        self._driver.abort()
+
+    def fetch(self, reference, start, size):
+        """Give bytes of a spooled frame, at most `MAX_FETCH` of them."""
+        return self._spool.read(reference, start, min(size, MAX_FETCH))
+
+    def release(self, references):
+        """Let the spool forget frames that are safe elsewhere."""
+        self._spool.release(references)
+
+    def status(self):
+        """Tell whether an exposure runs, and how full the spool is."""
+        frames, size = self._spool.fill()
+        return {"exposing": self._exposing.locked(), "frames": frames, "bytes": size}
+
+
+class _Daemon(Pyro5.server.Daemon):
+    """A Pyro daemon that lets nobody in without the token."""
+
+    def __init__(self, host, port, token):
+        super(_Daemon, self).__init__(host=host, port=port)
+        self._token = token
+
+    def validateHandshake(self, conn, data):  # noqa: N802 (Pyro's name)
+        """Check the token a client sends with its first message."""
+        if self._token and not hmac.compare_digest(
+            str(data).encode("utf-8"), self._token.encode("utf-8")
+        ):
+            raise ValueError("this acquisition server wants a token: set BLUESKY_EM_TOKEN")
+        return "welcome"
+
+
+def serve(driver, name, host, port, spool, extra=None, started=None):
+    """Serve until interrupted; then leave the instrument safe.
+
+    Args:
+        driver: as for `AcquisitionServer`.
+        name: the object's Pyro name, e.g. `eels_server`.
+        host: the interface to listen on.
+        port: 0 picks a free one.
+        spool: folder for waiting frames.
+        extra: more objects to serve, by Pyro name.
+        started: called with the server's address and the function that stops it.
+
+    Raises:
+        PermissionError: `host` is not loopback and BLUESKY_EM_TOKEN is not set.
+    """
+    token = os.environ.get("BLUESKY_EM_TOKEN", "")
+    if not token and not _is_loopback(host):
+        raise PermissionError(
+            "refusing to serve {} on {} without a token: anyone on that network could move the "
+            "instrument. Set BLUESKY_EM_TOKEN here and on the control PC, or listen on "
+            "127.0.0.1".format(name, host)
+        )
+    daemon = _Daemon(host, port, token)
+    try:
+        uri = daemon.register(AcquisitionServer(driver, Spool(spool)), name)
+        for other, thing in (extra or {}).items():
+            daemon.register(thing, other)
+        if started:
+            started(str(uri), daemon.shutdown)
+        daemon.requestLoop()
+    finally:
+        driver.park()
+        daemon.close()
+
+
+def _is_loopback(host):
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

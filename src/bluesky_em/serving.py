@@ -1,0 +1,111 @@
+"""Start an acquisition server from the command line: the vendor's module, or its look-alike."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import lifeline
+from .server import serve
+
+EELS, EELS_PORT = "eels_server", 9091
+TEM, TEM_PORT = "tem_server", 9095
+BEAM = "beam"
+"""Pyro name of the simulated beam, at the simulated microscope's address."""
+
+
+def serve_gatan(
+    host: str,
+    port: int,
+    spool: Path,
+    *,
+    simulate: bool = False,
+    beam: str = f"PYRO:{BEAM}@127.0.0.1:{TEM_PORT}",
+    replay: Path | None = None,
+    latency: bool = True,
+    held: bool = False,
+) -> None:
+    """Serve the spectrometer until interrupted.
+
+    Args:
+        host: the interface to listen on.
+        port: 0 picks a free one.
+        spool: folder for waiting frames.
+        simulate: drive the look-alike instead of DigitalMicrograph.
+        beam: the simulated microscope's beam, which decides what the spectrum shows.
+        replay: serve this recorded spectrum (`.dm3`, `.dm4`) instead of simulated ones.
+        latency: take as long as the real instrument.
+        held: stop when standard input ends.
+    """
+    from .gatan._driver import SpectrometerDriver
+
+    if simulate:
+        from . import sim
+
+        recording = sim.Recording(replay) if replay else None
+        vendor: Any = sim.digital_micrograph(
+            beam=sim.RemoteBeam(beam), latency=latency, recording=recording
+        )
+    else:
+        vendor = _vendor("DigitalMicrograph", "run this inside DigitalMicrograph")
+    _serve(SpectrometerDriver(vendor), EELS, host, port, spool, {}, held)
+
+
+def serve_autoscript(
+    host: str,
+    port: int,
+    spool: Path,
+    *,
+    simulate: bool = False,
+    microscope: str = "localhost",
+    latency: bool = True,
+    held: bool = False,
+) -> None:
+    """Serve the microscope until interrupted; arguments as for `serve_gatan`.
+
+    Args:
+        host: the interface to listen on.
+        port: 0 picks a free one.
+        spool: folder for waiting frames.
+        simulate: drive the look-alike instead of AutoScript.
+        microscope: host of the AutoScript server.
+        latency: take as long as the real instrument.
+        held: stop when standard input ends.
+    """
+    from .autoscript._driver import MicroscopeDriver
+
+    extra: dict[str, Any] = {}
+    if simulate:
+        from . import sim
+
+        extra[BEAM] = beam = sim.Beam()
+        vendor: Any = sim.autoscript(beam=beam, latency=latency)
+    else:
+        vendor = _vendor("autoscript_tem_microscope_client", "install AutoScript TEM's client here")
+    _serve(MicroscopeDriver(vendor, host=microscope), TEM, host, port, spool, extra, held)
+
+
+def _serve(
+    driver: Any, name: str, host: str, port: int, spool: Path, extra: dict[str, Any], held: bool
+) -> None:
+    def started(uri: str, stop: Callable[[], None]) -> None:
+        print(f"{name} is ready: {uri}", flush=True)
+        if held:
+            lifeline.watch(stop)
+
+    # SIGTERM must pass through `finally`, where the beam is blanked.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    serve(driver, name, host, port, str(spool), extra, started)
+
+
+def _vendor(module: str, hint: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as exc:
+        raise RuntimeError(
+            f"the vendor's module {module!r} cannot be imported here: {hint}, or add --simulate"
+        ) from exc

@@ -1,0 +1,124 @@
+"""One microscope session: RunEngine, storage, the lab's devices and plans, ready to use."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from bluesky.run_engine import RunEngine
+from bluesky.utils import ProgressBarManager
+from ophyd_async.plan_stubs import ensure_connected
+
+from . import lab
+from .data import Data
+from .simulated_pcs import SimulatedPCs
+from .storage import Storage
+
+SIMULATED = "simulated"
+"""The devices file for which the instrument PCs are started here."""
+
+
+class Session:
+    """Everything a microscopist types with; a context manager.
+
+    Args:
+        directory: the storage folder.
+        devices: name of a file in the lab's `devices/`.
+        tiled: address of a Tiled server; None starts an embedded one.
+        replay: with simulated devices, a recorded spectrum to serve.
+        latency: with simulated devices, take as long as the real ones.
+        root: the lab's folder; defaults to the one found by `lab.find_lab`.
+        progress: show progress bars for whatever the RunEngine waits for.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        devices: str = SIMULATED,
+        tiled: str | None = None,
+        replay: Path | None = None,
+        latency: bool = True,
+        root: Path | None = None,
+        progress: bool = False,
+    ):
+        root = root or lab.find_lab()
+        self._stack = ExitStack()
+        try:
+            self.storage = self._stack.enter_context(Storage(directory, tiled=tiled))
+            self.pcs: SimulatedPCs | None = None
+            addresses: dict[str, str] = {}
+            if devices == SIMULATED:
+                pcs = SimulatedPCs(self.storage.layout.root, replay=replay, latency=latency)
+                self.pcs = self._stack.enter_context(pcs)
+                addresses = {f"{name}_uri": uri for name, uri in pcs.uris.items()}
+            self.RE = RunEngine({}, call_returns_result=True)
+            self._stack.callback(_stop_loop, self.RE)
+            self.RE.subscribe(self.storage)
+            if progress:
+                self.RE.waiting_hook = ProgressBarManager()
+            self.devices = lab.load_devices(
+                devices, root, path_provider=self.storage.path_provider, **addresses
+            )
+            self.RE(ensure_connected(*self.devices.values()))
+            self.plans, self.broken_plans = lab.load_plans(root)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    @property
+    def data(self) -> Data:
+        """The reading side."""
+        return self.storage.data
+
+    def acquire_eels(self, exposure: float = 0.1, frames: int = 1) -> str:
+        """Take a spectrum where the beam stands; gives its reference as the exposure ends.
+
+        Args:
+            exposure: of one frame, in s.
+            frames: summed into the spectrum.
+        """
+        plan = self.plans["spectrum"](
+            self.devices["eels"], self.devices["microscope"], exposure=exposure, frames=frames
+        )
+        return self.RE(plan).plan_result[0]  # type: ignore
+
+    def acquire_haadf(self, size: int = 512, dwell: float = 1e-6) -> str:
+        """Scan a HAADF image; gives its reference as the scan ends.
+
+        Args:
+            size: pixels along each side.
+            dwell: at each pixel, in s.
+        """
+        plan = self.plans["image"](self.devices["haadf"], size=size, dwell=dwell)
+        return self.RE(plan).plan_result[0]  # type: ignore
+
+    def namespace(self) -> dict[str, Any]:
+        """Give the names of the interactive session."""
+        microscope = self.devices["microscope"]
+        microscope.acquire_eels = self.acquire_eels
+        microscope.acquire_haadf = self.acquire_haadf
+        return {
+            "RE": self.RE, "storage": self.storage, "data": self.data, "session": self,
+            **self.devices, **self.plans,
+        }  # fmt: skip
+
+    def close(self) -> None:
+        """Park and let go; storage finishes what is left on its own."""
+        self._stack.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _stop_loop(engine: RunEngine) -> None:
+    engine.loop.call_soon_threadsafe(engine.loop.stop)
+    engine._th.join()  # noqa: SLF001 (the RunEngine has no close)
+    engine.loop.close()

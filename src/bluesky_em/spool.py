@@ -1,0 +1,112 @@
+"""Frames waiting at an acquisition server (Python 3.7 syntax: it runs on the instrument PC).
+
+A frame comes in with its reference, is on disk before that reference is handed out, may be
+fetched any number of times, and leaves when the writer has verified it in its file. A server that
+is killed and started again finds its frames: the folder is the spool's only state.
+
+Why a file per frame: each arrives, is read and leaves on its own, in any order, and a torn write
+cannot touch another frame.
+"""
+
+import hashlib
+import os
+import struct
+import threading
+import zlib
+
+import msgpack
+
+_HEADER_SIZE = struct.Struct("<I")
+_SUFFIX = ".frame"
+
+
+class Spool:
+    """The frames of one acquisition server, by reference.
+
+    Args:
+        folder: made if absent; whole frames found in it are served again.
+    """
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+        os.makedirs(self.folder, exist_ok=True)
+        self._lock = threading.Lock()
+        self._headers = {}
+        for name in os.listdir(self.folder):
+            path = os.path.join(self.folder, name)
+            if name.endswith(_SUFFIX):
+                header = _read_header(path)
+                self._headers[header["reference"]] = header
+            elif name.endswith(_SUFFIX + ".part"):
+                os.remove(path)  # never handed out: its writer died before the rename
+
+    def put(self, reference, exposure):
+        """Keep `exposure` on disk under `reference`, replacing what was there.
+
+        Returns:
+            The header: reference, shape, dtype, nbytes, checksum (CRC-32), axes, metadata,
+            started, ended.
+        """
+        pixels = memoryview(exposure.array).cast("B")
+        header = {
+            "reference": reference,
+            "shape": list(exposure.array.shape),
+            "dtype": exposure.array.dtype.str,
+            "nbytes": len(pixels),
+            "checksum": zlib.crc32(pixels),
+            "axes": exposure.axes,
+            "metadata": exposure.metadata,
+            "started": exposure.started,
+            "ended": exposure.ended,
+        }
+        packed = msgpack.packb(header, use_bin_type=True)
+        path = self._path(reference)
+        part = path + ".part"
+        with open(part, "wb", buffering=0) as file:
+            file.write(_HEADER_SIZE.pack(len(packed)) + packed)
+            file.write(pixels)
+        os.replace(part, path)
+        with self._lock:
+            self._headers[reference] = header
+        return header
+
+    def read(self, reference, start, size):
+        """Give `size` bytes of the frame's pixels from byte `start` (fewer at its end).
+
+        Raises:
+            LookupError: no such frame here: it was released, or died with an earlier server.
+        """
+        try:
+            with open(self._path(reference), "rb") as file:
+                (skip,) = _HEADER_SIZE.unpack(file.read(_HEADER_SIZE.size))
+                file.seek(_HEADER_SIZE.size + skip + start)
+                return file.read(size)
+        except FileNotFoundError:
+            raise LookupError(
+                "frame {!r} is not in the spool {}: it was released, or died with its server "
+                "before it was on disk".format(reference, self.folder)
+            )
+
+    def release(self, references):
+        """Forget frames; one that is not here is already forgotten."""
+        for reference in references:
+            with self._lock:
+                known = self._headers.pop(reference, None)
+            if known:
+                os.remove(self._path(reference))
+
+    def fill(self):
+        """Count what waits: `(frames, bytes)`."""
+        with self._lock:
+            return len(self._headers), sum(h["nbytes"] for h in self._headers.values())
+
+    def _path(self, reference):
+        # A hash, because a reference comes over the wire and must never become a path.
+        name = hashlib.sha256(reference.encode("utf-8")).hexdigest()[:40]
+        return os.path.join(self.folder, name + _SUFFIX)
+
+
+def _read_header(path):
+    with open(path, "rb") as file:
+        (size,) = _HEADER_SIZE.unpack(file.read(_HEADER_SIZE.size))
+        return msgpack.unpackb(file.read(size), raw=False)

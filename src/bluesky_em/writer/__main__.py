@@ -1,0 +1,44 @@
+"""Run a writer: `python -m bluesky_em.writer <storage> [<Tiled address>]`.
+
+The key for a Tiled server that is not the embedded one comes from the environment's
+TILED_API_KEY. Ends when the parent process has gone and the work is done.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+# One request, no retries: the feeder waits and tries again, knowing why. Read at Tiled's import.
+os.environ.setdefault("TILED_RETRY_ATTEMPTS", "1")
+
+from .. import lifeline
+from ..catalog import Address, address_of
+from ..errors import StorageBusy
+from ..layout import Layout
+from ._writer import Writer
+
+
+def main(root: Path, tiled: str | None) -> None:
+    """Work until there is nothing left to do."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    lifeline.step_back()
+    layout = Layout(root)
+
+    def address() -> Address | None:
+        if tiled is None:
+            return address_of(layout)
+        return Address(uri=tiled, api_key=os.environ.get("TILED_API_KEY", ""))
+
+    writer = Writer(root, address)
+    lifeline.watch(writer.drain)
+    writer.run()
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)
+    except StorageBusy as exc:
+        print(exc)
+        sys.exit(lifeline.BUSY)

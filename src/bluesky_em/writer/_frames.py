@@ -1,0 +1,76 @@
+"""From a run's documents to the frames that must be stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import documents
+from ..axes import Axis
+from ..documents import Document
+from ..frame import Frame
+from ..layout import Layout
+
+
+class FrameFinder:
+    """Learns from one run's documents, in order, which frames there are and where each belongs.
+
+    The same documents always give the same frames, so a run may be gone through again at will.
+    """
+
+    def __init__(self, layout: Layout):
+        self._layout = layout
+        self._start: Document = {}
+        self._resources: dict[str, Document] = {}
+        self._datums: dict[str, Document] = {}
+        self._descriptors: dict[str, Document] = {}
+        self._streams: dict[str, list[str]] = {}
+
+    def __call__(self, name: str, document: Document) -> list[Frame]:
+        """Take the next document; give the frames it completes."""
+        if name == "start":
+            self._start = document
+        elif name == "descriptor":
+            self._descriptors[document["uid"]] = document
+        elif name == "resource" and documents.is_ours(document):
+            self._resources[document["uid"]] = document
+        for datum in documents.datums(name, document):
+            if datum["resource"] in self._resources:
+                self._datums[datum["datum_id"]] = datum
+        return [
+            self._frame(event, key, self._datums.pop(value))
+            for event in documents.events(name, document)
+            for key, value in event["data"].items()
+            if isinstance(value, str) and value in self._datums
+        ]
+
+    def _frame(self, event: Document, key: str, datum: Document) -> Frame:
+        kwargs: dict[str, Any] = datum["datum_kwargs"]
+        descriptor = self._descriptors[event["descriptor"]]
+        resource = self._resources[datum["resource"]]
+        axes = tuple(Axis.load(axis) for axis in kwargs["axes"])
+        return Frame(
+            reference=datum["datum_id"],
+            run=self._start["uid"],
+            stream=descriptor["name"],
+            detector=key,
+            number=kwargs["number"],
+            row=event["seq_num"] - 1,
+            server=resource["resource_kwargs"]["server"],
+            path=self._path(key, descriptor["name"]),
+            shape=tuple(axis.size for axis in axes),
+            dtype=descriptor["data_keys"][key]["dtype_numpy"],
+            checksum=kwargs["checksum"],
+            axes=axes,
+            ended=kwargs["ended"],
+            metadata=kwargs["metadata"],
+        )
+
+    def _path(self, detector: str, stream: str) -> str:
+        """Give each stream a file: rows of a file are one stream's events."""
+        streams = self._streams.setdefault(detector, [])
+        if stream not in streams:
+            streams.append(stream)
+        suffix = "" if streams[0] == stream else stream
+        run, started = self._start["uid"], self._start["time"]
+        path = self._layout.frames_of(run, started, detector, suffix)
+        return path.relative_to(self._layout.root).as_posix()

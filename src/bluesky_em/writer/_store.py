@@ -1,0 +1,191 @@
+"""One thread per acquisition server: fetch, write, verify, note, release."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ServerUnreachable
+from ..files import FramesFile, repair
+from ..frame import Frame
+from ..ledger import Ledger
+from ..link import Line
+from ..server import MAX_FETCH
+
+logger = logging.getLogger(__name__)
+
+BATCH_BYTES = 64 << 20  # of pixels that share one flush
+BATCH_FRAMES = 256
+BACKOFF = (0.2, 10.0)  # seconds, first and longest wait while a server or a disk is away
+TRIES = 5  # of a frame that arrives or is written wrong, before it is called failed
+
+
+class Store:
+    """Moves frames of one acquisition server into their files, oldest first.
+
+    A frame leaves the server's spool only after its bytes in the file have been read back and
+    match the checksum taken at the exposure. While the server or the disk is away it waits and
+    tries again; other servers' frames go on in their own threads.
+
+    Args:
+        server: its address.
+        root: the storage folder.
+        ledger: where stages are noted.
+    """
+
+    def __init__(self, server: str, root: Path, ledger: Ledger):
+        self.trouble = ""
+        self._line = Line(server)
+        self._root = root
+        self._ledger = ledger
+        self._files: dict[Path, FramesFile] = {}
+        self._tasks: deque[Frame | Callable[[], None]] = deque()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._backoff = BACKOFF[0]
+        self._tries = 0
+        self._thread = threading.Thread(target=self._work, name=f"store {server}", daemon=True)
+        self._thread.start()
+
+    @property
+    def backlog(self) -> int:
+        """How many frames and files wait for this thread."""
+        return len(self._tasks)
+
+    def add(self, frame: Frame) -> None:
+        """Take a frame on, after those before it."""
+        self._tasks.append(frame)
+        self._wake.set()
+
+    def release(self, references: list[str]) -> None:
+        """Have the spool forget frames that an earlier writer stored but did not release."""
+        self._do(lambda: self._line.call("release", references))
+
+    def close_files(self, paths: list[Path], done: Callable[[], None]) -> None:
+        """After the frames before, close a run's files for good, then call `done`."""
+
+        def close() -> None:
+            for path in paths:
+                file = self._files.pop(path, None)
+                if file is not None:
+                    file.close()
+                elif path.exists():
+                    repair(path)  # an earlier writer wrote all of it, but could not close it
+            done()
+
+        self._do(close)
+
+    def stop(self) -> None:
+        """Finish the batch at hand and end the thread."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(timeout=30.0)
+        for file in self._files.values():
+            file.close()
+
+    def _do(self, action: Callable[[], None]) -> None:
+        self._tasks.append(action)
+        self._wake.set()
+
+    def _work(self) -> None:
+        while not self._stopping:
+            if not self._tasks:
+                self._wake.wait(timeout=1.0)
+                self._wake.clear()
+                continue
+            try:
+                self._step()
+                self.trouble, self._backoff, self._tries = "", BACKOFF[0], 0
+            except (ServerUnreachable, OSError) as exc:
+                self._pause(str(exc))
+            except Exception as exc:  # a fault of this code or the data must not stop the others
+                logger.exception("storing failed", extra={"action": "store"})
+                self._tries += 1
+                self._give_up_if_hopeless(exc)
+                self._pause(repr(exc))
+
+    def _step(self) -> None:
+        """Do the next batch; on any error nothing is taken off the list."""
+        batch = self._next_batch()
+        if not batch:
+            action = self._tasks[0]
+            assert callable(action)
+            action()
+            self._tasks.popleft()
+            return
+        stored = [frame for frame in batch if self._write(frame)]
+        for path in {self._root / frame.path for frame in stored}:
+            self._files[path].flush()
+        for frame in stored:
+            if self._files[self._root / frame.path].checksum(frame.row) != frame.checksum:
+                raise ValueError(f"{frame.reference}: its bytes in {frame.path} are not its own")
+        references = [frame.reference for frame in stored]
+        self._ledger.stored(references)
+        self._line.call("release", references)
+        for _ in batch:
+            self._tasks.popleft()
+
+    def _next_batch(self) -> list[Frame]:
+        batch: list[Frame] = []
+        size = 0
+        most = 1 if self._tries else BATCH_FRAMES  # after a fault, find out which frame it is
+        for task in list(islice(self._tasks, most)):
+            if not isinstance(task, Frame) or size > BATCH_BYTES:
+                break
+            batch.append(task)
+            size += int(np.prod(task.shape)) * np.dtype(task.dtype).itemsize
+        return batch
+
+    def _write(self, frame: Frame) -> bool:
+        """Fetch a frame and write it; False if it is lost (then the ledger says why)."""
+        file = self._file(frame)
+        try:
+            pixels = self._fetch(frame)
+        except LookupError as exc:
+            file.extend(frame.row + 1)
+            self._ledger.failed(frame.reference, str(exc))
+            return False
+        file.write(frame, pixels)
+        return True
+
+    def _fetch(self, frame: Frame) -> np.ndarray:
+        size = int(np.prod(frame.shape)) * np.dtype(frame.dtype).itemsize
+        blocks = [
+            self._line.call("fetch", frame.reference, start, MAX_FETCH)
+            for start in range(0, size, MAX_FETCH)
+        ]
+        data = b"".join(blocks)
+        if len(data) != size or zlib.crc32(data) != frame.checksum:
+            raise ValueError(
+                f"{frame.reference}: {len(data)} bytes came with CRC-32 {zlib.crc32(data):08x}, "
+                f"expected {size} bytes with {frame.checksum:08x}"
+            )
+        return np.frombuffer(data, dtype=frame.dtype).reshape(frame.shape)
+
+    def _file(self, frame: Frame) -> FramesFile:
+        path = self._root / frame.path
+        if path not in self._files:
+            self._files[path] = FramesFile(path, frame)
+        return self._files[path]
+
+    def _give_up_if_hopeless(self, exc: Exception) -> None:
+        head = self._tasks[0]
+        if self._tries >= TRIES and isinstance(head, Frame):
+            self._ledger.failed(head.reference, f"given up after {TRIES} tries: {exc!r}")
+            self._tasks.popleft()
+            self._tries = 0
+
+    def _pause(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            logger.warning("waiting: %s", trouble, extra={"action": "store"})
+        self.trouble = trouble
+        self._wake.wait(timeout=self._backoff)
+        self._wake.clear()
+        self._backoff = min(2 * self._backoff, BACKOFF[1])

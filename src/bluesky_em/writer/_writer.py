@@ -1,0 +1,168 @@
+"""The writer: looks at the journals, and gives each frame and run to those who bring it on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import filelock
+
+from ..catalog import Address, Feeder
+from ..errors import StorageBusy
+from ..journal import JournalReader
+from ..layout import Layout
+from ..ledger import Ledger
+from ..reference import Stage
+from ._frames import FrameFinder
+from ._store import Store
+
+logger = logging.getLogger(__name__)
+
+PERIOD = 0.01  # seconds between two looks at the journals
+HEARTBEAT = 1.0  # seconds
+GIVE_UP = 30.0  # seconds without progress, after the parent has gone
+
+
+@dataclass
+class _Run:
+    """A run that is not complete."""
+
+    uid: str
+    reader: JournalReader
+    find: FrameFinder
+    paths: dict[str, set[Path]] = field(default_factory=dict)  # by server
+    open_stores: int | None = None  # None until the stop document
+
+
+class Writer:
+    """Works off one storage folder: journals and spools in, files and catalog entries out.
+
+    Everything it knows is in journals, ledger, files and Tiled: it may die at any moment, and the
+    next one goes on.
+
+    Args:
+        root: the storage folder.
+        address: gives Tiled's address, or None while that is not known.
+
+    Raises:
+        StorageBusy: another writer works on this folder.
+    """
+
+    def __init__(self, root: Path, address: Callable[[], Address | None]):
+        self._layout = Layout(root)
+        self._lock = filelock.FileLock(self._layout.writer_lock)
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout as exc:
+            raise StorageBusy(
+                f"another writer works on {root}: one folder has one writer. "
+                "`bluesky-em status` shows how it does"
+            ) from exc
+        self._layout.journal.mkdir(parents=True, exist_ok=True)
+        self._ledger = Ledger(self._layout.ledger)
+        self._feeder = Feeder(self._layout, self._ledger, address)
+        self._stores: dict[str, Store] = {}
+        self._runs: dict[Path, _Run] = {}
+        self._complete = self._ledger.complete_runs()
+        self._seen_change = -1
+        self._draining = threading.Event()
+
+    def run(self) -> None:
+        """Work until `drain` was called and there is nothing left to do."""
+        next_beat = 0.0
+        progress, left = time.monotonic(), -1
+        while True:
+            self._look()
+            now = time.monotonic()
+            if now >= next_beat:
+                next_beat = now + HEARTBEAT
+                self._ledger.beat(self.trouble)
+                before, left = left, self._left()
+                if left != before:
+                    progress = now
+                if self._draining.is_set() and (left == 0 or now - progress > GIVE_UP):
+                    break
+            time.sleep(PERIOD)
+        self.close()
+
+    def drain(self) -> None:
+        """Ask `run` to return once the work is done, or cannot go on."""
+        self._draining.set()
+
+    @property
+    def trouble(self) -> str:
+        """What keeps frames from being stored or catalogued; empty when nothing does."""
+        troubles = [store.trouble for store in self._stores.values()] + [self._feeder.trouble]
+        return "; ".join(filter(None, troubles))
+
+    def close(self) -> None:
+        """End all threads and let go of the folder."""
+        for store in self._stores.values():
+            store.stop()
+        self._feeder.stop()
+        self._ledger.close()
+        self._lock.release()
+
+    def _left(self) -> int:
+        """Count what waits: frames on their way, and references Tiled has not got yet."""
+        counts = self._ledger.counts()
+        stopped = sum(run.open_stores is not None for run in self._runs.values())
+        waiting = counts[Stage.CAPTURED] + counts[Stage.STORED] + stopped
+        return waiting + sum(store.backlog for store in self._stores.values())
+
+    def _look(self) -> None:
+        change = self._layout.journal.stat().st_mtime_ns
+        if change != self._seen_change:
+            self._seen_change = change
+            for path in sorted(self._layout.journal.glob("*.msgpack")):
+                if path not in self._runs and path.stem not in self._complete:
+                    self._adopt(path)
+        for path, run in list(self._runs.items()):
+            self._advance(path, run)
+
+    def _adopt(self, path: Path) -> None:
+        run = _Run(path.stem, JournalReader(path), FrameFinder(self._layout))
+        self._runs[path] = run
+        self._ledger.opened(path.stem)
+        self._feeder.add(path, lambda: run.open_stores == 0)
+        stored = [e.frame for e in self._ledger.frames(path.stem) if e.stage is not Stage.CAPTURED]
+        for server in {frame.server for frame in stored}:
+            self._store(server).release([f.reference for f in stored if f.server == server])
+
+    def _advance(self, path: Path, run: _Run) -> None:
+        frames, stopped = [], False
+        for name, document in run.reader:
+            frames += run.find(name, document)
+            stopped = stopped or name == "stop"
+        if frames:
+            self._ledger.captured(frames)
+            stages = self._ledger.stages([frame.reference for frame in frames])
+            for frame in frames:
+                run.paths.setdefault(frame.server, set()).add(self._layout.root / frame.path)
+                if stages[frame.reference][0] is Stage.CAPTURED:
+                    self._store(frame.server).add(frame)
+        if stopped:
+            self._close_files(run)
+        if run.open_stores == 0 and self._ledger.is_complete(run.uid):
+            run.reader.close()
+            self._complete.add(run.uid)
+            del self._runs[path]
+
+    def _close_files(self, run: _Run) -> None:
+        run.open_stores = len(run.paths)
+
+        def closed() -> None:
+            assert run.open_stores is not None
+            run.open_stores -= 1
+
+        for server, paths in run.paths.items():
+            self._store(server).close_files(sorted(paths), closed)
+
+    def _store(self, server: str) -> Store:
+        if server not in self._stores:
+            self._stores[server] = Store(server, self._layout.root, self._ledger)
+        return self._stores[server]
