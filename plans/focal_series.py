@@ -29,18 +29,19 @@ def focal_series(
         md: metadata for the run.
     """
 
+    references: list[str] = []
+
     @bpp.stage_decorator([image])
     @bpp.run_decorator(md={"plan_name": "focal_series", "num_points": len(defoci), **(md or {})})
-    def inner() -> MsgGenerator[list[str]]:
-        references: list[str] = []
+    def inner() -> MsgGenerator[None]:
         for defocus in defoci:
             yield from bps.mv(microscope.defocus, defocus)
-            references += yield from per_shot([image, microscope.defocus])
-        return references
+            references.extend((yield from per_shot([image, microscope.defocus])))
 
     before = yield from bps.rd(microscope.defocus)
 
     def back() -> MsgGenerator[None]:
         yield from bps.mv(microscope.defocus, before)
 
-    return (yield from bpp.finalize_wrapper(inner(), back))
+    yield from bpp.finalize_wrapper(inner(), back)
+    return references

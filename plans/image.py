@@ -30,10 +30,13 @@ def image(
         md: metadata for the run.
     """
 
+    references: list[str] = []
+
     @bpp.stage_decorator([scan])
     @bpp.run_decorator(md={"plan_name": "image", "num_points": 1, **(md or {})})
-    def inner() -> MsgGenerator[list[str]]:
-        return (yield from per_shot([scan]))
+    def inner() -> MsgGenerator[None]:
+        references.extend((yield from per_shot([scan])))
 
     yield from bps.mv(scan.detector, detector, scan.size, size, scan.dwell, dwell)
-    return (yield from inner())
+    yield from inner()
+    return references

@@ -43,14 +43,15 @@ def line_scan(
         "line": {"start": list(start), "stop": list(stop)},
     }
 
+    references: list[str] = []
+
     @bpp.stage_decorator([eels])
     @bpp.run_decorator(md={**about, **(md or {})})
-    def inner() -> MsgGenerator[list[str]]:
-        references: list[str] = []
+    def inner() -> MsgGenerator[None]:
         for x, y in np.linspace(start, stop, points):
             yield from bps.mv(microscope.beam_x, x, microscope.beam_y, y)
-            references += yield from per_shot([eels, microscope.beam_x, microscope.beam_y])
-        return references
+            references.extend((yield from per_shot([eels, microscope.beam_x, microscope.beam_y])))
 
     yield from bps.mv(eels.exposure, exposure, eels.frames, 1)
-    return (yield from beam_on(inner(), microscope))
+    yield from beam_on(inner(), microscope)
+    return references

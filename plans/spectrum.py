@@ -33,14 +33,14 @@ def spectrum(
         md: metadata for the run.
     """
 
+    references: list[str] = []
+
     @bpp.stage_decorator([eels])
     @bpp.run_decorator(md={"plan_name": "spectrum", "num_points": num, **(md or {})})
-    def inner() -> MsgGenerator[list[str]]:
-        references: list[str] = []
+    def inner() -> MsgGenerator[None]:
         for _ in range(num):
-            references += yield from per_shot([eels])
-        return references
+            references.extend((yield from per_shot([eels])))
 
     yield from bps.mv(eels.exposure, exposure, eels.frames, frames)
-    plan = inner()
-    return (yield from beam_on(plan, microscope) if microscope else plan)
+    yield from beam_on(inner(), microscope) if microscope else inner()
+    return references

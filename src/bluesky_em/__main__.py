@@ -16,7 +16,7 @@ app = typer.Typer(
     help="Bluesky for analytical electron microscopes.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
 )
 
 DEFAULT_STORAGE = Path("~/em-data")

@@ -45,7 +45,7 @@ class Summary:
     figure: str
 
 
-@dataclass
+@dataclass(eq=False)
 class _Watch:
     """Notes what the RunEngine says while the plans run."""
 
@@ -98,7 +98,7 @@ def run(
         assert address is not None, "a complete run is in Tiled"
         _draw(session, survey, references, figure)
         ledger = Ledger(session.storage.layout.ledger, read_only=True)
-        entries = [entry for entry in ledger.frames(run_uid)]
+        entries = ledger.frames(run_uid)
         ledger.close()
         summary = Summary(
             run_uid=run_uid,

@@ -115,9 +115,7 @@ class RefDetector(StandardReadable, Triggerable):
         await self._end_exposure()
         generation = self._generation
         resource = self._resource_now()
-        reference = Reference(
-            run=resource.run, detector=self.name, number=resource.next_number
-        )
+        reference = Reference(run=resource.run, detector=self.name, number=resource.next_number)
         options, duration = await self._options(), await self._duration()
         self._exposing = asyncio.create_task(
             self._server.call(
@@ -261,4 +259,3 @@ class _ServerConnector(DeviceConnector):
         except ServerUnreachable as exc:
             raise NotConnectedError(str(exc)) from exc
         await super().connect_real(device, timeout, force_reconnect)
-

@@ -63,8 +63,7 @@ class JournalReader:
         if self._file is None:
             self._file = open(self.path, "rb")
         self._unpacker.feed(self._file.read())
-        for name, document in self._unpacker:
-            yield name, document
+        yield from self._unpacker
 
     def close(self) -> None:
         """Close the file; closing twice is harmless."""

@@ -74,9 +74,7 @@ def init(folder: Path) -> list[Path]:
                 f"{target} is there already and stays as it is. Choose another folder, or move it"
             )
     for target in targets:
-        shutil.copytree(
-            source / target.name, target, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(source / target.name, target, ignore=shutil.ignore_patterns("__pycache__"))
     return targets
 
 

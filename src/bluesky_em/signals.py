@@ -13,11 +13,11 @@ from ophyd_async.core import (
     NotConnectedError,
     SignalBackend,
     SignalDatatypeT,
+    SignalMetadata,
     SignalR,
     SignalRW,
     make_datakey,
 )
-from ophyd_async.core import SignalMetadata
 
 from .errors import ServerUnreachable
 from .link import Link, link_to

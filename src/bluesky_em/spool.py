@@ -85,7 +85,7 @@ class Spool:
             raise LookupError(
                 "frame {!r} is not in the spool {}: it was released, or died with its server "
                 "before it was on disk".format(reference, self.folder)
-            )
+            ) from None
 
     def release(self, references):
         """Forget frames; one that is not here is already forgotten."""

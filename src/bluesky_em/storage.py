@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import Any, Literal
 
 from . import documents
-from .keeper import Keeper
 from .data import Data
 from .documents import RunOf
 from .journal import Journal
+from .keeper import Keeper
 from .layout import Layout
 from .ledger import Ledger
 from .paths import RunPathProvider

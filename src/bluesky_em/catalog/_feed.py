@@ -93,9 +93,11 @@ class RunFeed:
     def _may_pass(self, name: str, document: dict[str, Any]) -> bool:
         if name == "stop":
             return self._closed()
-        references = [ref for event in documents.events(name, document) for ref in self._ours(event)]
+        references = [
+            ref for event in documents.events(name, document) for ref in self._ours(event)
+        ]
         stages = self._ledger.stages(references)
-        if any(stages.get(ref, (Stage.CAPTURED,))[0] is Stage.CAPTURED for ref in references):
+        if any(stages.get(r, (Stage.CAPTURED,))[0] is Stage.CAPTURED for r in references):
             return False
         for reference in references:
             entry = self._ledger.find(reference)

@@ -86,8 +86,10 @@ class Catalog:
             segments = array.metadata.get(KEY, {}).get("segments", []) if array else []
             row = find_row(segments, parts)
             # A detector in two streams has an array in each; the later segment is its home.
-            if row is not None and (best is None or _start(segments, row) > _start(
-                best[1].metadata[KEY]["segments"], best[2])):
+            if row is not None and (
+                best is None
+                or _start(segments, row) > _start(best[1].metadata[KEY]["segments"], best[2])
+            ):
                 best = stream, array, row
         return best if best and best[2] < best[1].shape[0] else None
 

@@ -15,8 +15,8 @@ from ..layout import Layout
 from ..reference import Stage
 from ._catalog import Catalog
 from ._folder import Folder
-from ._status import ReferenceStatus
 from ._progress import progress_bar
+from ._status import ReferenceStatus
 from ._stored import StoredFrame
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..axes import Axis
 from ..documents import DATASET
 from ..frame import Frame
 from ._repair import repair

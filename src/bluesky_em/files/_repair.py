@@ -78,11 +78,11 @@ def _mix(a: int, b: int, c: int) -> tuple[int, int, int]:
 
 
 def _final(a: int, b: int, c: int) -> tuple[int, int, int]:
-    for target, bits in (("c", 14), ("a", 11), ("b", 25), ("c", 16), ("a", 4), ("b", 14), ("c", 24)):
-        if target == "c":
-            c = ((c ^ b) - _rotate(b, bits)) & _MASK
-        elif target == "a":
-            a = ((a ^ c) - _rotate(c, bits)) & _MASK
-        else:
-            b = ((b ^ a) - _rotate(a, bits)) & _MASK
+    c = ((c ^ b) - _rotate(b, 14)) & _MASK
+    a = ((a ^ c) - _rotate(c, 11)) & _MASK
+    b = ((b ^ a) - _rotate(a, 25)) & _MASK
+    c = ((c ^ b) - _rotate(b, 16)) & _MASK
+    a = ((a ^ c) - _rotate(c, 4)) & _MASK
+    b = ((b ^ a) - _rotate(a, 14)) & _MASK
+    c = ((c ^ b) - _rotate(b, 24)) & _MASK
     return a, b, c
