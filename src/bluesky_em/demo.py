@@ -20,7 +20,7 @@ from .ledger import Ledger
 from .reference import Stage
 from .session import Session
 
-LINE = ((0.12, 0.42), (0.9, 0.58))
+LINE = ((0.04, 0.593), (0.92, 0.628))
 """Where the line scan goes, as fractions of the survey."""
 COMPLETE = 120.0  # seconds the storage may take after the plan, Tiled's start included
 

@@ -82,6 +82,7 @@ def _spectra(
             axes.plot(spectrum.energy[inside], spectrum[inside], lw=0.9, label=f"point {index}")
     axes.set(title=title, xlabel="energy loss / eV", ylabel="counts", yscale="log")
     if axes.get_lines():
+        axes.set_ylim(bottom=1)
         axes.legend(fontsize="small")
 
 

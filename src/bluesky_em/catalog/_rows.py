@@ -50,18 +50,20 @@ class RowMap:
         return {KEY: {"segments": self.segments, "failed": self.failed}}
 
 
-def find_row(segments: Iterable[Mapping[str, Any]], reference: Reference) -> int | None:
-    """Find a reference's row, from the segments of one array; None if it is not among them.
+def segment_of(
+    segments: Iterable[Mapping[str, Any]], reference: Reference
+) -> Mapping[str, Any] | None:
+    """Find the segment of one array that a reference would be in; None if there is none.
 
     >>> segments = [{"run": "a", "number": 0, "row": 0}, {"run": "a", "number": 5, "row": 3}]
-    >>> find_row(segments, Reference(run="a", detector="eels", number=6))
-    4
+    >>> segment_of(segments, Reference(run="a", detector="eels", number=6))["row"]
+    3
     """
     best: Mapping[str, Any] | None = None
     for segment in segments:
         if segment["run"] == reference.run and segment["number"] <= reference.number:
             best = segment
-    return None if best is None else best["row"] + reference.number - best["number"]
+    return best
 
 
 def axes_at(segments: Iterable[Mapping[str, Any]], row: int) -> tuple[Axis, ...]:

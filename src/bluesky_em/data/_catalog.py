@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..catalog import KEY, axes_at, find_row
+from ..catalog import KEY, axes_at, segment_of
 from ..errors import UnknownReference
 from ..reference import Reference, Stage
 from ._status import ReferenceStatus
@@ -80,17 +80,15 @@ class Catalog:
         """Find stream, array node and row of a reference that can be read."""
         parts = Reference.parse(reference)
         run = self._run(parts.run)
-        best: tuple[str, Any, int] | None = None
-        for stream in run or ():
-            array = self._array(parts, stream)
-            segments = array.metadata.get(KEY, {}).get("segments", []) if array else []
-            row = find_row(segments, parts)
+        best, best_start = None, -1
+        for stream in run if run is not None else ():
+            array = run[stream].base.get(parts.detector)
+            segments = array.metadata.get(KEY, {}).get("segments", []) if array is not None else []
+            segment = segment_of(segments, parts)
             # A detector in two streams has an array in each; the later segment is its home.
-            if row is not None and (
-                best is None
-                or _start(segments, row) > _start(best[1].metadata[KEY]["segments"], best[2])
-            ):
-                best = stream, array, row
+            if segment is not None and segment["number"] > best_start:
+                row = segment["row"] + parts.number - segment["number"]
+                best, best_start = (stream, array, row), segment["number"]
         return best if best and best[2] < best[1].shape[0] else None
 
     def _run(self, run: str) -> Any:
@@ -98,13 +96,3 @@ class Catalog:
             return self._client()[run]
         except KeyError:
             return None
-
-    def _array(self, reference: Reference, stream: str) -> Any:
-        try:
-            return self._client()[reference.run, stream, reference.detector]
-        except KeyError:
-            return None
-
-
-def _start(segments: list[dict[str, Any]], row: int) -> int:
-    return [s for s in segments if s["row"] <= row][-1]["number"]
