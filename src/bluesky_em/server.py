@@ -85,6 +85,10 @@ class AcquisitionServer:
         """Let the spool forget frames that are safe elsewhere."""
         self._spool.release(references)
 
+    def references(self):
+        """List the frames that wait here."""
+        return self._spool.references()
+
     def status(self):
         """Tell whether an exposure runs, and how full the spool is."""
         frames, size = self._spool.fill()

@@ -56,7 +56,8 @@ class Session:
                 addresses = {f"{name}_uri": uri for name, uri in pcs.uris.items()}
             self.RE = RunEngine({}, call_returns_result=True)
             self._stack.callback(_stop_loop, self.RE)
-            self.RE.subscribe(self.storage)
+            self.token = self.RE.subscribe(self.storage)
+            """of the Storage's subscription"""
             if progress:
                 self.RE.waiting_hook = ProgressBarManager()
             self.devices = lab.load_devices(

@@ -95,6 +95,11 @@ class Spool:
             if known:
                 os.remove(self._path(reference))
 
+    def references(self):
+        """List the frames that wait here."""
+        with self._lock:
+            return sorted(self._headers)
+
     def fill(self):
         """Count what waits: `(frames, bytes)`."""
         with self._lock:
