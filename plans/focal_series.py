@@ -28,7 +28,6 @@ def focal_series(
         defoci: in m.
         md: metadata for the run.
     """
-
     references: list[str] = []
 
     @bpp.stage_decorator([image])

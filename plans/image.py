@@ -29,7 +29,6 @@ def image(
         dwell: at each pixel, in s.
         md: metadata for the run.
     """
-
     references: list[str] = []
 
     @bpp.stage_decorator([scan])

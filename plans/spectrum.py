@@ -32,7 +32,6 @@ def spectrum(
         num: how many spectra.
         md: metadata for the run.
     """
-
     references: list[str] = []
 
     @bpp.stage_decorator([eels])

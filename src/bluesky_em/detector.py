@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from bluesky.protocols import Asset, Reading, Triggerable
+from bluesky.protocols import Asset, Hints, Reading, Triggerable
 from event_model import DataKey
 from ophyd_async.core import (
     AsyncStatus,
@@ -180,7 +180,7 @@ class RefDetector(StandardReadable, Triggerable):
         """Nothing to do: the RunEngine triggers again."""
 
     @property
-    def hints(self) -> dict[str, Any]:
+    def hints(self) -> Hints:
         """Hint at nothing to plot: a reference is no number."""
         return {"fields": []}
 

@@ -8,7 +8,7 @@ axes, so that the writer and any reader know what to expect without asking the i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from event_model import DataKey, unpack_datum_page, unpack_event_page
 
@@ -89,7 +89,7 @@ def events(name: str, document: Document) -> Iterator[Document]:
     if name == "event":
         yield document
     elif name == "event_page":
-        yield from unpack_event_page(document)
+        yield from unpack_event_page(cast(Any, document))
 
 
 def datums(name: str, document: Document) -> Iterator[Document]:
@@ -97,7 +97,7 @@ def datums(name: str, document: Document) -> Iterator[Document]:
     if name == "datum":
         yield document
     elif name == "datum_page":
-        yield from unpack_datum_page(document)
+        yield from unpack_datum_page(cast(Any, document))
 
 
 class RunOf:

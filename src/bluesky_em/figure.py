@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.axes import Axes
+from matplotlib.transforms import Transform
 
 EDGES = {"C-K": 284.0, "Ti-L": 456.0, "O-K": 532.0}
 """Core-loss edges to label, onset in eV (H. Ahn, EELS Atlas; as in exspy's tables)."""
@@ -93,5 +94,5 @@ def _chosen(spectra: list[xarray.DataArray]) -> list[int]:
     return sorted({int(order[int(place)]) for place in places})
 
 
-def _x_data(axes: Axes) -> matplotlib.transforms.Transform:
+def _x_data(axes: Axes) -> Transform:
     return axes.get_xaxis_transform()

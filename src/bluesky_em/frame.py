@@ -37,5 +37,5 @@ class Frame:
     """One per dimension."""
     ended: float
     """End of the exposure, s since the epoch, by the instrument PC's clock."""
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the driver says of the exposure, e.g. `saturation_fraction`."""

@@ -86,7 +86,8 @@ def pack(name: str, document: Document) -> bytes:
     Raises:
         TypeError: the document holds something that is neither plain data nor numpy.
     """
-    return msgpack.packb([name, document], default=_to_plain, use_bin_type=True)
+    packed: Any = msgpack.packb([name, document], default=_to_plain, use_bin_type=True)
+    return packed
 
 
 def _unpacker() -> Any:

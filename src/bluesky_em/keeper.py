@@ -28,14 +28,23 @@ class Child:
         name: for messages.
         module: run as `python -m module arguments`.
         arguments: of the command line.
+        lock: what it holds while it works; whoever holds it does the work.
         log: where its output goes.
         environment: what it has beside this process's.
     """
 
     def __init__(
-        self, name: str, module: str, arguments: list[str], log: Path, environment: dict[str, str]
+        self,
+        name: str,
+        module: str,
+        arguments: list[str],
+        *,
+        lock: Path,
+        log: Path,
+        environment: dict[str, str],
     ):
         self.name = name
+        self._lock = lock
         self._log = log
         self._command = module, arguments, log, environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -53,6 +62,8 @@ class Child:
         """`running`, or what its end was."""
         if self._process is not None:
             return "running"
+        if lifeline.is_held(self._lock):
+            return "running, started by another process"
         return f"died, will be started again; see {self._log}"
 
     def look(self) -> None:
@@ -60,27 +71,33 @@ class Child:
         now = time.monotonic()
         if self._process is not None and self._process.poll() is not None:
             self._died(now, self._process.returncode)
-        if self._process is None and now >= self._start_at:
+        if self._process is None and now >= self._start_at and not lifeline.is_held(self._lock):
             self._process = lifeline.spawn(*self._command)
             self._started = now
 
     def let_go(self) -> None:
         """Cut its lifeline: it finishes what it has to do, and ends."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+        if self._process is not None:
+            self._close_stdin()
             _leaving.append(self._process)
 
+    def _close_stdin(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+
     def _died(self, now: float, code: int) -> None:
+        self._close_stdin()
         self._process = None
         if now - self._started > STEADY:
             self._backoff = BACKOFF[0]
         self._start_at = now + self._backoff
-        if code != lifeline.BUSY:
-            logger.warning(
-                "the %s ended (exit code %s); starting it again in %.1f s, nothing is lost. "
-                "Its log: %s", self.name, code, self._backoff, self._log,
-                extra={"action": "restart"},
-            )  # fmt: skip
+        if code == lifeline.BUSY:
+            return  # somebody else was faster
+        logger.warning(
+            "the %s ended (exit code %s); starting it again in %.1f s, nothing is lost. Its log: %s",
+            self.name, code, self._backoff, self._log,
+            extra={"action": "restart"},
+        )  # fmt: skip
         self._backoff = min(2 * self._backoff, BACKOFF[1])
 
 
@@ -97,12 +114,19 @@ class Keeper:
         layout.catalog.mkdir(parents=True, exist_ok=True)
         key = {} if api_key is None else {"TILED_API_KEY": api_key}
         arguments = [str(layout.root), *([tiled] if tiled else [])]
-        children = [Child("writer", "bluesky_em.writer", arguments, layout.writer_log, key)]
-        if tiled is None:
-            log = layout.catalog / "server.log"
-            children.append(
-                Child("Tiled server", "bluesky_em.catalog", [str(layout.root)], log, {})
+        children = [
+            Child(
+                "writer", "bluesky_em.writer", arguments,
+                lock=layout.writer_lock, log=layout.writer_log, environment=key,
             )
+        ]  # fmt: skip
+        if tiled is None:
+            children.append(
+                Child(
+                    "Tiled server", "bluesky_em.catalog", [str(layout.root)],
+                    lock=layout.catalog_lock, log=layout.catalog / "server.log", environment={},
+                )
+            )  # fmt: skip
         self._children = {child.name: child for child in children}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)

@@ -19,6 +19,7 @@ class Layout:
         self.journal = root / "journal"
         self.data = root / "data"
         self.catalog = root / "catalog"
+        self.catalog_lock = self.catalog / "server.lock"
         self.ledger = root / "ledger.sqlite"
         self.writer_lock = root / "writer.lock"
         self.writer_log = root / "writer.log"

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 BUSY = 75
 """Exit code of a process whose work another one is doing already."""
 
@@ -30,7 +32,7 @@ def spawn(
     if sys.platform == "win32":
         options["creationflags"] = subprocess.BELOW_NORMAL_PRIORITY_CLASS
     with open(log, "ab") as output:
-        return subprocess.Popen(
+        return subprocess.Popen[bytes](
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=output,
@@ -49,6 +51,15 @@ def watch(action: Callable[[], None]) -> None:
         action()
 
     threading.Thread(target=wait, name="lifeline", daemon=True).start()
+
+
+def is_held(lock: Path) -> bool:
+    """Tell whether a living process holds a lock file."""
+    try:
+        with filelock.FileLock(lock, timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
 
 
 def step_back() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from ophyd_async.core import PathInfo
 
 from .layout import Layout, plain
@@ -34,8 +36,8 @@ class RunPathProvider:
     def __call__(self, datakey_name: str | None = None) -> PathInfo:
         """Say where the frames of a detector in the open run will be."""
         if self.run is None:
-            folder, name = self._layout.data, plain(datakey_name or "frames")
+            folder, name = self._layout.data, plain(f"{datakey_name or 'frames'}-{uuid.uuid4()}")
         else:
             path = self._layout.frames_of(self.run, self._open[self.run], datakey_name or "frames")
             folder, name = path.parent, path.stem
-        return PathInfo(directory_path=folder, filename=name)
+        return PathInfo(directory_path=folder, filename=name, create_dir_depth=-4)

@@ -108,7 +108,7 @@ class _Daemon(Pyro5.server.Daemon):
             str(data).encode("utf-8"), self._token.encode("utf-8")
         ):
             raise ValueError("this acquisition server wants a token: set BLUESKY_EM_TOKEN")
-        return "welcome"
+        return "hello"
 
 
 def serve(driver, name, host, port, spool, extra=None, started=None):

@@ -59,7 +59,7 @@ class Session:
             self.token = self.RE.subscribe(self.storage)
             """of the Storage's subscription"""
             if progress:
-                self.RE.waiting_hook = ProgressBarManager()
+                self.RE.waiting_hook = ProgressBarManager()  # type: ignore (declared as None)
             self.devices = lab.load_devices(
                 devices, root, path_provider=self.storage.path_provider, **addresses
             )

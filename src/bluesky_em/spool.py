@@ -59,7 +59,7 @@ class Spool:
             "started": exposure.started,
             "ended": exposure.ended,
         }
-        packed = msgpack.packb(header, use_bin_type=True)
+        packed = msgpack.Packer(use_bin_type=True).pack(header)
         path = self._path(reference)
         part = path + ".part"
         with open(part, "wb", buffering=0) as file:

@@ -78,6 +78,7 @@ class Storage:
         self.path_provider = RunPathProvider(self.layout)
         self._power_safe = durability == "power"
         self._references: deque[str] = deque(maxlen=REMEMBERED)
+        self._our_resources: dict[str, set[str]] = {}
         self._run_of = RunOf()
         self._journals: dict[str, Journal] = {}
         self._unsynced: set[Journal] = set()
@@ -105,9 +106,14 @@ class Storage:
             journal.sync()
         else:
             self._unsynced.add(journal)
-        if name in ("datum", "datum_page"):
-            self._references.extend(d["datum_id"] for d in documents.datums(name, document))
-        elif name == "stop":
+        if name == "resource" and documents.is_ours(document):
+            self._our_resources.setdefault(run, set()).add(document["uid"])
+        ours = self._our_resources.get(run, ())
+        for datum in documents.datums(name, document):
+            if datum["resource"] in ours:
+                self._references.append(datum["datum_id"])
+        if name == "stop":
+            self._our_resources.pop(run, None)
             self.path_provider.closed(run)
             self._run_of.forget(run)
             self._unsynced.discard(self._journals.pop(run))

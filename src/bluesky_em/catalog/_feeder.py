@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import httpx
 
 from ..layout import Layout
 from ..ledger import Ledger
@@ -19,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 PERIOD = 0.02  # seconds between two looks at the journals
 BACKOFF = (0.5, 10.0)  # seconds, first and longest wait while Tiled is away
+ASIDE = 30.0  # seconds until a run that Tiled could not take is tried again
+REFUSALS = {401, 403, 429, 502, 503, 504}  # HTTP statuses that have nothing to do with the run
 
 
 class Feeder:
@@ -34,7 +39,8 @@ class Feeder:
     """
 
     def __init__(self, layout: Layout, ledger: Ledger, address: Callable[[], Address | None]):
-        self.trouble = ""
+        self._away = ""
+        self._aside: dict[Path, tuple[float, str]] = {}
         self._layout = layout
         self._ledger = ledger
         self._address = address
@@ -45,6 +51,11 @@ class Feeder:
         self._backoff = BACKOFF[0]
         self._thread = threading.Thread(target=self._work, name="feeder", daemon=True)
         self._thread.start()
+
+    @property
+    def trouble(self) -> str:
+        """What keeps runs from being complete; empty when nothing does."""
+        return "; ".join(filter(None, [self._away, *(why for _, why in self._aside.values())]))
 
     @property
     def backlog(self) -> int:
@@ -66,7 +77,8 @@ class Feeder:
                 continue
             try:
                 self._step()
-                self.trouble, self._backoff = "", BACKOFF[0]
+                self._backoff = BACKOFF[0]
+                self._away = ""
             except Exception as exc:  # any answer of Tiled's: nothing is lost, try again later
                 self._open_circuit(exc)
 
@@ -76,12 +88,22 @@ class Feeder:
         if self._client is None:
             self._client = self._connect()
         for journal, closed in list(self._journals.items()):
+            if time.monotonic() < self._aside.get(journal, (0.0, ""))[0]:
+                continue
             feed = self._feeds.get(journal)
             if feed is None:
                 feed = self._feeds[journal] = RunFeed(
                     journal, self._client, self._ledger, self._layout.root, closed
                 )
-            if feed.step():
+            try:
+                complete = feed.step()
+                self._aside.pop(journal, None)
+            except Exception as exc:
+                if _concerns_all(exc):
+                    raise
+                self._set_aside(journal, exc)
+                continue
+            if complete:
                 del self._journals[journal], self._feeds[journal]
 
     def _connect(self) -> Any:
@@ -93,15 +115,27 @@ class Feeder:
         client = from_uri(address.uri, api_key=address.api_key or None)
         return client.include_data_sources()  # type: ignore
 
+    def _set_aside(self, journal: Path, exc: Exception) -> None:
+        """Leave one run alone for a while: what Tiled cannot take of it must not stop others."""
+        logger.exception("run %s is set aside", journal.stem, extra={"action": "catalog"})
+        self._feeds.pop(journal).close()
+        self._aside[journal] = time.monotonic() + ASIDE, f"Tiled, run {journal.stem}: {exc}"
+
     def _open_circuit(self, exc: Exception) -> None:
         trouble = f"Tiled: {exc}"
-        if trouble != self.trouble:
+        if trouble != self._away:
             logger.warning("waiting: %s", trouble, extra={"action": "catalog"})
             logger.debug("because of", exc_info=exc)
-        self.trouble = trouble
+        self._away = trouble
         for feed in self._feeds.values():
             feed.close()
         self._feeds.clear()
         self._client = None
         self._stopping.wait(self._backoff)
         self._backoff = min(2 * self._backoff, BACKOFF[1])
+
+
+def _concerns_all(exc: Exception) -> bool:
+    """Tell whether Tiled is away, or refuses everything, rather than this one run."""
+    status = getattr(getattr(exc, "response", None), "status_code", None)
+    return isinstance(exc, (ConnectionError, httpx.TransportError)) or status in REFUSALS

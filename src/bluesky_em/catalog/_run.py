@@ -56,7 +56,7 @@ class RunInTiled(_RunWriter):
     def descriptor(self, doc: Any) -> None:
         """Make the stream's node, or add a later descriptor to it, once."""
         node = self._desc_nodes.get(doc["name"])
-        updates = node.metadata.get("_config_updates", []) if node is not None else []
+        updates: Any = node.metadata.get("_config_updates", []) if node is not None else []
         if any(update["uid"] == doc["uid"] for update in updates):
             self._desc_nodes[doc["uid"]] = self._desc_nodes[doc["name"]]
         else:

@@ -16,7 +16,8 @@ import filelock
 from .. import lifeline
 from ..layout import Layout
 
-_LINGERING = 0.5  # seconds between two looks whether the writer still works
+_LOOK = 0.5  # seconds between two looks whether a writer works, once the parent is gone
+_LINGERING = 3.0  # seconds without a writer until the server ends: the next Storage may be near
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +28,14 @@ class Address:
     """e.g. `http://127.0.0.1:8000`"""
     api_key: str
     """empty for none"""
+    ready: bool = True
+    """False while the embedded server starts"""
 
 
 def address_of(layout: Layout) -> Address | None:
-    """Give the embedded server's address, or None if it has never been ready."""
-    try:
-        return Address(**json.loads((layout.catalog / "address.json").read_text()))
-    except FileNotFoundError:
-        return None
+    """Give the embedded server's address, or None while it is not ready."""
+    address = _last_address(layout)
+    return address if address and address.ready else None
 
 
 def serve(root: Path) -> None:
@@ -49,7 +50,7 @@ def serve(root: Path) -> None:
     layout = Layout(root)
     layout.catalog.mkdir(parents=True, exist_ok=True)
     layout.data.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(layout.catalog / "server.lock", timeout=0):
+    with filelock.FileLock(layout.catalog_lock, timeout=0):
         lifeline.step_back()
         _run(layout)
 
@@ -59,10 +60,11 @@ def _run(layout: Layout) -> None:
     import uvicorn
     from tiled.server.app import build_app_from_config
 
-    last = address_of(layout)
+    last = _last_address(layout)
     key = last.api_key if last else secrets.token_hex(32)
     listener = _bind(int(last.uri.rpartition(":")[2]) if last else 0)
     uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    _publish(layout, Address(uri=uri, api_key=key, ready=False))
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -73,12 +75,15 @@ def _run(layout: Layout) -> None:
     server = Server(uvicorn.Config(app, log_level="warning"))
 
     def leave() -> None:
-        while _writer_works(layout):
-            time.sleep(_LINGERING)
+        unneeded = 0.0
+        while unneeded < _LINGERING:
+            time.sleep(_LOOK)
+            unneeded = 0.0 if lifeline.is_held(layout.writer_lock) else unneeded + _LOOK
         server.should_exit = True
 
     lifeline.watch(leave)
     server.run(sockets=[listener])
+    _publish(layout, Address(uri=uri, api_key=key, ready=False))
 
 
 def _config(layout: Layout, key: str) -> dict[str, Any]:
@@ -122,17 +127,16 @@ def _bind(port: int) -> socket.socket:
     return listener
 
 
+def _last_address(layout: Layout) -> Address | None:
+    try:
+        return Address(**json.loads((layout.catalog / "address.json").read_text()))
+    except FileNotFoundError:
+        return None
+
+
 def _publish(layout: Layout, address: Address) -> None:
     part = layout.catalog / "address.part"
     part.touch(mode=0o600)  # before the key is in it
     part.write_text(json.dumps(asdict(address)))
     os.replace(part, layout.catalog / "address.json")
 
-
-def _writer_works(layout: Layout) -> bool:
-    lock = filelock.FileLock(layout.writer_lock)
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except filelock.Timeout:
-        return True

@@ -47,10 +47,9 @@ class Catalog:
 
     def open(self, reference: str) -> StoredFrame:
         """Open a catalogued frame; `read()` fetches its pixels over HTTP."""
-        found = self._find(reference)
-        assert found is not None, "only a catalogued reference is opened"
+        found, run = self._find(reference), self._run(Reference.parse(reference).run)
+        assert found is not None and run is not None, "only a catalogued reference is opened"
         stream, array, row = found
-        run = self._run(Reference.parse(reference).run)
         return StoredFrame(
             reference=reference,
             axes=axes_at(array.metadata[KEY]["segments"], row),
@@ -80,8 +79,11 @@ class Catalog:
         """Find stream, array node and row of a reference that can be read."""
         parts = Reference.parse(reference)
         run = self._run(parts.run)
-        best, best_start = None, -1
-        for stream in run if run is not None else ():
+        if run is None:
+            return None
+        best: tuple[str, Any, int] | None = None
+        best_start = -1
+        for stream in run:
             array = run[stream].base.get(parts.detector)
             segments = array.metadata.get(KEY, {}).get("segments", []) if array is not None else []
             segment = segment_of(segments, parts)

@@ -19,6 +19,8 @@ from ._progress import progress_bar
 from ._status import ReferenceStatus
 from ._stored import StoredFrame
 
+TILED_START = 60.0  # seconds; it takes 10-15
+
 
 class Data:
     """The reading side.
@@ -62,16 +64,22 @@ class Data:
         """The plain Tiled client, in which runs are bluesky-tiled-plugins' `BlueskyRun`.
 
         Raises:
-            NotReady: the embedded server has not started yet.
+            NotReady: the embedded server has not started within 60 s.
         """
         from tiled.client import from_uri  # seconds of imports: only for those who read
 
         if self._tiled is not None:
             return from_uri(self._tiled, api_key=self._api_key)
         assert self._layout is not None
-        address = address_of(self._layout)
-        if address is None:
-            raise NotReady("the embedded Tiled server has not started yet; it takes 10-15 s")
+        deadline = time.monotonic() + TILED_START
+        while (address := address_of(self._layout)) is None:
+            if time.monotonic() >= deadline:
+                raise NotReady(
+                    f"the embedded Tiled server of {self._layout.root} has not started within "
+                    f"{TILED_START:g} s: is a Storage open on that folder? Its log: "
+                    f"{self._layout.catalog / 'server.log'}"
+                )
+            time.sleep(0.1)
         return from_uri(address.uri, api_key=address.api_key)
 
     def status(self, reference: str) -> ReferenceStatus:
@@ -97,7 +105,7 @@ class Data:
         return self._source.open(status.reference)
 
     @overload
-    def wait(
+    def wait(  # type: ignore[reportOverlappingOverload] (a str is a Sequence[str], too)
         self, references: str, *, until: Stage | str = ..., timeout: float = ...,
         any: bool = ..., failed: Literal["raise", "return"] = ..., progress: bool = ...,
     ) -> ReferenceStatus: ...  # fmt: skip

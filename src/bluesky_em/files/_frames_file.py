@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -19,6 +18,15 @@ _GROUP = "/entry/data"
 _FRAMES = "/entry/frames"
 _CHUNK_BYTES = 1 << 19  # several spectra share a chunk of about this size; an image has its own
 _ABSENT = -1  # in /entry/frames/number: this row holds no frame
+_COLUMNS = {
+    # dtype, one value per dimension?, fill value
+    "number": ("<i8", False, _ABSENT),
+    "time": ("<f8", False, np.nan),
+    "checksum": ("<u4", False, 0),
+    "axis_offset": ("<f8", True, np.nan),
+    "axis_scale": ("<f8", True, np.nan),
+}
+"""What /entry/frames has of each row."""
 
 
 class FramesFile:
@@ -44,7 +52,7 @@ class FramesFile:
         self._file = h5py.File(path, "r+", libver="latest")
         self._file.swmr_mode = True
         self._pixels = self._dataset(DATASET)
-        self._rows = {name: self._dataset(f"{_FRAMES}/{name}") for name in self._file[_FRAMES]}
+        self._rows = {name: self._dataset(f"{_FRAMES}/{name}") for name in _COLUMNS}
         self._plain = open(path, "r+b")
 
     def write(self, frame: Frame, pixels: np.ndarray) -> None:
@@ -70,7 +78,7 @@ class FramesFile:
 
     def checksum(self, row: int) -> int:
         """Compute the CRC-32 of a flushed row from the file's bytes, behind HDF5's back."""
-        chunk_rows, *shape = self._pixels.chunks
+        chunk_rows, *shape = cast(tuple[int, ...], self._pixels.chunks)
         chunk = self._pixels.id.get_chunk_info_by_coord((row, *[0] * len(shape)))
         size = int(np.prod(shape, dtype=np.int64)) * self._pixels.dtype.itemsize
         self._plain.seek(chunk.byte_offset + (row % chunk_rows) * size)
@@ -165,14 +173,8 @@ def _create_data(group: h5py.Group, first: Frame) -> None:
 
 def _create_rows(group: h5py.Group, dimensions: int) -> None:
     group.attrs["NX_class"] = "NXcollection"
-    columns: Sequence[tuple[str, str, tuple[int, ...], float]] = (
-        ("number", "<i8", (), _ABSENT),
-        ("time", "<f8", (), np.nan),
-        ("checksum", "<u4", (), 0),
-        ("axis_offset", "<f8", (dimensions,), np.nan),
-        ("axis_scale", "<f8", (dimensions,), np.nan),
-    )
-    for name, dtype, shape, fill in columns:
+    for name, (dtype, calibration, fill) in _COLUMNS.items():
+        shape = (dimensions,) if calibration else ()
         group.create_dataset(
             name,
             shape=(0, *shape),

@@ -1,0 +1,28 @@
+"""Read runs back through Tiled, as on any PC that has nothing but its address.
+
+    uv run python examples/02_read_back.py [STORAGE]      (after example 01)
+"""
+
+import sys
+from pathlib import Path
+
+from bluesky_em import Data, Storage
+from bluesky_em.catalog import address_of
+
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else "em-data")
+
+with Storage(folder) as storage:  # here only to have its Tiled server up (10-15 s)
+    run_uid = storage.data.catalog.values().last().start["uid"]
+    storage.data.wait(run_uid)  # complete: every reference catalogued, or failed with a reason
+    address = address_of(storage.layout)
+    assert address is not None
+
+    data = Data(address.uri, api_key=address.api_key)  # this line, on any PC
+    frame = data.open(f"{run_uid}/eels/1")
+    print(frame.axes[0])
+    print("exposure:", frame.metadata["configuration"]["eels"]["data"]["eels-exposure"], "s")
+
+    run = data.catalog[run_uid]  # bluesky-tiled-plugins' BlueskyRun
+    dataset = run["primary"].read()
+    print(dataset)
+    assert (dataset["eels"][1] == frame.read()).all()

@@ -1,0 +1,136 @@
+from typing import Any
+
+import pytest
+from event_model import (
+    DocumentNames,
+    compose_run,
+    pack_datum_page,
+    pack_event_page,
+    schema_validators,
+)
+
+from bluesky_em import Reference
+from bluesky_em.documents import RunOf, data_key, datum, datums, events, is_ours, resource
+
+SERVER = "PYRO:eels_server@gatan-pc:9091"
+HEADER: dict[str, Any] = {
+    "shape": [4],
+    "dtype": "<f4",
+    "checksum": 7,
+    "axes": [{"name": "energy", "units": "eV", "offset": 0.0, "scale": 1.0, "size": 4}],
+    "metadata": {"exposure": 0.1},
+    "started": 1.0,
+    "ended": 2.0,
+}
+
+
+def a_resource() -> dict[str, Any]:
+    return resource("uid-1", "/data", "eels.h5", SERVER, "eels", HEADER)
+
+
+def a_datum(number: int = 0) -> dict[str, Any]:
+    return datum(Reference(run="run", detector="eels", number=number), "uid-1", HEADER)
+
+
+def a_run() -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+    """One run's start, and one document of each type that refers to it directly or not."""
+    run = compose_run()
+    key = data_key("eels", SERVER, [4], "<f4", ["energy"])
+    described = run.compose_descriptor(name="primary", data_keys={"eels": key})
+    ours = a_resource() | {"uid": f"resource of {run.start_doc['uid']}"}
+    datum_doc = a_datum() | {"resource": ours["uid"]}
+    event = described.compose_event(
+        data={"eels": datum_doc["datum_id"]}, timestamps={"eels": 2.0}, filled={"eels": False}
+    )
+    stream = run.compose_stream_resource(
+        mimetype="application/x-hdf5", uri="file://localhost/x.h5", data_key="eels", parameters={}
+    )
+    stream_datum = stream.compose_stream_datum(
+        indices={"start": 0, "stop": 1}, seq_nums={"start": 1, "stop": 2},
+        descriptor=described.descriptor_doc,
+    )  # fmt: skip
+    return run.start_doc, [
+        ("descriptor", described.descriptor_doc),
+        ("resource", ours | {"run_start": run.start_doc["uid"]}),
+        ("datum", datum_doc),
+        ("datum_page", pack_datum_page(datum_doc)),
+        ("event", event),
+        ("event_page", pack_event_page(event)),
+        ("stream_resource", stream.stream_resource_doc),
+        ("stream_datum", stream_datum),
+        ("stop", run.compose_stop()),
+    ]
+
+
+@pytest.mark.parametrize(("name", "doc"), [("resource", a_resource()), ("datum", a_datum())])
+def test_what_we_compose_validates_against_event_model(name: str, doc: dict[str, Any]):
+    schema_validators[DocumentNames[name]].validate(doc)
+
+
+def test_our_data_key_makes_a_valid_descriptor():
+    key = data_key("eels", SERVER, [4], "<f4", ["energy"])
+    composed = compose_run().compose_descriptor(name="primary", data_keys={"eels": key})
+    schema_validators[DocumentNames.descriptor].validate(composed.descriptor_doc)
+    assert key["source"] == f"{SERVER}#eels"
+    assert (key["external"], key["dtype_numpy"], key["shape"]) == ("FILESTORE:", "<f4", [4])
+
+
+def test_a_datum_is_named_by_its_reference_and_knows_its_frame():
+    doc = a_datum(17)
+    assert doc["datum_id"] == "run/eels/17"
+    assert doc["datum_kwargs"]["number"] == 17
+    assert doc["datum_kwargs"]["checksum"] == 7
+    assert doc["datum_kwargs"]["axes"] == HEADER["axes"]
+
+
+def test_documents_are_fresh_so_that_changing_one_changes_no_other():
+    a_datum()["datum_kwargs"]["axes"][0]["scale"] = 99.0
+    a_resource()["resource_kwargs"]["chunk_shape"].append(99)
+    assert a_datum()["datum_kwargs"]["axes"][0]["scale"] == 1.0
+    assert a_resource()["resource_kwargs"]["chunk_shape"] == [1, 4]
+
+
+def test_a_resource_is_ours_only_with_spec_server_and_detector():
+    assert is_ours(a_resource())
+    assert not is_ours(a_resource() | {"spec": "AD_HDF5"})
+    assert not is_ours(a_resource() | {"resource_kwargs": {"dataset": "/entry/data/data"}})
+    assert not is_ours({"spec": "HDF5"})
+
+
+def test_pages_are_unpacked_and_other_documents_hold_no_events_or_datums():
+    _, documents = a_run()
+    by_name = dict(documents)
+    assert list(datums("datum_page", by_name["datum_page"])) == [by_name["datum"]]
+    (event,) = events("event_page", by_name["event_page"])
+    assert event["data"] == by_name["event"]["data"]
+    assert not list(events("descriptor", by_name["descriptor"]))
+    assert not list(datums("event", by_name["event"]))
+
+
+def test_every_document_is_routed_to_its_run_in_two_interleaved_ones():
+    (one, of_one), (two, of_two) = a_run(), a_run()
+    run_of = RunOf()
+    assert (run_of("start", one), run_of("start", two)) == (one["uid"], two["uid"])
+    for (name, mine), (_, other) in zip(of_one, of_two, strict=True):
+        assert run_of(name, mine) == one["uid"], name
+        assert run_of(name, other) == two["uid"], name
+
+
+def test_a_document_whose_run_was_not_seen_is_of_no_run():
+    _, documents = a_run()
+    by_name = dict(documents)
+    for name in ("event", "event_page", "datum", "datum_page", "stream_datum"):
+        assert RunOf()(name, by_name[name]) is None, name
+    assert RunOf()("resource", a_resource()) is None
+
+
+def test_a_forgotten_run_is_unknown_and_the_other_one_stays():
+    (one, of_one), (two, of_two) = a_run(), a_run()
+    run_of = RunOf()
+    for name, doc in [("start", one), *of_one, ("start", two), *of_two]:
+        run_of(name, doc)
+    run_of.forget(one["uid"])
+    run_of.forget(one["uid"])
+    for name in ("event", "datum", "stream_datum"):
+        assert run_of(name, dict(of_one)[name]) is None, name
+        assert run_of(name, dict(of_two)[name]) == two["uid"], name

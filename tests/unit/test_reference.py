@@ -1,0 +1,46 @@
+import pytest
+
+from bluesky_em import Reference, Stage
+
+RUN = "0b5c2d7e-1111-4222-8333-444455556666"
+
+
+@pytest.mark.parametrize("detector", ["eels", "haadf-left", "a/b", "caméra 1", "-"])
+def test_a_reference_survives_being_a_string(detector: str):
+    reference = Reference(run=RUN, detector=detector, number=17)
+    assert str(reference) == f"{RUN}/{detector}/17"
+    assert Reference.parse(str(reference)) == reference
+
+
+@pytest.mark.parametrize(
+    "text", ["", "eels", "run/eels", "run/eels/", "run//3", "/eels/3", "run/eels/-1", "run/eels/x"]
+)
+def test_what_is_no_reference_is_refused_with_an_example_of_one(text: str):
+    with pytest.raises(ValueError) as caught:
+        Reference.parse(text)
+    message = str(caught.value)
+    assert message.startswith(f"{text!r} is not a reference: expected '<run uid>/<detector>/")
+    assert "storage.references[-1]" in message
+
+
+def test_a_reference_cannot_be_changed():
+    reference = Reference(run=RUN, detector="eels", number=0)
+    with pytest.raises(AttributeError, match="number"):
+        reference.number = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("stage", "reached"),
+    [
+        (Stage.CAPTURED, {Stage.CAPTURED}),
+        (Stage.STORED, {Stage.CAPTURED, Stage.STORED}),
+        (Stage.CATALOGUED, {Stage.CAPTURED, Stage.STORED, Stage.CATALOGUED}),
+        (Stage.FAILED, {Stage.FAILED}),
+    ],
+)
+def test_a_stage_has_reached_itself_and_those_before_it(stage: Stage, reached: set[Stage]):
+    assert {other for other in Stage if stage.reached(other)} == reached
+
+
+def test_a_stage_is_written_as_its_word():
+    assert [str(stage) for stage in Stage] == ["captured", "stored", "catalogued", "failed"]
