@@ -12,6 +12,7 @@ from bluesky_em.catalog import address_of
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "em-data")
 
 with Storage(folder) as storage:  # here only to have its Tiled server up (10-15 s)
+    storage.flush()
     run_uid = storage.data.catalog.values().last().start["uid"]
     storage.data.wait(run_uid)  # complete: every reference catalogued, or failed with a reason
     address = address_of(storage.layout)

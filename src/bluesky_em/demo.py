@@ -118,6 +118,8 @@ def run(
         _tell(summary, address.uri, address.api_key, console)
         if serve:
             _keep_up(console)
+        if storage is None:
+            session.storage.close(wait=True)  # before its folder goes
     return summary
 
 

@@ -7,7 +7,7 @@ axes, so that the writer and any reader know what to expect without asking the i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from event_model import DataKey, unpack_datum_page, unpack_event_page
@@ -98,6 +98,17 @@ def datums(name: str, document: Document) -> Iterator[Document]:
         yield document
     elif name == "datum_page":
         yield from unpack_datum_page(cast(Any, document))
+
+
+def references(run: Iterable[tuple[str, Document]]) -> list[str]:
+    """Give the references that a run's documents hand out, in order."""
+    ours: set[str] = set()
+    found: list[str] = []
+    for name, document in run:
+        if name == "resource" and is_ours(document):
+            ours.add(document["uid"])
+        found += [d["datum_id"] for d in datums(name, document) if d["resource"] in ours]
+    return found
 
 
 class RunOf:

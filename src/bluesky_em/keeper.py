@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -13,11 +12,10 @@ from .layout import Layout
 
 logger = logging.getLogger(__name__)
 
-_leaving: list[subprocess.Popen[bytes]] = []
-"""Processes that finish their work on their own; kept, so that nobody calls them forgotten."""
 
 PERIOD = 0.25  # seconds between two looks
 BACKOFF = (0.5, 30.0)  # seconds before a process that died is started again: first, longest
+ENDING = 60.0  # seconds a process may take to end, once it has nothing left to do
 STEADY = 60.0  # seconds a process must have lived for the backoff to begin anew
 
 
@@ -47,7 +45,7 @@ class Child:
         self._lock = lock
         self._log = log
         self._command = module, arguments, log, environment
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: lifeline.Background | None = None
         self._backoff = BACKOFF[0]
         self._start_at = 0.0
         self._started = 0.0
@@ -75,18 +73,18 @@ class Child:
             self._process = lifeline.spawn(*self._command)
             self._started = now
 
-    def let_go(self) -> None:
+    def let_go(self, *, hurry: bool = False) -> None:
         """Cut its lifeline: it finishes what it has to do, and ends."""
         if self._process is not None:
-            self._close_stdin()
-            _leaving.append(self._process)
+            lifeline.cut(self._process, hurry=hurry)
 
-    def _close_stdin(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+    def wait(self, timeout: float) -> None:
+        """Wait until it has ended; raises subprocess.TimeoutExpired after `timeout` seconds."""
+        if self._process is not None:
+            self._process.wait(timeout)
 
     def _died(self, now: float, code: int) -> None:
-        self._close_stdin()
+        self.let_go()
         self._process = None
         if now - self._started > STEADY:
             self._backoff = BACKOFF[0]
@@ -142,12 +140,18 @@ class Keeper:
         child = self._children.get(name)
         return child.pid if child else None
 
-    def close(self) -> None:
-        """Let the processes finish and end; nothing is waited for."""
+    def close(self, *, wait: bool = False) -> None:
+        """Let the processes finish and end; closing twice is harmless.
+
+        Args:
+            wait: until they have ended, as soon as they can.
+        """
         self._closing.set()
         self._thread.join()
         for child in self._children.values():
-            child.let_go()
+            child.let_go(hurry=wait)
+        for child in self._children.values() if wait else ():
+            child.wait(ENDING)
 
     def _keep(self) -> None:
         while True:

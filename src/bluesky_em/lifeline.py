@@ -5,6 +5,7 @@ Works for every kind of death, SIGKILL included, and on every operating system.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -18,12 +19,20 @@ import filelock
 BUSY = 75
 """Exit code of a process whose work another one is doing already."""
 
+_HURRY = b"h"
 _BACKGROUND_NICENESS = 10  # storage gives way to the plan and the instrument
+
+
+class Background(subprocess.Popen[bytes]):
+    """A process that may outlive this one, which is not to be warned of."""
+
+    def __del__(self, _maxsize: int = sys.maxsize, _warn: Any = lambda *_, **__: None) -> None:
+        super().__del__(_maxsize, _warn)  # type: ignore
 
 
 def spawn(
     module: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
+) -> Background:
     """Start `python -m module arguments` in the background, held by a lifeline.
 
     What it prints goes to the end of `log`; `environment` adds to this process's.
@@ -32,7 +41,7 @@ def spawn(
     if sys.platform == "win32":
         options["creationflags"] = subprocess.BELOW_NORMAL_PRIORITY_CLASS
     with open(log, "ab") as output:
-        return subprocess.Popen[bytes](
+        return Background(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=output,
@@ -42,13 +51,28 @@ def spawn(
         )
 
 
-def watch(action: Callable[[], None]) -> None:
-    """Call `action`, from a thread, when the parent process is gone or lets go."""
+def cut(process: Background, *, hurry: bool) -> None:
+    """Let go of a process; cutting twice is harmless.
+
+    Args:
+        process: started by `spawn`.
+        hurry: tell it that nobody will need it again soon.
+    """
+    if process.stdin is not None and not process.stdin.closed:
+        with contextlib.suppress(OSError):  # it has ended already
+            if hurry:
+                process.stdin.write(_HURRY)
+            process.stdin.close()
+
+
+def watch(action: Callable[[bool], None]) -> None:
+    """Call `action(hurry)`, from a thread, when the parent process is gone or lets go."""
 
     def wait() -> None:
-        while os.read(sys.stdin.fileno(), 1024):
-            pass
-        action()
+        last = b""
+        while received := os.read(sys.stdin.fileno(), 1024):
+            last = received
+        action(last.endswith(_HURRY))
 
     threading.Thread(target=wait, name="lifeline", daemon=True).start()
 

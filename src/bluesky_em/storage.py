@@ -138,19 +138,19 @@ class Storage:
         )
 
     def flush(self, timeout: float = 60.0) -> None:
-        """Wait until every reference seen here is catalogued or has failed.
+        """Wait until every reference in the folder, of earlier sessions too, is catalogued or lost.
 
         Raises:
             NotReady: that took longer than `timeout` seconds.
         """
-        self.data.wait(self.references, timeout=timeout, failed="return")
+        self.data.flush(timeout)
 
     def close(self, *, wait: bool = False, timeout: float = 60.0) -> None:
         """Let go; the writer finishes what is left and ends. Closing twice is harmless.
 
         Args:
-            wait: first `flush(timeout)`.
-            timeout: in s.
+            wait: first `flush(timeout)`, then wait until the processes behind have ended.
+            timeout: in s, of the flush.
         """
         if self._closing.is_set():
             return
@@ -160,8 +160,8 @@ class Storage:
         self._syncer.join()
         for journal in self._journals.values():
             journal.close()
-        self.keeper.close()
         self.data.close()
+        self.keeper.close(wait=wait)
         self._ledger.close()
 
     def __enter__(self) -> Storage:

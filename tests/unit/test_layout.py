@@ -1,3 +1,5 @@
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +24,17 @@ def test_naming_places_makes_none_of_them(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture(params=["UTC", "Asia/Tokyo", "America/Los_Angeles"])
+def _time_zone(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="Windows has no tzset")
+@pytest.mark.usefixtures("_time_zone")
 def test_frames_are_filed_by_the_utc_day_of_the_start():
     just_before_midnight = datetime(2024, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
     place = Layout(ROOT).frames_of("run-1", just_before_midnight, "eels")

@@ -1,6 +1,8 @@
 import asyncio
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,19 +10,30 @@ from pathlib import Path
 import pytest
 
 from bluesky_em.errors import ServerUnreachable
-from bluesky_em.link import Line, Link, link_to
+from bluesky_em.link import Line, Link, _links, link_to
 from tests.unit.test_server import PATIENCE, FakeDriver, calling, served
+
+ROOT = Path(__file__).parents[2]
+SERVER = """
+import sys
+from bluesky_em.server import serve
+from tests.unit.test_server import FakeDriver
+started = lambda uri, stop: print(uri, flush=True)
+serve(FakeDriver(), "eels_server", "127.0.0.1", 0, sys.argv[1], started=started)
+"""
 
 
 @contextlib.asynccontextmanager
 async def lanes_to(uri: str) -> AsyncIterator[Link]:
-    link = Link(uri)
+    """The link that devices use, hung up at the end."""
+    link = link_to(uri)
     try:
         yield link
     finally:
         for line, thread in link._lanes.values():
             await asyncio.wrap_future(thread.submit(line.close))
             thread.shutdown()
+        del _links[uri]
 
 
 def free_port() -> int:
@@ -81,16 +94,26 @@ def test_a_line_dials_again_when_the_server_is_back_on_its_port(tmp_path: Path):
             assert line.call("identity")["name"] == "fake"
 
 
-def test_a_line_that_lost_its_server_is_good_again_after_one_failed_call(tmp_path: Path):
-    with served(FakeDriver(), tmp_path) as uri:
-        line = Line(uri)
-        line.call("identity")
-    with pytest.raises(ServerUnreachable, match=line.address):
-        line.call("identity")
-    with served(FakeDriver(), tmp_path, port=int(uri.rpartition(":")[2])):
+def test_a_line_whose_server_was_killed_is_good_again_after_one_failed_call(tmp_path: Path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    with process, calling(process.stdout.readline().strip()) as line:  # type: ignore[union-attr]
         assert line.call("identity")["name"] == "fake"
+        process.kill()
+        process.wait()
+        with pytest.raises(ServerUnreachable, match=line.address):
+            line.call("identity")
+        with served(FakeDriver(), tmp_path, port=int(line.uri.rpartition(":")[2])):
+            assert line.call("identity")["name"] == "fake"
+
+
+def test_hanging_up_twice_is_harmless_and_the_next_call_dials_again(tmp_path: Path):
+    with served(FakeDriver(), tmp_path) as uri, calling(uri) as line:
+        line.call("identity")
         line.close()
         line.close()
+        assert line.call("identity")["name"] == "fake"
 
 
 async def test_abort_is_answered_while_an_exposure_blocks(tmp_path: Path):

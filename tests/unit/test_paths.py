@@ -31,7 +31,11 @@ def test_the_place_is_where_the_writer_will_put_the_file(provider: RunPathProvid
 def test_without_a_run_there_is_no_run_and_still_a_place(provider: RunPathProvider):
     assert provider.run is None
     assert Path(provider("eels").directory_path) == ROOT / "data"
-    assert provider().filename == "frames"
+    assert provider("eels").filename.startswith("eels-")
+
+
+def test_without_a_run_no_two_frames_share_a_place(provider: RunPathProvider):
+    assert provider("eels").filename != provider("eels").filename
 
 
 def test_with_two_runs_open_nobody_can_know_which(provider: RunPathProvider):

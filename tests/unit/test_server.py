@@ -108,6 +108,11 @@ def calling(uri: str, token: str | None = None) -> Iterator[Line]:
         line.close()
 
 
+@pytest.fixture(autouse=True)
+def _no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BLUESKY_EM_TOKEN", raising=False)
+
+
 @pytest.fixture
 def driver() -> FakeDriver:
     return FakeDriver()
@@ -190,10 +195,7 @@ def test_the_instrument_is_parked_when_serving_ends(driver: FakeDriver, tmp_path
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "gatan-pc", "::"])
-def test_beyond_loopback_a_token_is_demanded(
-    host: str, driver: FakeDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.delenv("BLUESKY_EM_TOKEN", raising=False)
+def test_beyond_loopback_a_token_is_demanded(host: str, driver: FakeDriver, tmp_path: Path):
     with pytest.raises(PermissionError) as caught:
         serve(driver, "eels_server", host, 0, str(tmp_path / "spool"))
     assert f"refusing to serve eels_server on {host} without a token" in str(caught.value)
@@ -216,6 +218,11 @@ def test_the_right_token_comes_from_the_environment(
     monkeypatch.setenv("BLUESKY_EM_TOKEN", "sésame")
     with served(driver, tmp_path) as uri, calling(uri) as line:
         assert line.call("get", "aperture") == "5 mm"
+
+
+def test_a_server_without_a_token_asks_for_none(driver: FakeDriver, tmp_path: Path):
+    with served(driver, tmp_path) as uri, calling(uri, token="needless") as line:
+        assert line.call("identity")["name"] == "fake"
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "sesame "])

@@ -130,7 +130,9 @@ class Feeder:
         for feed in self._feeds.values():
             feed.close()
         self._feeds.clear()
-        self._client = None
+        if self._client is not None:
+            self._client.context.close()
+            self._client = None
         self._stopping.wait(self._backoff)
         self._backoff = min(2 * self._backoff, BACKOFF[1])
 

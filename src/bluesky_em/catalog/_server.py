@@ -17,7 +17,7 @@ from .. import lifeline
 from ..layout import Layout
 
 _LOOK = 0.5  # seconds between two looks whether a writer works, once the parent is gone
-_LINGERING = 3.0  # seconds without a writer until the server ends: the next Storage may be near
+_LINGERING = 15.0  # seconds without a writer until the server ends: the next Storage may be near
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +74,9 @@ def _run(layout: Layout) -> None:
     app = build_app_from_config(_config(layout, key))
     server = Server(uvicorn.Config(app, log_level="warning"))
 
-    def leave() -> None:
-        unneeded = 0.0
-        while unneeded < _LINGERING:
+    def leave(hurry: bool) -> None:
+        unneeded, enough = 0.0, _LOOK if hurry else _LINGERING
+        while unneeded < enough:
             time.sleep(_LOOK)
             unneeded = 0.0 if lifeline.is_held(layout.writer_lock) else unneeded + _LOOK
         server.should_exit = True

@@ -94,7 +94,9 @@ class Catalog:
         return best if best and best[2] < best[1].shape[0] else None
 
     def _run(self, run: str) -> Any:
+        client = self._client()
         try:
-            return self._client()[run]
+            # `.v3`, since databroker's use of `.v2` changes what every client of this process gets
+            return getattr(client, "v3", client)[run]
         except KeyError:
             return None

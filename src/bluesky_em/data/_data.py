@@ -161,6 +161,17 @@ class Data:
                     raise self._not_ready(first, len(wanted) - len(done), until, timeout)
                 time.sleep(self._source.poll)
 
+    def flush(self, timeout: float = 60.0) -> None:
+        """Wait until every reference in the storage folder is catalogued or has failed.
+
+        Raises:
+            NotReady: that took longer than `timeout` seconds.
+            RuntimeError: the storage folder is not at hand.
+        """
+        if not isinstance(self._source, Folder):
+            raise RuntimeError("only who has the storage folder knows all its references")
+        self.wait(self._source.unfinished(), timeout=timeout, failed="return")
+
     async def wait_async(self, references: Any, **options: Any) -> Any:
         """Await what `wait` waits for, with the same arguments."""
         return await asyncio.to_thread(self.wait, references, **options)
@@ -168,6 +179,9 @@ class Data:
     def close(self) -> None:
         """Let go; closing twice is harmless."""
         self._source.close()
+        client = self.__dict__.pop("catalog", None)  # only if there is one
+        if client is not None:
+            client.context.close()
 
     def _done(self, status: ReferenceStatus, until: Stage, failed: str) -> bool:
         if status.stage is Stage.FAILED:

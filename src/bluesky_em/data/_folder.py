@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .. import journal
+from .. import documents, journal
 from ..errors import UnknownReference
 from ..files import FramesReader
 from ..layout import Layout
@@ -63,6 +63,14 @@ class Folder:
             return f"held up ({backlog}): {pulse.trouble}"
         return f"on its way ({backlog})"
 
+    def unfinished(self) -> list[str]:
+        """Give the references of all runs here that are not complete, also if no writer knows."""
+        references: list[str] = []
+        for path in sorted(self._layout.journal.glob("*.msgpack")):
+            if not self._ledger.is_complete(path.stem):
+                references += documents.references(journal.read(path))
+        return references
+
     def run_complete(self, run: str) -> bool:
         """Tell whether a run is complete.
 
@@ -94,10 +102,10 @@ class Folder:
 
     def _metadata(self, entry: Entry) -> dict[str, Any]:
         frame = entry.frame
-        documents = journal.read(self._layout.journal_of(frame.run))
-        streams = [d for name, d in documents if name == "descriptor" and d["name"] == frame.stream]
+        run = journal.read(self._layout.journal_of(frame.run))
+        streams = [d for name, d in run if name == "descriptor" and d["name"] == frame.stream]
         return {
-            "start": documents[0][1],
+            "start": run[0][1],
             "configuration": streams[0].get("configuration", {}),
             "frame": {**frame.metadata, "time": frame.ended},
         }

@@ -105,7 +105,10 @@ class FramesReader:
     """
 
     def __init__(self, path: Path):
-        self._file = h5py.File(path, "r", libver="latest", swmr=True)
+        try:
+            self._file = h5py.File(path, "r", libver="latest", swmr=True)
+        except OSError:  # somebody in this process has it open the plain way: it is complete
+            self._file = h5py.File(path, "r", libver="latest")
 
     def read(self, row: int) -> np.ndarray:
         """Read one row's pixels, shape and dtype of a frame."""

@@ -32,7 +32,7 @@ def main(root: Path, tiled: str | None) -> None:
         return Address(uri=tiled, api_key=os.environ.get("TILED_API_KEY", ""))
 
     writer = Writer(root, address)
-    lifeline.watch(writer.drain)
+    lifeline.watch(lambda hurry: writer.drain())
     writer.run()
 
 

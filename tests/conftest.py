@@ -1,0 +1,38 @@
+"""One microscope session for the whole test run: a Tiled server needs 10-15 s to start."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bluesky_em import Data
+from bluesky_em.catalog import Address, address_of
+from bluesky_em.session import Session
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """Two simulated instrument PCs, a RunEngine, a Storage with writer and Tiled server."""
+    folder = tmp_path_factory.mktemp("storage")
+    with Session(folder, latency=False, root=ROOT) as session:
+        yield session
+        session.storage.close(wait=True)
+
+
+@pytest.fixture(scope="session")
+def tiled(session: Session) -> Address:
+    """Where the session's Tiled server answers."""
+    assert session.data.catalog is not None  # waits for its start
+    address = address_of(session.storage.layout)
+    assert address is not None
+    return address
+
+
+@pytest.fixture
+def http(tiled: Address) -> Iterator[Data]:
+    """What a PC has that has only the Tiled address."""
+    data = Data(tiled.uri, api_key=tiled.api_key)
+    yield data
+    data.close()

@@ -1,0 +1,48 @@
+import subprocess
+import sys
+
+import pytest
+
+import bluesky_em
+from bluesky_em import autoscript, gatan
+
+
+def test_the_surface_is_ten_names_at_most():
+    assert len(bluesky_em.__all__) <= 10
+    assert len(set(bluesky_em.__all__)) == len(bluesky_em.__all__)
+
+
+@pytest.mark.parametrize("package", [bluesky_em, gatan, autoscript], ids=lambda p: p.__name__)
+def test_every_public_name_can_be_imported_and_knows_its_own(package):
+    for name in package.__all__:
+        assert getattr(package, name).__name__ == name
+        assert getattr(package, name).__doc__
+
+
+def test_all_is_all_that_is_offered():
+    assert set(bluesky_em.__all__) == set(bluesky_em._HOMES)
+    assert set(autoscript.__all__) == set(autoscript._HOMES)
+
+
+@pytest.mark.parametrize("package", [bluesky_em, gatan, autoscript], ids=lambda p: p.__name__)
+def test_an_unknown_name_is_an_attribute_error_that_names_it(package):
+    with pytest.raises(AttributeError, match=f"'{package.__name__}' has no attribute 'Nonsense'"):
+        package.Nonsense  # noqa: B018
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_an_analysts_pc_imports_no_acquisition_code_and_no_run_engine():
+    loaded = modules_after("from bluesky_em.data import Data")
+    assert "bluesky_em.data" in loaded
+    assert not loaded & {"bluesky.run_engine", "ophyd_async", "Pyro5", "bluesky_em.detector"}
+
+
+@pytest.mark.parametrize("module", ["gatan._driver", "autoscript._driver", "server"])
+def test_an_instrument_pc_imports_no_bluesky(module: str):
+    loaded = modules_after(f"import bluesky_em.{module}")
+    assert not loaded & {"bluesky", "ophyd_async", "event_model", "tiled", "h5py"}
