@@ -1,6 +1,6 @@
 """Read runs back through Tiled, as on any PC that has nothing but its address.
 
-    uv run python examples/02_read_back.py [STORAGE]      (after example 01)
+uv run python examples/02_read_back.py [STORAGE]      (after example 01)
 """
 
 import sys

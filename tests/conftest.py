@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     """Two simulated instrument PCs, a RunEngine, a Storage with writer and Tiled server."""
     folder = tmp_path_factory.mktemp("storage")
-    with Session(folder, latency=False, root=ROOT) as session:
+    with Session(folder, root=ROOT) as session:
         yield session
         session.storage.close(wait=True)
 

@@ -8,10 +8,10 @@ spool; the documents say where it will be.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 import uuid
 from abc import abstractmethod
-from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -45,9 +45,19 @@ class _Resource:
     run: str
     root: str
     path: str
-    next_number: int = 0
+    next_number: int
     emitted: bool = False
     described: tuple[list[int], str] | None = None
+
+
+@dataclass
+class _Captured:
+    """The last frame: it waits in the spool, to be read into an event."""
+
+    resource: _Resource
+    reference: Reference
+    header: dict[str, Any]
+    emitted: bool = False
 
 
 class RefDetector(StandardReadable, Triggerable):
@@ -74,9 +84,8 @@ class RefDetector(StandardReadable, Triggerable):
         self._resource: _Resource | None = None
         self._exposing: asyncio.Task | None = None
         self._generation = 0
-        self._header: dict[str, Any] | None = None
-        self._reference: Reference | None = None
-        self._pending: deque[Asset] = deque()
+        self._captured: _Captured | None = None
+        self._loose_numbers = itertools.count()
         self.latency = 0.0
         """s from the end of the last exposure to its reference, by both PCs' clocks"""
         super().__init__(name=name, connector=_ServerConnector())
@@ -96,7 +105,7 @@ class RefDetector(StandardReadable, Triggerable):
         """Forget an unfinished frame of an earlier run."""
         await super().stage()
         await self._end_exposure()
-        self._pending.clear()
+        self._captured = None
 
     @AsyncStatus.wrap
     async def unstage(self) -> None:
@@ -132,49 +141,56 @@ class RefDetector(StandardReadable, Triggerable):
         self.latency = time.time() - header["ended"]
         resource.next_number += 1
         self._check(resource, reference, header)
-        self._header, self._reference = header, reference
-        self._pending.clear()
-        self._pending.append(("datum", documents.datum(reference, resource.uid, header)))  # type: ignore
+        self._captured = _Captured(resource, reference, header)
 
     async def read(self) -> dict[str, Reading]:
-        """Give the reference, stamped with the end of its exposure."""
-        if self._reference is None or self._header is None:
-            raise RuntimeError(f"{self.name} has no frame yet: trigger it before reading it")
-        reading = Reading(value=str(self._reference), timestamp=self._header["ended"])
+        """Give the reference, stamped with the end of its exposure.
+
+        Raises:
+            RuntimeError: there is no new frame; a reference belongs to one event.
+        """
+        captured = self._captured
+        if captured is None or captured.emitted:
+            last = f"{captured.reference} is in an event already" if captured else "no frame yet"
+            raise RuntimeError(f"{self.name}: {last}; trigger it before reading it")
+        reading = Reading(value=str(captured.reference), timestamp=captured.header["ended"])
         return {**await super().read(), self.name: reading}
 
     async def describe(self) -> dict[str, DataKey]:
         """Describe the frames; from then on every frame of the run must fit."""
-        if self._header is None:
+        resource, captured = self._resource, self._captured
+        if getattr(self._paths, "run", None) is not None:
+            resource = self._resource_now()
+        if captured is not None and captured.resource is resource:
+            shape, dtype = list(captured.header["shape"]), captured.header["dtype"]
+            dims = [axis["name"] for axis in captured.header["axes"]]
+        else:
             shape, dtype = await self._server.call("layout", self._detector, await self._options())
             dims = [f"dim_{i}" for i in range(len(shape))]
-        else:
-            shape, dtype = list(self._header["shape"]), self._header["dtype"]
-            dims = [axis["name"] for axis in self._header["axes"]]
-        if self._resource:
-            self._resource.described = (shape, dtype)
+        if resource is not None:
+            resource.described = (shape, dtype)
         key = documents.data_key(self.name, self.uri, shape, dtype, dims)
         return {**await super().describe(), self.name: key}
 
     async def collect_asset_docs(self, index: int | None = None) -> AsyncIterator[Asset]:
         """Give the resource, once, and the datum of the frame just read."""
-        while self._pending:
-            resource, header = self._resource, self._header
-            if resource and header and not resource.emitted:
-                resource.emitted = True
-                yield (
-                    "resource",
-                    documents.resource(  # type: ignore
-                        resource.uid, resource.root, resource.path,
-                        self.uri, self._detector, header,
-                    ),
-                )  # fmt: skip
-            yield self._pending.popleft()
+        captured = self._captured
+        if captured is None or captured.emitted:
+            return
+        resource, header = captured.resource, captured.header
+        if not resource.emitted:
+            resource.emitted = True
+            document = documents.resource(
+                resource.uid, resource.root, resource.path, self.uri, self._detector, header
+            )
+            yield "resource", document  # type: ignore
+        captured.emitted = True
+        yield "datum", documents.datum(captured.reference, resource.uid, header)  # type: ignore
 
     async def pause(self) -> None:
-        """Emit the resource anew after a pause: the RunEngine drops a point it interrupts."""
-        if self._resource:
-            self._resource.emitted = False
+        """Emit the last documents anew: the RunEngine drops those of a point it interrupts."""
+        if self._captured is not None:
+            self._captured.emitted = self._captured.resource.emitted = False
 
     async def resume(self) -> None:
         """Nothing to do: the RunEngine triggers again."""
@@ -195,6 +211,7 @@ class RefDetector(StandardReadable, Triggerable):
                 run=run or uid,
                 root=place.directory_path.as_posix(),
                 path=f"{place.filename}.h5",
+                next_number=next(self._loose_numbers) if run is None else 0,
             )
         return self._resource
 

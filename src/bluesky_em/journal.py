@@ -18,6 +18,7 @@ import numpy as np
 
 from .documents import Document
 
+BLOCK = 1 << 22  # bytes read at a time
 _ARRAY = 1  # msgpack extension type: [dtype, shape, bytes] of a numpy array
 
 
@@ -31,11 +32,25 @@ class Journal:
     def __init__(self, path: Path):
         self.path = path
         self._file = open(path, "ab", buffering=0)
+        self._size = self._file.tell()
         self._closing = threading.Lock()
 
     def append(self, name: str, document: Document) -> None:
-        """Append one document; when this returns, it survives the death of any process."""
-        self._file.write(pack(name, document))
+        """Append one document; when this returns, it survives the death of any process.
+
+        Raises:
+            OSError: it could not be written whole; then nothing of it is in the journal.
+            TypeError: as `pack` does.
+        """
+        record = memoryview(pack(name, document))
+        size = len(record)
+        try:
+            while record:  # a write may be short, e.g. on a full disk
+                record = record[self._file.write(record) :]
+        except OSError:
+            self._file.truncate(self._size)
+            raise
+        self._size += size
 
     def sync(self) -> None:
         """Make what was appended survive a power cut, too; does nothing once closed."""
@@ -56,14 +71,26 @@ class JournalReader:
     def __init__(self, path: Path):
         self.path = path
         self._file: BinaryIO | None = None
-        self._unpacker = _unpacker()
+        self._offset = 0
+        self._block = BLOCK
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Give the whole records that have arrived since the last look."""
         if self._file is None:
             self._file = open(self.path, "rb")
-        self._unpacker.feed(self._file.read())
-        yield from self._unpacker
+        while True:
+            self._file.seek(self._offset)  # of the last whole record: a torn one is read again
+            data = self._file.read(self._block)
+            unpacker = _unpacker()
+            unpacker.feed(data)
+            start = self._offset
+            for record in unpacker:
+                self._offset = start + unpacker.tell()
+                yield record
+            if len(data) < self._block:
+                return
+            if self._offset == start:
+                self._block *= 2  # a record larger than the block
 
     def close(self) -> None:
         """Close the file; closing twice is harmless."""
@@ -86,14 +113,28 @@ def pack(name: str, document: Document) -> bytes:
     Raises:
         TypeError: the document holds something that is neither plain data nor numpy.
     """
-    packed: Any = msgpack.packb([name, document], default=_to_plain, use_bin_type=True)
+    try:
+        packed: Any = msgpack.packb([name, document], default=_to_plain, use_bin_type=True)
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise TypeError(f"this {name} document cannot be kept: {exc}") from exc
     return packed
 
 
 def _unpacker() -> Any:
     return msgpack.Unpacker(
-        ext_hook=_from_extension, raw=False, strict_map_key=False, max_buffer_size=0
+        ext_hook=_from_extension,
+        object_pairs_hook=_to_dict,
+        raw=False,
+        strict_map_key=False,
+        max_buffer_size=0,
     )
+
+
+def _to_dict(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    try:
+        return dict(pairs)
+    except TypeError:  # a key was a tuple once, and is a list now
+        return {str(key): value for key, value in pairs}
 
 
 def _to_plain(value: Any) -> Any:

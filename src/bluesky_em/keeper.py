@@ -92,7 +92,7 @@ class Child:
         if code == lifeline.BUSY:
             return  # somebody else was faster
         logger.warning(
-            "the %s ended (exit code %s); starting it again in %.1f s, nothing is lost. Its log: %s",
+            "the %s ended (exit code %s); it is started again in %.1f s, nothing is lost. Log: %s",
             self.name, code, self._backoff, self._log,
             extra={"action": "restart"},
         )  # fmt: skip

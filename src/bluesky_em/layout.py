@@ -7,6 +7,7 @@ must come to the same path from the run's start document alone.
 from __future__ import annotations
 
 import re
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -30,17 +31,22 @@ class Layout:
 
     def frames_of(self, run: str, started: float, detector: str, stream: str = "") -> Path:
         """Give the file of a detector's frames in a run; `stream` only where it has several."""
-        name = plain(f"{detector}-{stream}" if stream else detector)
+        name = f"{plain(detector)}.{plain(stream)}" if stream else plain(detector)
         return self.data / _dated(run, started) / f"{name}.h5"
 
 
 def plain(name: str) -> str:
     """Make a file name of a detector's, stream's or run's name: it can never leave its folder.
 
+    Different names stay different: what had to be changed gets a hash of what it was.
+
+    >>> plain("eels")
+    'eels'
     >>> plain("../../etc/passwd")
-    '______etc_passwd'
+    '______etc_passwd-df406b03'
     """
-    return re.sub(r"[^\w-]", "_", name)
+    cleaned = re.sub(r"[^\w-]", "_", name, flags=re.ASCII)
+    return cleaned if cleaned == name else f"{cleaned}-{zlib.crc32(name.encode()):08x}"
 
 
 def _dated(run: str, started: float) -> PurePosixPath:

@@ -82,6 +82,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._read_only = read_only
+        self._closed = False
         if not read_only:
             self._db = sqlite3.connect(path, check_same_thread=False, timeout=10.0)
             self._db.row_factory = sqlite3.Row
@@ -188,6 +189,7 @@ class Ledger:
     def close(self) -> None:
         """Close; closing twice is harmless."""
         with self._lock:
+            self._closed = True
             if self._db is not None:
                 self._db.close()
                 self._db = None
@@ -207,7 +209,7 @@ class Ledger:
         return bool(self._db.execute("SELECT 1 FROM sqlite_master WHERE name='pulse'").fetchall())
 
     def _connected(self) -> sqlite3.Connection | None:
-        if self._db is None and self._read_only and self.path.exists():
+        if self._db is None and self._read_only and not self._closed and self.path.exists():
             # mode=rw, not ro: a reader of a WAL database must be able to make its -shm file
             uri = f"{self.path.absolute().as_uri()}?mode=rw"
             self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=10.0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,6 +21,7 @@ import Pyro5.errors
 from .errors import ServerUnreachable
 
 DEFAULT_TIMEOUT = 10.0  # seconds; every call has one
+IDLE = 1.0  # seconds without a call, after which a connection is tried before it is used
 
 
 class Line:
@@ -38,6 +40,7 @@ class Line:
         self.address = _address(uri)
         self._token = os.environ.get("BLUESKY_EM_TOKEN", "") if token is None else token
         self._proxy: Pyro5.api.Proxy | None = None
+        self._last_answer = 0.0
 
     def call(self, method: str, *args: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
         """Ask the server and wait for its answer.
@@ -46,19 +49,34 @@ class Line:
             ServerUnreachable: nobody answers at that address, or not within `timeout` seconds.
             Exception: whatever the server raised, e.g. ValueError for an illegal setting.
         """
+        self._check_if_idle()
         proxy = self._connected()
         proxy._pyroTimeout = timeout
         try:
-            return getattr(proxy, method)(*args)
+            answer = getattr(proxy, method)(*args)
         except Pyro5.errors.CommunicationError as exc:
             self.close()
             raise self._unreachable(method, timeout, exc) from exc
+        self._last_answer = time.monotonic()
+        return answer
 
     def close(self) -> None:
         """Hang up; the next call dials again."""
         if self._proxy is not None:
             self._proxy._pyroRelease()
             self._proxy = None
+
+    def _check_if_idle(self) -> None:
+        """Hang up on a server that has been started anew since the last call.
+
+        Rather than asking again after a failure: an exposure must not happen twice.
+        """
+        if self._proxy is not None and time.monotonic() - self._last_answer > IDLE:
+            try:
+                self._proxy._pyroTimeout = DEFAULT_TIMEOUT
+                self._proxy.ping()
+            except Pyro5.errors.CommunicationError:
+                self.close()
 
     def _connected(self) -> Pyro5.api.Proxy:
         if self._proxy is None:
@@ -74,6 +92,8 @@ class Line:
         return self._proxy
 
     def _unreachable(self, method: str, timeout: float, exc: Exception) -> ServerUnreachable:
+        if "rejected" in str(exc):  # by the server's handshake, which says why
+            return ServerUnreachable(f"The acquisition server at {self.address} refused: {exc}")
         return ServerUnreachable(
             f"No acquisition server answers at {self.address} ({method}, waited at most "
             f"{timeout:g} s: {exc}). Is it running there? On that PC: `bluesky-em serve gatan` "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -59,7 +60,7 @@ class Reference:
         """
         run, _, rest = str(text).partition("/")
         detector, _, number = rest.rpartition("/")
-        if not (run and detector and number.isdecimal()):
+        if not (run and detector and re.fullmatch(r"0|[1-9][0-9]*", number)):
             raise ValueError(
                 f"{text!r} is not a reference: expected '<run uid>/<detector>/<number>', "
                 "e.g. what `storage.references[-1]` or an event's data gives"

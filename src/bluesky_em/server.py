@@ -31,10 +31,14 @@ class AcquisitionServer:
         self._driver = driver
         self._spool = spool
         self._exposing = threading.Lock()
+        self._closed = False
 
     def identity(self):
         """Say which instrument answers: vendor, name, version."""
         return self._driver.identity()
+
+    def ping(self):
+        """Answer, to show that the connection stands."""
 
     def settings(self):
         """Describe every setting: units, dtype, writable, limits, choices."""
@@ -43,12 +47,16 @@ class AcquisitionServer:
     def get(self, name):
         """Read one setting from the hardware, or one of its limits (`stage_x.low`, `.high`)."""
         setting, _, bound = name.partition(".")
-        if bound:
-            return self._driver.settings()[setting]["limits"][("low", "high").index(bound)]
-        return self._driver.get(name)
+        if not bound:
+            return self._driver.get(name)
+        limits = self._driver.settings().get(setting, {}).get("limits")
+        if limits is None or bound not in ("low", "high"):
+            raise ValueError("{!r} is no limit: give <setting>.low or .high".format(name))
+        return limits[bound == "high"]
 
     def set(self, name, value):
         """Change one setting and return what the hardware reads back."""
+        self._refuse_if_closed()
         return self._driver.set(name, value)
 
     def layout(self, detector, options):
@@ -63,6 +71,7 @@ class AcquisitionServer:
             RuntimeError: another exposure is running, or the instrument refuses.
             ValueError: an option outside its limits.
         """
+        self._refuse_if_closed()
         if not self._exposing.acquire(timeout=30.0):
             raise RuntimeError(
                 "the instrument was still busy with another exposure after 30 s; "
@@ -79,6 +88,8 @@ class AcquisitionServer:
 
     def fetch(self, reference, start, size):
         """Give bytes of a spooled frame, at most `MAX_FETCH` of them."""
+        if start < 0 or size < 0:
+            raise ValueError("cannot fetch {} bytes from byte {}".format(size, start))
         return self._spool.read(reference, start, min(size, MAX_FETCH))
 
     def release(self, references):
@@ -88,6 +99,10 @@ class AcquisitionServer:
     def references(self):
         """List the frames that wait here."""
         return self._spool.references()
+
+    def _refuse_if_closed(self):
+        if self._closed:
+            raise RuntimeError("this acquisition server is shutting down, the instrument is parked")
 
     def status(self):
         """Tell whether an exposure runs, and how full the spool is."""
@@ -133,15 +148,18 @@ def serve(driver, name, host, port, spool, extra=None, started=None):
             "instrument. Set BLUESKY_EM_TOKEN here and on the control PC, or listen on "
             "127.0.0.1".format(name, host)
         )
+    server = AcquisitionServer(driver, Spool(spool))
     daemon = _Daemon(host, port, token)
     try:
-        uri = daemon.register(AcquisitionServer(driver, Spool(spool)), name)
+        uri = daemon.register(server, name)
         for other, thing in (extra or {}).items():
             daemon.register(thing, other)
         if started:
             started(str(uri), daemon.shutdown)
         daemon.requestLoop()
     finally:
+        server._closed = True  # noqa: SLF001 (what is public can be called from afar)
+        driver.abort()
         driver.park()
         daemon.close()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 from bluesky.protocols import Reading
 from event_model import DataKey
 from ophyd_async.core import (
+    AsyncStatus,
     Callback,
     NotConnectedError,
     SignalBackend,
@@ -21,6 +22,8 @@ from ophyd_async.core import (
 
 from .errors import ServerUnreachable
 from .link import Link, link_to
+
+S = TypeVar("S", bound=SignalR)
 
 SETTLING = 60.0  # seconds; the longest a setting may take (stage moves, filter settling)
 
@@ -102,11 +105,27 @@ def server_signal_rw(
     datatype: type[SignalDatatypeT], uri: str, setting: str, **metadata: Any
 ) -> SignalRW[SignalDatatypeT]:
     """Make a readable and settable signal of a server's setting."""
-    return SignalRW(ServerSignal(datatype, uri, setting, **metadata))
+    return _uncached(SignalRW(ServerSignal(datatype, uri, setting, **metadata)))
 
 
 def server_signal_r(
     datatype: type[SignalDatatypeT], uri: str, setting: str, **metadata: Any
 ) -> SignalR[SignalDatatypeT]:
     """Make a read-only signal of a server's setting."""
-    return SignalR(ServerSignal(datatype, uri, setting, **metadata))
+    return _uncached(SignalR(ServerSignal(datatype, uri, setting, **metadata)))
+
+
+def _uncached(signal: S) -> S:
+    """Have `stage` cache nothing: no server tells us of a knob that somebody turned.
+
+    On the instance, since ophyd-async stores and applies settings of exactly `SignalRW`, not of
+    its subclasses.
+    """
+    for verb in ("stage", "unstage"):
+        object.__setattr__(signal, verb, _nothing)
+    return signal
+
+
+@AsyncStatus.wrap
+async def _nothing() -> None:
+    """Stage nothing."""

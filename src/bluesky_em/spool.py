@@ -34,11 +34,14 @@ class Spool:
         self._headers = {}
         for name in os.listdir(self.folder):
             path = os.path.join(self.folder, name)
-            if name.endswith(_SUFFIX):
-                header = _read_header(path)
-                self._headers[header["reference"]] = header
-            elif name.endswith(_SUFFIX + ".part"):
+            if name.endswith(_SUFFIX + ".part"):
                 os.remove(path)  # never handed out: its writer died before the rename
+            elif name.endswith(_SUFFIX):
+                try:
+                    header = _read_header(path)
+                    self._headers[header["reference"]] = header
+                except (ValueError, KeyError, struct.error):  # emptied by a power cut
+                    os.replace(path, path + ".torn")
 
     def put(self, reference, exposure):
         """Keep `exposure` on disk under `reference`, replacing what was there.
@@ -47,7 +50,7 @@ class Spool:
             The header: reference, shape, dtype, nbytes, checksum (CRC-32), axes, metadata,
             started, ended.
         """
-        pixels = memoryview(exposure.array).cast("B")
+        pixels = exposure.array.reshape(-1).view("u1").data
         header = {
             "reference": reference,
             "shape": list(exposure.array.shape),
@@ -62,7 +65,7 @@ class Spool:
         packed = msgpack.Packer(use_bin_type=True).pack(header)
         path = self._path(reference)
         part = path + ".part"
-        with open(part, "wb", buffering=0) as file:
+        with open(part, "wb") as file:
             file.write(_HEADER_SIZE.pack(len(packed)) + packed)
             file.write(pixels)
         os.replace(part, path)

@@ -71,9 +71,7 @@ def test_the_file_is_an_nxdata_that_anything_opens_once_the_run_is_complete(
 
 
 def test_metadata_tell_run_configuration_and_exposure(session: Session, http: Data) -> None:
-    plan = session.plans["spectrum"](
-        session.devices["eels"], exposure=0.002, md={"sample": "STO"}
-    )
+    plan = session.plans["spectrum"](session.devices["eels"], exposure=0.002, md={"sample": "STO"})
     (reference,) = session.RE(plan).plan_result
     http.wait(reference)
     here, there = session.data.open(reference).metadata, http.open(reference).metadata

@@ -233,4 +233,4 @@ def test_a_wrong_token_opens_nothing_and_the_refusal_says_what_to_set(
     with served(driver, tmp_path) as uri, calling(uri, token=token) as line:
         with pytest.raises(ServerUnreachable, match="wants a token: set BLUESKY_EM_TOKEN"):
             line.call("expose", "run/eels/0", "eels", {})
-    assert driver.calls == []
+        assert driver.calls == []

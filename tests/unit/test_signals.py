@@ -152,7 +152,6 @@ async def test_a_position_outside_the_limits_is_refused_before_anything_moves(
     assert await stage.x.readback.get_value() == 0.0
 
 
-@pytest.mark.xfail(strict=True, reason="staged signals are cached by ophyd-async: a stale readback")
 async def test_a_staged_axis_reads_where_it_is_and_not_where_it_was(stage: Stage):
     await stage.x.stage()
     await stage.x.set(0.5)
@@ -161,7 +160,6 @@ async def test_a_staged_axis_reads_where_it_is_and_not_where_it_was(stage: Stage
     assert value == 0.5
 
 
-@pytest.mark.xfail(strict=True, reason="staged signals are cached by ophyd-async: a stale value")
 async def test_a_watched_value_is_still_read_from_the_hardware(device: Filter, driver: FakeDriver):
     await device.energy.stage()
     assert await device.energy.get_value() == 0.0

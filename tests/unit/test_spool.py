@@ -147,7 +147,6 @@ except OSError:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file size limit")
-@pytest.mark.xfail(strict=True, reason="a short write is taken for a whole one")
 def test_a_frame_that_does_not_fit_on_the_disk_is_an_error(spool: Spool):
     done = subprocess.run([sys.executable, "-c", FULL_DISK, spool.folder])
     assert done.returncode == 3

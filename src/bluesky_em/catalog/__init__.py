@@ -6,7 +6,7 @@ The embedded server (`python -m bluesky_em.catalog <storage>`) serves those who 
 """
 
 from ._feeder import Feeder
-from ._rows import KEY, axes_at, segment_of
+from ._rows import KEY, axes_at, find
 from ._server import Address, address_of, serve
 
-__all__ = ["Feeder", "Address", "address_of", "serve", "KEY", "axes_at", "segment_of"]
+__all__ = ["Feeder", "Address", "address_of", "serve", "KEY", "axes_at", "find"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -50,20 +51,22 @@ class RowMap:
         return {KEY: {"segments": self.segments, "failed": self.failed}}
 
 
-def segment_of(
-    segments: Iterable[Mapping[str, Any]], reference: Reference
-) -> Mapping[str, Any] | None:
-    """Find the segment of one array that a reference would be in; None if there is none.
+def find(segments: Sequence[Mapping[str, Any]], reference: Reference) -> int | None:
+    """Find a reference's row, from the segments of one array; None if it is not among them.
+
+    It may be beyond the rows that are there: the last segment is open.
 
     >>> segments = [{"run": "a", "number": 0, "row": 0}, {"run": "a", "number": 5, "row": 3}]
-    >>> segment_of(segments, Reference(run="a", detector="eels", number=6))["row"]
-    3
+    >>> [find(segments, Reference(run="a", detector="eels", number=n)) for n in (2, 3, 6)]
+    [2, None, 4]
     """
-    best: Mapping[str, Any] | None = None
-    for segment in segments:
-        if segment["run"] == reference.run and segment["number"] <= reference.number:
-            best = segment
-    return best
+    end = math.inf
+    for segment in reversed(segments):
+        row = segment["row"] + reference.number - segment["number"]
+        if segment["run"] == reference.run and segment["row"] <= row < end:
+            return row
+        end = segment["row"]
+    return None
 
 
 def axes_at(segments: Iterable[Mapping[str, Any]], row: int) -> tuple[Axis, ...]:

@@ -139,4 +139,3 @@ def _publish(layout: Layout, address: Address) -> None:
     part.touch(mode=0o600)  # before the key is in it
     part.write_text(json.dumps(asdict(address)))
     os.replace(part, layout.catalog / "address.json")
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..catalog import KEY, axes_at, segment_of
+from ..catalog import KEY, axes_at, find
 from ..errors import UnknownReference
 from ..reference import Reference, Stage
 from ._status import ReferenceStatus
@@ -81,17 +81,13 @@ class Catalog:
         run = self._run(parts.run)
         if run is None:
             return None
-        best: tuple[str, Any, int] | None = None
-        best_start = -1
         for stream in run:
             array = run[stream].base.get(parts.detector)
-            segments = array.metadata.get(KEY, {}).get("segments", []) if array is not None else []
-            segment = segment_of(segments, parts)
-            # A detector in two streams has an array in each; the later segment is its home.
-            if segment is not None and segment["number"] > best_start:
-                row = segment["row"] + parts.number - segment["number"]
-                best, best_start = (stream, array, row), segment["number"]
-        return best if best and best[2] < best[1].shape[0] else None
+            if array is not None:
+                row = find(array.metadata.get(KEY, {}).get("segments", []), parts)
+                if row is not None and row < array.shape[0]:
+                    return stream, array, row
+        return None
 
     def _run(self, run: str) -> Any:
         client = self._client()

@@ -50,6 +50,7 @@ class FramesFile:
         else:
             repair(path)
         self._file = h5py.File(path, "r+", libver="latest")
+        self._check_owner(first)
         self._file.swmr_mode = True
         self._pixels = self._dataset(DATASET)
         self._rows = {name: self._dataset(f"{_FRAMES}/{name}") for name in _COLUMNS}
@@ -90,6 +91,12 @@ class FramesFile:
             self.flush()
             self._plain.close()
             self._file.close()
+
+    def _check_owner(self, first: Frame) -> None:
+        owner = self._file["entry"].attrs["owner"]
+        if owner != _owner(first):
+            self._file.close()
+            raise ValueError(f"{self.path} holds frames of {owner}, not of {_owner(first)}")
 
     def _dataset(self, name: str) -> h5py.Dataset:
         dataset = self._file[name]
@@ -139,6 +146,10 @@ class FramesReader:
         return self._file[name]
 
 
+def _owner(frame: Frame) -> str:
+    return f"{frame.run}/{frame.stream}/{frame.detector}"
+
+
 def _create(path: Path, first: Frame) -> None:
     """Make the empty file under another name first: a file with the right name is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +158,7 @@ def _create(path: Path, first: Frame) -> None:
         file.attrs["NX_class"] = "NXroot"
         file.attrs["default"] = "entry"
         entry = file.create_group("entry")
-        entry.attrs.update(NX_class="NXentry", default="data")
+        entry.attrs.update(NX_class="NXentry", default="data", owner=_owner(first))
         entry["title"] = f"{first.detector} in run {first.run}, stream {first.stream}"
         entry["entry_identifier_uuid"] = first.run
         _create_data(file.create_group(_GROUP), first)

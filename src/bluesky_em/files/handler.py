@@ -21,7 +21,7 @@ class FramesHandler:
 
     def __init__(self, resource_path: str, **resource_kwargs: Any):
         path = Path(resource_path)
-        self._paths = [path, *sorted(path.parent.glob(f"{path.stem}-*.h5"))]
+        self._paths = [path, *sorted(path.parent.glob(f"{path.stem}.*.h5"))]
 
     def __call__(self, *, number: int, **datum_kwargs: Any) -> np.ndarray:
         """Read the frame that was the detector's exposure `number` in its run."""

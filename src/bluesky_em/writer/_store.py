@@ -68,10 +68,16 @@ class Store:
         """Have the spool forget frames that an earlier writer stored but did not release."""
         self._do(lambda: self._line.call("release", references))
 
-    def close_files(self, paths: list[Path], done: Callable[[], None]) -> None:
-        """After the frames before, close a run's files for good, then call `done`."""
+    def finish(self, run: str, paths: list[Path], done: Callable[[], None]) -> None:
+        """After the frames before, close a run's files for good, then call `done`.
+
+        What is still in the spool then belongs to no event: points that were interrupted and
+        taken again, and frames that were refused.
+        """
 
         def close() -> None:
+            waiting = [ref for ref in self._line.call("references") if ref.startswith(f"{run}/")]
+            self._line.call("release", waiting)
             for path in paths:
                 file = self._files.pop(path, None)
                 if file is not None:

@@ -160,7 +160,7 @@ class Writer:
             run.open_stores -= 1
 
         for server, paths in run.paths.items():
-            self._store(server).close_files(sorted(paths), closed)
+            self._store(server).finish(run.uid, sorted(paths), closed)
 
     def _store(self, server: str) -> Store:
         if server not in self._stores:

@@ -55,7 +55,6 @@ def test_databroker_finds_the_handler_by_its_entry_point():
     assert SPEC in FramesHandler.specs
 
 
-@pytest.mark.xfail(strict=True, reason="'eels-dark' may be a stream of eels, or another detector")
 def test_the_frames_of_another_detector_are_never_given(tmp_path: Path):
     layout = Layout(tmp_path)
     path = store(layout.frames_of("run", 0.0, "eels"), 0)

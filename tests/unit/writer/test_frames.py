@@ -165,7 +165,6 @@ def test_hostile_stream_names_stay_in_the_runs_folder(run: Run):
         assert path.parent == run.layout.frames_of(run.uid, 86400.0, "eels").parent.resolve()
 
 
-@pytest.mark.xfail(strict=True, reason="'eels-dark' may be a stream of eels, or another detector")
 def test_no_detector_shares_a_file_with_anothers_stream(run: Run):
     run.shot("eels", "eels-dark")
     run.shot("eels", stream="dark")

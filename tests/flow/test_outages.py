@@ -1,0 +1,152 @@
+"""C1-C4 with something broken: plans go on, and in the end every reference is accounted for."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bluesky.utils import RunEngineInterrupted
+
+from bluesky_em import Data, ReferenceFailed, Storage, journal
+from bluesky_em.lifeline import BUSY
+from bluesky_em.session import Session
+
+NOWHERE = "http://127.0.0.1:1"
+"""A Tiled address at which nothing answers."""
+
+
+def at_event(number: int, action: Callable[[], None]) -> Callable[[str, dict[str, Any]], None]:
+    """Make a RunEngine callback that does something once, in mid-run."""
+
+    def callback(name: str, document: dict[str, Any]) -> None:
+        if name == "event" and document["seq_num"] == number:
+            action()
+
+    return callback
+
+
+def pid_of(session: Session, name: str) -> int:
+    pid = session.storage.keeper.pid(name)
+    assert pid is not None
+    return pid
+
+
+def take(session: Session, num: int, callback: Any, exposure: float = 0.01) -> list[str]:
+    plan = session.plans["spectrum"](session.devices["eels"], exposure=exposure, num=num)
+    result = session.RE(plan, callback)
+    assert result.exit_status == "success"
+    return result.plan_result
+
+
+def assert_all_there_once(session: Session, http: Data, references: list[str]) -> None:
+    uid = references[0].partition("/")[0]
+    session.data.wait(uid, timeout=100)
+    stream = http.catalog[uid]["primary"]
+    assert stream["eels"].shape == (len(references), 2048)
+    assert list(stream.base["internal"].read()["seq_num"]) == list(range(1, len(references) + 1))
+    documents = journal.read(session.storage.layout.journal_of(uid))
+    checksums = [d["datum_kwargs"]["checksum"] for name, d in documents if name == "datum"]
+    assert [zlib.crc32(frame) for frame in stream["eels"].read()] == checksums
+
+
+@pytest.mark.parametrize("victim", ["writer", "Tiled server"])
+def test_killing_a_process_in_mid_run_loses_and_doubles_nothing(
+    session: Session, http: Data, victim: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert http.catalog is not None
+    kill = at_event(20, lambda: os.kill(pid_of(session, victim), signal.SIGKILL))
+    references = take(session, 60, kill)
+    assert_all_there_once(session, http, references)
+    assert f"the {victim} ended" in caplog.text and "nothing is lost" in caplog.text
+
+
+def test_a_frame_that_died_with_its_spool_fails_truthfully_and_the_others_do_not(
+    session: Session, http: Data
+) -> None:
+    assert session.pcs is not None
+    writer = pid_of(session, "writer")
+    os.kill(writer, signal.SIGSTOP)
+    try:
+        references = take(session, 3, None)
+        spool = session.storage.layout.root / "gatan-pc" / "spool"
+        session.pcs.kill("gatan")
+        lost = next(p for p in spool.iterdir() if references[1].encode() in p.read_bytes())
+        lost.unlink()
+        session.pcs.start("gatan")
+    finally:
+        os.kill(writer, signal.SIGCONT)
+    session.data.wait(references, failed="return", timeout=60)
+    session.data.wait(references[0].partition("/")[0])
+    for data in (session.data, http):
+        with pytest.raises(ReferenceFailed, match=r"eels/1: failed; .*not in the spool"):
+            data.open(references[1])
+        assert data.open(references[2]).read().sum() != 0
+    array = session.data.catalog[references[0].partition("/")[0]]["primary/eels"]
+    assert np.isnan(array[1]).all() and not np.isnan(array[2]).any()
+
+
+def test_pausing_in_mid_exposure_and_resuming_leaves_no_gap(session: Session, http: Data) -> None:
+    pauser = threading.Timer(0.05, session.RE.request_pause)
+    plan = session.plans["spectrum"](session.devices["eels"], exposure=0.3, num=3)
+    with pytest.raises(RunEngineInterrupted):
+        session.RE(plan, at_event(1, pauser.start))
+    pauser.join()
+    references = session.RE.resume().plan_result
+    assert len(references) == 3
+    assert_all_there_once(session, http, references)
+
+
+def test_aborting_in_mid_exposure_keeps_what_was_taken(session: Session, http: Data) -> None:
+    pauser = threading.Timer(0.05, session.RE.request_pause)
+    plan = session.plans["spectrum"](
+        session.devices["eels"], session.devices["microscope"], exposure=0.5, num=4
+    )
+    with pytest.raises(RunEngineInterrupted):
+        session.RE(plan, at_event(2, pauser.start))
+    pauser.join()
+    (uid,) = session.RE.abort("enough").run_start_uids
+    session.data.wait(uid)
+    run = http.catalog[uid]
+    assert run.stop["exit_status"] == "abort" and run["primary/eels"].shape[0] == 2
+    import bluesky.plan_stubs as bps
+
+    assert session.RE(bps.rd(session.devices["microscope"].beam_blanked)).plan_result is True
+
+
+def test_a_second_writer_on_one_folder_is_refused(session: Session) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bluesky_em.writer", str(session.storage.layout.root)],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == BUSY
+    assert "one folder has one writer" in done.stdout
+
+
+def test_without_tiled_frames_are_stored_and_waiting_says_what_is_held_up(tmp_path: Path) -> None:
+    from bluesky_em import NotReady
+
+    with Session(tmp_path, latency=False, tiled=NOWHERE) as session:
+        reference = session.acquire_eels(exposure=0.001)
+        assert session.data.wait(reference, until="stored").stage == "stored"
+        with pytest.raises(NotReady, match=r"eels/0: stored; not catalogued within .*held up"):
+            session.data.wait(reference, timeout=8)
+
+
+def test_the_next_storage_takes_up_what_the_last_one_left(tmp_path: Path) -> None:
+    with Session(tmp_path, latency=False, tiled=NOWHERE) as session:
+        session.data.wait(session.acquire_eels(exposure=0.001), until="stored")  # writer is up
+        os.kill(pid_of(session, "writer"), signal.SIGSTOP)
+        reference = session.acquire_eels(exposure=0.001)
+        os.kill(pid_of(session, "writer"), signal.SIGKILL)
+        with pytest.raises(Exception, match="not stored within"):
+            session.data.wait(reference, until="stored", timeout=0.0)
+        session.storage.close()
+        with Storage(tmp_path, tiled=NOWHERE) as storage:
+            assert storage.data.wait(reference, until="stored", timeout=30).stage == "stored"
