@@ -110,18 +110,19 @@ def serve(
     held: Annotated[bool, typer.Option("--held", hidden=True)] = False,
 ) -> None:
     """Serve an instrument on its own PC."""
+    from . import instrument as names
     from . import serving
 
     spool = spool or Path("~/em-spool").expanduser() / instrument.value
     if instrument is Instrument.GATAN:
         options = {"beam": beam} if beam else {}
         serving.serve_gatan(
-            host, serving.EELS_PORT if port is None else port, spool,
+            host, names.EELS_PORT if port is None else port, spool,
             simulate=simulate, replay=replay, latency=latency, held=held, **options,
         )  # fmt: skip
     else:
         serving.serve_autoscript(
-            host, serving.TEM_PORT if port is None else port, spool,
+            host, names.TEM_PORT if port is None else port, spool,
             simulate=simulate, microscope=microscope, latency=latency, held=held,
         )  # fmt: skip
 

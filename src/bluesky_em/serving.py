@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import signal
 import sys
 from collections.abc import Callable
@@ -10,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from . import lifeline
+from .instrument import EELS, TEM, TEM_PORT, autoscript_driver, gatan_driver
 from .server import serve
 
-EELS, EELS_PORT = "eels_server", 9091
-TEM, TEM_PORT = "tem_server", 9095
 BEAM = "beam"
 """Pyro name of the simulated beam, at the simulated microscope's address."""
 
@@ -41,18 +39,17 @@ def serve_gatan(
         latency: take as long as the real instrument.
         held: stop when standard input ends.
     """
-    from .gatan._driver import SpectrometerDriver
-
     if simulate:
         from . import sim
+        from .gatan._driver import SpectrometerDriver
 
         recording = sim.Recording(replay) if replay else None
-        vendor: Any = sim.digital_micrograph(
-            beam=sim.RemoteBeam(beam), latency=latency, recording=recording
+        driver = SpectrometerDriver(
+            sim.digital_micrograph(beam=sim.RemoteBeam(beam), latency=latency, recording=recording)
         )
     else:
-        vendor = _vendor("DigitalMicrograph", "run this inside DigitalMicrograph")
-    _serve(SpectrometerDriver(vendor), EELS, host, port, spool, {}, held)
+        driver = gatan_driver()
+    _serve(driver, EELS, host, port, spool, {}, held)
 
 
 def serve_autoscript(
@@ -76,17 +73,16 @@ def serve_autoscript(
         latency: take as long as the real instrument.
         held: stop when standard input ends.
     """
-    from .autoscript._driver import MicroscopeDriver
-
     extra: dict[str, Any] = {}
     if simulate:
         from . import sim
+        from .autoscript._driver import MicroscopeDriver
 
         extra[BEAM] = beam = sim.Beam()
-        vendor: Any = sim.autoscript(beam=beam, latency=latency)
+        driver = MicroscopeDriver(sim.autoscript(beam=beam, latency=latency), host=microscope)
     else:
-        vendor = _vendor("autoscript_tem_microscope_client", "install AutoScript TEM's client here")
-    _serve(MicroscopeDriver(vendor, host=microscope), TEM, host, port, spool, extra, held)
+        driver = autoscript_driver(microscope)
+    _serve(driver, TEM, host, port, spool, extra, held)
 
 
 def _serve(
@@ -100,12 +96,3 @@ def _serve(
     # SIGTERM must pass through `finally`, where the beam is blanked.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     serve(driver, name, host, port, str(spool), extra, started)
-
-
-def _vendor(module: str, hint: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as exc:
-        raise RuntimeError(
-            f"the vendor's module {module!r} cannot be imported here: {hint}, or add --simulate"
-        ) from exc

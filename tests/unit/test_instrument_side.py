@@ -17,6 +17,7 @@ FILES = [
     "exposure.py",
     "spool.py",
     "server.py",
+    "instrument.py",
     "gatan/__init__.py",
     "gatan/_driver.py",
     "autoscript/__init__.py",
