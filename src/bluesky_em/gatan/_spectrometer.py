@@ -7,7 +7,7 @@ from typing import Any
 from ophyd_async.core import PathProvider, StandardReadableFormat, soft_signal_rw
 
 from ..detector import RefDetector
-from ..signals import server_signal_r, server_signal_rw
+from ..signals import server_signal_rw
 
 
 class Spectrometer(RefDetector):
@@ -32,8 +32,8 @@ class Spectrometer(RefDetector):
             self.dispersion = server_signal_rw(
                 float, uri, "dispersion", units="eV/channel", precision=3
             )
-            self.aperture = server_signal_r(str, uri, "aperture")
-            """label of the entrance aperture, e.g. `5 mm`"""
+            self.aperture = server_signal_rw(str, uri, "aperture")
+            """label of the entrance aperture, e.g. `5 mm`; settable where the spectrometer can"""
         super().__init__(uri, "eels", path_provider=path_provider, name=name)
 
     async def _options(self) -> dict[str, Any]:
