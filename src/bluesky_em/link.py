@@ -94,6 +94,12 @@ class Line:
     def _unreachable(self, method: str, timeout: float, exc: Exception) -> ServerUnreachable:
         if "rejected" in str(exc):  # by the server's handshake, which says why
             return ServerUnreachable(f"The acquisition server at {self.address} refused: {exc}")
+        if isinstance(exc, Pyro5.errors.TimeoutError) and method != "connect":
+            return ServerUnreachable(
+                f"The acquisition server at {self.address} did not answer {method!r} within "
+                f"{timeout:g} s: is the instrument busy with a long exposure, or waiting for "
+                "somebody at its own screen?"
+            )
         return ServerUnreachable(
             f"No acquisition server answers at {self.address} ({method}, waited at most "
             f"{timeout:g} s: {exc}). Is it running there? On that PC: `bluesky-em serve gatan` "
@@ -118,6 +124,13 @@ class Link:
             thread, lambda: line.call(method, *args, timeout=timeout)
         )
 
+    def close(self) -> None:
+        """Hang up; closing twice is harmless."""
+        for line, thread in self._lanes.values():
+            thread.submit(line.close)  # a proxy is released by the thread that owns it
+            thread.shutdown()
+        self._lanes.clear()
+
     def _lane(self, name: str) -> tuple[Line, ThreadPoolExecutor]:
         if name not in self._lanes:
             thread = ThreadPoolExecutor(1, thread_name_prefix=f"link-{name}-{self.uri}")
@@ -136,6 +149,13 @@ def link_to(uri: str) -> Link:
     """
     with _links_lock:
         return _links.setdefault(uri, Link(uri))
+
+
+def close_links() -> None:
+    """Hang up on all servers; devices of this process that are used later dial again."""
+    with _links_lock:
+        for link in _links.values():
+            link.close()
 
 
 def _address(uri: str) -> str:

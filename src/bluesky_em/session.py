@@ -13,6 +13,7 @@ from ophyd_async.plan_stubs import ensure_connected
 
 from . import lab
 from .data import Data
+from .link import close_links
 from .simulated_pcs import SimulatedPCs
 from .storage import Storage
 
@@ -54,6 +55,7 @@ class Session:
                 pcs = SimulatedPCs(self.storage.layout.root, replay=replay, latency=latency)
                 self.pcs = self._stack.enter_context(pcs)
                 addresses = {f"{name}_uri": uri for name, uri in pcs.uris.items()}
+            self._stack.callback(close_links)
             self.RE = RunEngine({}, call_returns_result=True)
             self._stack.callback(_stop_loop, self.RE)
             self.token = self.RE.subscribe(self.storage)

@@ -21,8 +21,7 @@ from bluesky_em.detector import RefDetector
 from bluesky_em.errors import FrameMismatch
 from bluesky_em.layout import Layout
 from bluesky_em.paths import RunPathProvider
-from tests.unit.test_link import free_port, lanes_to
-from tests.unit.test_server import PATIENCE, FakeDriver, calling, served
+from tests.unit.fake_server import PATIENCE, FakeDriver, calling, free_port, lanes_to, served
 
 RUN = "0b5c2d7e-1111-4222-8333-444455556666"
 

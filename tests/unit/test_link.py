@@ -1,45 +1,23 @@
 import asyncio
-import contextlib
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from bluesky_em.errors import ServerUnreachable
-from bluesky_em.link import Line, Link, _links, link_to
-from tests.unit.test_server import PATIENCE, FakeDriver, calling, served
+from bluesky_em.link import Line, Link, link_to
+from tests.unit.fake_server import PATIENCE, FakeDriver, calling, free_port, lanes_to, served
 
 ROOT = Path(__file__).parents[2]
 SERVER = """
 import sys
 from bluesky_em.server import serve
-from tests.unit.test_server import FakeDriver
+from tests.unit.fake_server import FakeDriver
 started = lambda uri, stop: print(uri, flush=True)
 serve(FakeDriver(), "eels_server", "127.0.0.1", 0, sys.argv[1], started=started)
 """
-
-
-@contextlib.asynccontextmanager
-async def lanes_to(uri: str) -> AsyncIterator[Link]:
-    """The link that devices use, hung up at the end."""
-    link = link_to(uri)
-    try:
-        yield link
-    finally:
-        for line, thread in link._lanes.values():
-            await asyncio.wrap_future(thread.submit(line.close))
-            thread.shutdown()
-        del _links[uri]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_a_dead_port_is_named_with_what_to_do():
@@ -78,7 +56,7 @@ def test_a_call_that_takes_too_long_says_how_long_it_waited(tmp_path: Path):
     driver = FakeDriver()
     driver.block.set()
     with served(driver, tmp_path) as uri, calling(uri) as line:
-        with pytest.raises(ServerUnreachable, match=r"\(expose, waited at most 0.05 s"):
+        with pytest.raises(ServerUnreachable, match=r"\(expose, did not answer .expose. within 0.05 s"):
             line.call("expose", "run/eels/0", "eels", {}, timeout=0.05)
         line.call("abort")
 

@@ -8,8 +8,7 @@ from ophyd_async.core import Device, NotConnectedError, init_devices, set_mock_v
 
 from bluesky_em.autoscript import Stage
 from bluesky_em.signals import ServerSignal, server_signal_r, server_signal_rw
-from tests.unit.test_link import free_port, lanes_to
-from tests.unit.test_server import PATIENCE, FakeDriver, served
+from tests.unit.fake_server import PATIENCE, FakeDriver, free_port, lanes_to, served
 
 
 class Filter(Device):
