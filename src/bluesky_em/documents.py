@@ -69,6 +69,7 @@ def datum(reference: Reference, resource_uid: str, header: Document) -> dict[str
         "resource": resource_uid,
         "datum_kwargs": {
             "number": reference.number,
+            "dtype": header["dtype"],
             "checksum": header["checksum"],
             "axes": [dict(axis) for axis in header["axes"]],
             "metadata": dict(header["metadata"]),

@@ -13,9 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import filelock
 import msgpack
 import numpy as np
 
+from . import lifeline
 from .documents import Document
 
 BLOCK = 1 << 22  # bytes read at a time
@@ -25,12 +27,17 @@ _ARRAY = 1  # msgpack extension type: [dtype, shape, bytes] of a numpy array
 class Journal:
     """The writing end, owned by the RunEngine's process.
 
+    Holds a lock file beside the journal as long as it is open, so that the writer can tell a run
+    that goes on from one whose process died.
+
     Args:
         path: `<storage>/journal/<run uid>.msgpack`; made if absent.
     """
 
     def __init__(self, path: Path):
         self.path = path
+        self._lock = filelock.FileLock(_lock_of(path), timeout=0)
+        self._lock.acquire()  # before there is a journal: no writer must see it without its lock
         self._file = open(path, "ab", buffering=0)
         self._size = self._file.tell()
         self._closing = threading.Lock()
@@ -63,6 +70,17 @@ class Journal:
         self.sync()
         with self._closing:
             self._file.close()
+            self._lock.release()
+            _lock_of(self.path).unlink(missing_ok=True)
+
+
+def is_abandoned(path: Path) -> bool:
+    """Tell whether nobody can append to a journal any more."""
+    return not lifeline.is_held(_lock_of(path))
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_suffix(".lock")
 
 
 class JournalReader:

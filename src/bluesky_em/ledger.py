@@ -159,13 +159,13 @@ class Ledger:
 
     def stages(self, references: list[str]) -> dict[str, tuple[Stage, str]]:
         """Give stage and reason of many references; unknown ones are left out."""
-        found: dict[str, tuple[Stage, str]] = {}
-        for start in range(0, len(references), _BATCH):
-            batch = references[start : start + _BATCH]
-            marks = ",".join("?" * len(batch))
-            query = f"SELECT reference, stage, reason FROM frame WHERE reference IN ({marks})"
-            found.update({r[0]: (Stage(r[1]), r[2]) for r in self._select(query, *batch)})
-        return found
+        rows = self._select_many("SELECT reference, stage, reason FROM frame", references)
+        return {row[0]: (Stage(row[1]), row[2]) for row in rows}
+
+    def releasable(self, references: list[str]) -> list[str]:
+        """Give those that no spool need keep: in a verified file, or in no event at all."""
+        rows = self._select_many("SELECT reference, stage, path FROM frame", references)
+        return [r[0] for r in rows if r[1] in (Stage.STORED, Stage.CATALOGUED) or not r[2]]
 
     def counts(self) -> dict[Stage, int]:
         """Count references by stage."""
@@ -203,6 +203,12 @@ class Ledger:
                 if self._read_only and not self._has_tables():
                     return []  # the writer is just making it
                 raise
+
+    def _select_many(self, query: str, references: list[str]) -> Iterator[sqlite3.Row]:
+        for start in range(0, len(references), _BATCH):
+            batch = references[start : start + _BATCH]
+            marks = ",".join("?" * len(batch))
+            yield from self._select(f"{query} WHERE reference IN ({marks})", *batch)
 
     def _has_tables(self) -> bool:
         assert self._db is not None

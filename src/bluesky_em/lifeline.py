@@ -79,6 +79,8 @@ def watch(action: Callable[[bool], None]) -> None:
 
 def is_held(lock: Path) -> bool:
     """Tell whether a living process holds a lock file."""
+    if not lock.exists():
+        return False
     try:
         with filelock.FileLock(lock, timeout=0):
             return False

@@ -150,3 +150,48 @@ def test_the_next_storage_takes_up_what_the_last_one_left(tmp_path: Path) -> Non
         session.storage.close()
         with Storage(tmp_path, tiled=NOWHERE) as storage:
             assert storage.data.wait(reference, until="stored", timeout=30).stage == "stored"
+
+
+KILLED = """
+import os, signal, sys
+import bluesky.plans as bp
+from bluesky import RunEngine
+from ophyd_async.core import init_devices
+from bluesky_em import Storage, gatan
+
+RE = RunEngine()
+storage = Storage(sys.argv[1])
+RE.subscribe(storage)
+with init_devices():
+    eels = gatan.Spectrometer(sys.argv[2], path_provider=storage.path_provider)
+
+def kill(name, document):
+    if name == sys.argv[3] and len(storage.references) == 4:
+        print(storage.references[0].partition("/")[0], flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+RE.subscribe(kill)
+RE(bp.count([eels], num=10))
+"""
+
+
+@pytest.mark.parametrize(("last", "catalogued"), [("event", 4), ("datum", 3)])
+def test_a_run_whose_process_was_killed_is_brought_to_an_end(
+    session: Session, http: Data, last: str, catalogued: int
+) -> None:
+    assert session.pcs is not None
+    folder, eels = str(session.storage.layout.root), session.pcs.uris["gatan"]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, folder, eels, last], capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    uid = done.stdout.strip()
+    for data in (session.data, http):
+        data.wait(uid, timeout=30)
+    run = http.catalog[uid]
+    assert run["primary/eels"].shape == (catalogued, 2048)
+    manifest = run.metadata["bluesky_em"]
+    assert manifest["abandoned"] and manifest["catalogued"] == catalogued
+    if last == "datum":
+        assert session.data.status(f"{uid}/eels/3").reason.startswith("in no event")
+        assert list(manifest["failed"]) == [f"{uid}/eels/3"]

@@ -5,8 +5,9 @@ here survives a crash, and nothing needs to: journal, ledger and Tiled itself te
 The embedded server (`python -m bluesky_em.catalog <storage>`) serves those who have no Tiled.
 """
 
+from ._ending import Ending
 from ._feeder import Feeder
 from ._rows import KEY, axes_at, find
 from ._server import Address, address_of, serve
 
-__all__ = ["Feeder", "Address", "address_of", "serve", "KEY", "axes_at", "find"]
+__all__ = ["Feeder", "Ending", "Address", "address_of", "serve", "KEY", "axes_at", "find"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections import deque
-from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..frame import Frame
 from ..journal import JournalReader
 from ..ledger import Ledger
 from ..reference import Stage
+from ._ending import Ending
 from ._run import RunInTiled
 
 LINGER = 0.1  # seconds between two flushes: an HTTP call costs 15-30 ms whatever it carries
@@ -36,15 +37,14 @@ class RunFeed:
         client: the catalog.
         ledger: tells stages, and is told of catalogued frames.
         root: the storage folder.
-        closed: tells whether the run's files have been closed.
+        ending: how the run ends; changes meanwhile.
     """
 
-    def __init__(
-        self, path: Path, client: Any, ledger: Ledger, root: Path, closed: Callable[[], bool]
-    ):
+    def __init__(self, path: Path, client: Any, ledger: Ledger, root: Path, ending: Ending):
+        self._path = path
         self._reader = JournalReader(path)
         self._ledger = ledger
-        self._closed = closed
+        self._ending = ending
         self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
         self._frames: dict[str, Frame] = {}
         self._our_resources: set[str] = set()
@@ -72,13 +72,11 @@ class RunFeed:
         while self._waiting and self._may_pass(*self._waiting[0]):
             name, document = self._waiting[0]
             if name == "stop":
-                self._flush()
-                self._release(name, document)
-                self._ledger.completed(self._run)
-                self._reader.close()
-                return True
+                return self._complete(document)
             self._release(name, document)
             self._waiting.popleft()
+        if self._ending.abandoned and self._ending.files_closed and not self._waiting:
+            return self._complete(None)
         if self._unflushed and time.monotonic() >= self._next_flush:
             began = time.monotonic()
             self._flush()
@@ -90,9 +88,27 @@ class RunFeed:
         """Let go of the journal."""
         self._reader.close()
 
+    def _complete(self, stop: dict[str, Any] | None) -> bool:
+        self._flush()
+        entries = self._ledger.frames(self._run)
+        self._tiled.conclude(
+            {
+                "complete": True,
+                "abandoned": stop is None,
+                "catalogued": sum(entry.stage is Stage.CATALOGUED for entry in entries),
+                "failed": {e.frame.reference: e.reason for e in entries if e.reason},
+                "version": version("bluesky-em"),
+            }
+        )
+        if stop is not None:
+            self._release("stop", stop)
+        self._ledger.completed(self._path.stem)
+        self._reader.close()
+        return True
+
     def _may_pass(self, name: str, document: dict[str, Any]) -> bool:
         if name == "stop":
-            return self._closed()
+            return self._ending.files_closed
         references = [
             ref for event in documents.events(name, document) for ref in self._ours(event)
         ]

@@ -13,6 +13,7 @@ import httpx
 
 from ..layout import Layout
 from ..ledger import Ledger
+from ._ending import Ending
 from ._server import Address
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Feeder:
         self._ledger = ledger
         self._address = address
         self._client: Any = None
-        self._journals: dict[Path, Callable[[], bool]] = {}
+        self._journals: dict[Path, Ending] = {}
         self._feeds: dict[Path, RunFeed] = {}
         self._stopping = threading.Event()
         self._backoff = BACKOFF[0]
@@ -62,9 +63,9 @@ class Feeder:
         """How many runs are not complete in Tiled."""
         return len(self._journals)
 
-    def add(self, journal: Path, closed: Callable[[], bool]) -> None:
-        """Take on a run; `closed` tells when its files are closed."""
-        self._journals[journal] = closed
+    def add(self, journal: Path, ending: Ending) -> None:
+        """Take on a run; `ending` will tell how it ends."""
+        self._journals[journal] = ending
 
     def stop(self) -> None:
         """Finish the step at hand and end the thread."""
@@ -87,13 +88,13 @@ class Feeder:
 
         if self._client is None:
             self._client = self._connect()
-        for journal, closed in list(self._journals.items()):
+        for journal, ending in list(self._journals.items()):
             if time.monotonic() < self._aside.get(journal, (0.0, ""))[0]:
                 continue
             feed = self._feeds.get(journal)
             if feed is None:
                 feed = self._feeds[journal] = RunFeed(
-                    journal, self._client, self._ledger, self._layout.root, closed
+                    journal, self._client, self._ledger, self._layout.root, ending
                 )
             try:
                 complete = feed.step()

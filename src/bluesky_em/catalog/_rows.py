@@ -12,7 +12,7 @@ from ..frame import Frame
 from ..reference import Reference
 
 KEY = "bluesky_em"
-"""Where an array node's metadata hold its row map."""
+"""Where an array node's metadata hold its row map, and a run's its manifest."""
 
 
 class RowMap:

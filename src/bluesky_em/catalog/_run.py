@@ -11,7 +11,7 @@ from bluesky_tiled_plugins.writing.tiled_writer import _RunWriter
 
 from ..frame import Frame
 from ._nodes import FindOrMake
-from ._rows import RowMap
+from ._rows import KEY, RowMap
 
 
 class RunInTiled(_RunWriter):
@@ -52,6 +52,11 @@ class RunInTiled(_RunWriter):
     def note_failed(self, frame: Frame, reason: str) -> None:
         """Tell readers that a frame's row holds no data, and why."""
         self._map_of(frame).fail(frame, reason)
+
+    def conclude(self, manifest: dict[str, Any]) -> None:
+        """Put the run's manifest into its metadata: what became of its references."""
+        if self.root_node is not None:
+            self.root_node.update_metadata(metadata={KEY: manifest}, drop_revision=True)
 
     def descriptor(self, doc: Any) -> None:
         """Make the stream's node, or add a later descriptor to it, once."""

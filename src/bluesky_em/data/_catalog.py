@@ -41,9 +41,12 @@ class Catalog:
         )
 
     def run_complete(self, run: str) -> bool:
-        """Tell whether a run's stop document has arrived."""
+        """Tell whether every reference of a run has ended, and its stop document has arrived."""
         node = self._run(run)
-        return node is not None and bool(node.metadata.get("stop"))
+        if node is None:
+            return False
+        manifest = node.metadata.get(KEY, {})
+        return "stop" in node.metadata or bool(manifest.get("abandoned"))
 
     def open(self, reference: str) -> StoredFrame:
         """Open a catalogued frame; `read()` fetches its pixels over HTTP."""

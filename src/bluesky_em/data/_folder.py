@@ -77,8 +77,9 @@ class Folder:
         Raises:
             UnknownReference: no journal of it here.
         """
-        complete = self._ledger.is_complete(run)
-        if complete is None and not self._layout.journal_of(run).exists():
+        path = self._layout.journal_of(run)
+        complete = self._ledger.is_complete(path.stem)
+        if complete is None and not path.exists():
             raise UnknownReference(f"no run {run!r} in {self._layout.root}")
         return bool(complete)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from .. import documents
@@ -43,22 +44,37 @@ class FrameFinder:
             if isinstance(value, str) and value in self._datums
         ]
 
+    def unread(self) -> list[Frame]:
+        """Give the frames whose references are in no event; their row is -1, their path empty."""
+        frames = []
+        for datum in self._datums.values():
+            resource = self._resources[datum["resource"]]
+            frames.append(self._compose(datum, resource["resource_kwargs"]["detector"]))
+        return frames
+
     def _frame(self, event: Document, key: str, datum: Document) -> Frame:
-        kwargs: dict[str, Any] = datum["datum_kwargs"]
         descriptor = self._descriptors[event["descriptor"]]
-        resource = self._resources[datum["resource"]]
+        return replace(
+            self._compose(datum, key),
+            stream=descriptor["name"],
+            row=event["seq_num"] - 1,
+            path=self._path(key, descriptor["name"]),
+        )
+
+    def _compose(self, datum: Document, detector: str) -> Frame:
+        kwargs: dict[str, Any] = datum["datum_kwargs"]
         axes = tuple(Axis.load(axis) for axis in kwargs["axes"])
         return Frame(
             reference=datum["datum_id"],
             run=self._start["uid"],
-            stream=descriptor["name"],
-            detector=key,
+            stream="",
+            detector=detector,
             number=kwargs["number"],
-            row=event["seq_num"] - 1,
-            server=resource["resource_kwargs"]["server"],
-            path=self._path(key, descriptor["name"]),
+            row=-1,
+            server=self._resources[datum["resource"]]["resource_kwargs"]["server"],
+            path="",
             shape=tuple(axis.size for axis in axes),
-            dtype=descriptor["data_keys"][key]["dtype_numpy"],
+            dtype=kwargs["dtype"],
             checksum=kwargs["checksum"],
             axes=axes,
             ended=kwargs["ended"],

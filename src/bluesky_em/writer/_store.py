@@ -48,6 +48,8 @@ class Store:
         self._files: dict[Path, FramesFile] = {}
         self._tasks: deque[Frame | Callable[[], None]] = deque()
         self._wake = threading.Event()
+        self._ended: set[str] = set()
+        self._reconciled = False
         self._stopping = False
         self._backoff = BACKOFF[0]
         self._tries = 0
@@ -64,29 +66,26 @@ class Store:
         self._tasks.append(frame)
         self._wake.set()
 
-    def release(self, references: list[str]) -> None:
-        """Have the spool forget frames that an earlier writer stored but did not release."""
-        self._do(lambda: self._line.call("release", references))
-
     def finish(self, run: str, paths: list[Path], done: Callable[[], None]) -> None:
         """After the frames before, close a run's files for good, then call `done`.
 
-        What is still in the spool then belongs to no event: points that were interrupted and
-        taken again, and frames that were refused.
+        What its spool still holds then is in no event and may go: points that were interrupted
+        and taken again, and frames that were refused.
         """
 
         def close() -> None:
-            waiting = [ref for ref in self._line.call("references") if ref.startswith(f"{run}/")]
-            self._line.call("release", waiting)
             for path in paths:
                 file = self._files.pop(path, None)
                 if file is not None:
                     file.close()
                 elif path.exists():
                     repair(path)  # an earlier writer wrote all of it, but could not close it
+            self._ended.add(run)
+            self._reconciled = False
             done()
 
-        self._do(close)
+        self._tasks.append(close)
+        self._wake.set()
 
     def stop(self) -> None:
         """Finish the batch at hand and end the thread."""
@@ -96,13 +95,9 @@ class Store:
         for file in self._files.values():
             file.close()
 
-    def _do(self, action: Callable[[], None]) -> None:
-        self._tasks.append(action)
-        self._wake.set()
-
     def _work(self) -> None:
         while not self._stopping:
-            if not self._tasks:
+            if not self._tasks and self._reconciled:
                 self._wake.wait(timeout=1.0)
                 self._wake.clear()
                 continue
@@ -118,14 +113,14 @@ class Store:
                 self._pause(repr(exc))
 
     def _step(self) -> None:
-        """Do the next batch; on any error nothing is taken off the list."""
-        batch = self._next_batch()
-        if not batch:
-            action = self._tasks[0]
-            assert callable(action)
+        """Do the next thing; on any error nothing is taken off the list."""
+        if self._tasks and callable(action := self._tasks[0]):
             action()
             self._tasks.popleft()
             return
+        if not self._reconciled:
+            self._reconcile()
+        batch = self._next_batch()
         stored = [frame for frame in batch if self._write(frame)]
         for path in {self._root / frame.path for frame in stored}:
             self._files[path].flush()
@@ -134,9 +129,23 @@ class Store:
                 raise ValueError(f"{frame.reference}: its bytes in {frame.path} are not its own")
         references = [frame.reference for frame in stored]
         self._ledger.stored(references)
-        self._line.call("release", references)
         for _ in batch:
             self._tasks.popleft()
+        self._reconciled = False  # until the server has heard of it
+        self._line.call("release", references)
+        self._reconciled = True
+
+    def _reconcile(self) -> None:
+        """Have the spool let go of what is safe: an earlier release may not have arrived."""
+        waiting: list[str] = self._line.call("references")
+        known = self._ledger.stages(waiting)
+        nowhere = [ref for ref in waiting if ref not in known and self._has_ended(ref)]
+        self._line.call("release", self._ledger.releasable(waiting) + nowhere)
+        self._reconciled = True
+
+    def _has_ended(self, reference: str) -> bool:
+        run = reference.partition("/")[0]
+        return run in self._ended or bool(self._ledger.is_complete(run))
 
     def _next_batch(self) -> list[Frame]:
         batch: list[Frame] = []

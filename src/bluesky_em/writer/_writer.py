@@ -11,9 +11,10 @@ from pathlib import Path
 
 import filelock
 
-from ..catalog import Address, Feeder
+from ..catalog import Address, Ending, Feeder
 from ..errors import StorageBusy
-from ..journal import JournalReader
+from ..frame import Frame
+from ..journal import JournalReader, is_abandoned
 from ..layout import Layout
 from ..ledger import Ledger
 from ..reference import Stage
@@ -34,8 +35,11 @@ class _Run:
     uid: str
     reader: JournalReader
     find: FrameFinder
-    paths: dict[str, set[Path]] = field(default_factory=dict)  # by server
-    open_stores: int | None = None  # None until the stop document
+    ending: Ending = field(default_factory=Ending)
+    paths: dict[str, set[Path]] = field(default_factory=dict)
+    """files, by the acquisition server their frames come from"""
+    open_stores: int | None = None
+    """servers whose files are not closed yet; None until no document can come any more"""
 
 
 class Writer:
@@ -81,6 +85,7 @@ class Writer:
             if now >= next_beat:
                 next_beat = now + HEARTBEAT
                 self._ledger.beat(self.trouble)
+                self._find_abandoned()
                 before, left = left, self._left()
                 if left != before:
                     progress = now
@@ -128,10 +133,7 @@ class Writer:
         run = _Run(path.stem, JournalReader(path), FrameFinder(self._layout))
         self._runs[path] = run
         self._ledger.opened(path.stem)
-        self._feeder.add(path, lambda: run.open_stores == 0)
-        stored = [e.frame for e in self._ledger.frames(path.stem) if e.stage is not Stage.CAPTURED]
-        for server in {frame.server for frame in stored}:
-            self._store(server).release([f.reference for f in stored if f.server == server])
+        self._feeder.add(path, run.ending)
 
     def _advance(self, path: Path, run: _Run) -> None:
         frames, stopped = [], False
@@ -139,25 +141,43 @@ class Writer:
             frames += run.find(name, document)
             stopped = stopped or name == "stop"
         if frames:
-            self._ledger.captured(frames)
-            stages = self._ledger.stages([frame.reference for frame in frames])
-            for frame in frames:
-                run.paths.setdefault(frame.server, set()).add(self._layout.root / frame.path)
-                if stages[frame.reference][0] is Stage.CAPTURED:
-                    self._store(frame.server).add(frame)
+            self._take_on(run, frames)
         if stopped:
-            self._close_files(run)
-        if run.open_stores == 0 and self._ledger.is_complete(run.uid):
+            self._finish(run)
+        if run.ending.files_closed and self._ledger.is_complete(path.stem):
             run.reader.close()
             self._complete.add(run.uid)
             del self._runs[path]
 
-    def _close_files(self, run: _Run) -> None:
+    def _take_on(self, run: _Run, frames: list[Frame]) -> None:
+        self._ledger.captured(frames)
+        stages = self._ledger.stages([frame.reference for frame in frames])
+        for frame in frames:
+            run.paths.setdefault(frame.server, set()).add(self._layout.root / frame.path)
+            if stages[frame.reference][0] is Stage.CAPTURED:
+                self._store(frame.server).add(frame)
+
+    def _find_abandoned(self) -> None:
+        """Finish runs whose process died before their stop document."""
+        for path, run in list(self._runs.items()):
+            if run.open_stores is None and is_abandoned(path):
+                self._advance(path, run)  # what came since the last look
+                if run.open_stores is None:
+                    run.ending.abandoned = True
+                    self._finish(run)
+
+    def _finish(self, run: _Run) -> None:
+        unread = run.find.unread()
+        self._ledger.captured(unread)
+        for frame in unread:
+            self._ledger.failed(frame.reference, "in no event: the run ended before it was read")
         run.open_stores = len(run.paths)
+        run.ending.files_closed = not run.paths
 
         def closed() -> None:
             assert run.open_stores is not None
             run.open_stores -= 1
+            run.ending.files_closed = run.open_stores == 0
 
         for server, paths in run.paths.items():
             self._store(server).finish(run.uid, sorted(paths), closed)
