@@ -81,7 +81,8 @@ class RefDetector(StandardReadable, Triggerable):
         self._detector = detector
         self._server: Any = link_to(uri)
         self._paths = path_provider
-        self._resource: _Resource | None = None
+        self._resources: dict[str, _Resource] = {}
+        self._loose_description: tuple[list[int], str] | None = None
         self._exposing: asyncio.Task | None = None
         self._generation = 0
         self._captured: _Captured | None = None
@@ -105,7 +106,7 @@ class RefDetector(StandardReadable, Triggerable):
         """Forget an unfinished frame of an earlier run."""
         await super().stage()
         await self._end_exposure()
-        self._captured = None
+        self._captured = self._loose_description = None
 
     @AsyncStatus.wrap
     async def unstage(self) -> None:
@@ -158,8 +159,9 @@ class RefDetector(StandardReadable, Triggerable):
 
     async def describe(self) -> dict[str, DataKey]:
         """Describe the frames; from then on every frame of the run must fit."""
-        resource, captured = self._resource, self._captured
-        if getattr(self._paths, "run", None) is not None:
+        captured = self._captured
+        resource = captured.resource if captured is not None else None
+        if self._run is not None:
             resource = self._resource_now()
         if captured is not None and captured.resource is resource:
             shape, dtype = list(captured.header["shape"]), captured.header["dtype"]
@@ -167,8 +169,10 @@ class RefDetector(StandardReadable, Triggerable):
         else:
             shape, dtype = await self._server.call("layout", self._detector, await self._options())
             dims = [f"dim_{i}" for i in range(len(shape))]
-        if resource is not None:
-            resource.described = (shape, dtype)
+        if self._run is None:
+            self._loose_description = shape, dtype
+        elif resource is not None:
+            resource.described = shape, dtype
         key = documents.data_key(self.name, self.uri, shape, dtype, dims)
         return {**await super().describe(), self.name: key}
 
@@ -203,17 +207,29 @@ class RefDetector(StandardReadable, Triggerable):
     # -- inside --
 
     def _resource_now(self) -> _Resource:
-        run = getattr(self._paths, "run", None)
-        if run is None or self._resource is None or self._resource.run != run:
-            uid, place = str(uuid.uuid4()), self._paths(self.name)
-            self._resource = _Resource(
-                uid=uid,
-                run=run or uid,
-                root=place.directory_path.as_posix(),
-                path=f"{place.filename}.h5",
-                next_number=next(self._loose_numbers) if run is None else 0,
-            )
-        return self._resource
+        run = self._run
+        if run is None:
+            return self._new_resource(None)
+        if run not in self._resources:
+            still_open = getattr(self._paths, "open_runs", ())
+            self._resources = {r: self._resources[r] for r in self._resources if r in still_open}
+            self._resources[run] = self._new_resource(run)
+        return self._resources[run]
+
+    def _new_resource(self, run: str | None) -> _Resource:
+        uid, place = str(uuid.uuid4()), self._paths(self.name)
+        return _Resource(
+            uid=uid,
+            run=run or uid,
+            root=place.directory_path.as_posix(),
+            path=f"{place.filename}.h5",
+            next_number=0 if run else next(self._loose_numbers),
+            described=None if run else self._loose_description,
+        )
+
+    @property
+    def _run(self) -> str | None:
+        return getattr(self._paths, "run", None)
 
     def _check(self, resource: _Resource, reference: Reference, header: dict[str, Any]) -> None:
         got = (list(header["shape"]), header["dtype"])

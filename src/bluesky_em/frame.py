@@ -22,7 +22,7 @@ class Frame:
     number: int
     """Count of the detector's exposures in its run, from 0."""
     row: int
-    """Index in the file's dataset and in Tiled: the event's `seq_num` - 1."""
+    """Index in the file's dataset and in Tiled: the count of that stream's events, from 0."""
     server: str
     """Address of the acquisition server whose spool holds it."""
     path: str

@@ -7,6 +7,7 @@ and NaN survive; nothing in a journal can execute when it is read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -71,7 +72,8 @@ class Journal:
         with self._closing:
             self._file.close()
             self._lock.release()
-            _lock_of(self.path).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the writer is just looking at it
+                _lock_of(self.path).unlink()
 
 
 def is_abandoned(path: Path) -> bool:
@@ -103,6 +105,11 @@ class JournalReader:
             unpacker.feed(data)
             start = self._offset
             for record in unpacker:
+                if not _is_record(record):
+                    raise ValueError(
+                        f"{self.path} is damaged at byte {self._offset}: {str(record)[:80]!r} is "
+                        "no document. What comes before it is safe"
+                    )
                 self._offset = start + unpacker.tell()
                 yield record
             if len(data) < self._block:
@@ -136,6 +143,15 @@ def pack(name: str, document: Document) -> bytes:
     except (TypeError, ValueError, OverflowError) as exc:
         raise TypeError(f"this {name} document cannot be kept: {exc}") from exc
     return packed
+
+
+def _is_record(record: Any) -> bool:
+    return (
+        isinstance(record, list)
+        and len(record) == 2
+        and isinstance(record[0], str)
+        and isinstance(record[1], dict)
+    )
 
 
 def _unpacker() -> Any:

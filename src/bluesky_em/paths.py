@@ -25,6 +25,11 @@ class RunPathProvider:
         """The uid of the single open run."""
         return next(iter(self._open)) if len(self._open) == 1 else None
 
+    @property
+    def open_runs(self) -> set[str]:
+        """The uids of all runs that are open."""
+        return set(self._open)
+
     def opened(self, run: str, started: float) -> None:
         """Learn of a run from its start document."""
         self._open[run] = started

@@ -13,6 +13,7 @@ import threading
 import Pyro5.api
 import Pyro5.server
 
+from .faults import step
 from .spool import Spool
 
 MAX_FETCH = 1 << 20  # bytes; larger messages are slower (1 MB: 2 GB/s, 16 MB: 0.5 GB/s)
@@ -78,7 +79,11 @@ class AcquisitionServer:
                 "abort that one first"
             )
         try:
-            return self._spool.put(reference, self._driver.expose(detector, options))
+            exposure = self._driver.expose(detector, options)
+            step("server: exposed")
+            header = self._spool.put(reference, exposure)
+            step("server: spooled")
+            return header
         finally:
             self._exposing.release()
 

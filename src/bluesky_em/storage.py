@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -13,12 +14,15 @@ from typing import Any, Literal
 from . import documents
 from .data import Data
 from .documents import RunOf
-from .journal import Journal
+from .faults import step
+from .journal import Journal, pack
 from .keeper import Keeper
 from .layout import Layout
 from .ledger import Ledger
 from .paths import RunPathProvider
 from .reference import Stage
+
+logger = logging.getLogger(__name__)
 
 SYNC_PERIOD = 0.1  # seconds; with durability="process", what a power cut may cost
 REMEMBERED = 100_000  # references kept in memory, newest last
@@ -74,14 +78,23 @@ class Storage:
         if durability not in ("process", "power"):
             raise ValueError(f"durability is 'process' or 'power', not {durability!r}")
         self.layout = Layout(Path(directory).expanduser().absolute())
-        self.layout.journal.mkdir(parents=True, exist_ok=True)
+        try:
+            self.layout.journal.mkdir(parents=True, exist_ok=True)
+            (self.layout.journal / ".writable").touch()
+        except OSError as exc:
+            raise OSError(
+                f"{self.layout.root} cannot be a storage folder ({exc.strerror}): give a folder "
+                "that can be made and written to, on a local disk"
+            ) from exc
         self.path_provider = RunPathProvider(self.layout)
         self._power_safe = durability == "power"
         self._references: deque[str] = deque(maxlen=REMEMBERED)
-        self._our_resources: dict[str, set[str]] = {}
+        self._resources: dict[str, Mapping[str, Any]] = {}
+        self._adopted: set[tuple[str, str]] = set()
         self._run_of = RunOf()
         self._journals: dict[str, Journal] = {}
         self._unsynced: set[Journal] = set()
+        self._ended: deque[Journal] = deque()
         self._closing = threading.Event()
         self._ledger = Ledger(self.layout.ledger, read_only=True)
         self.keeper = Keeper(self.layout, tiled=tiled, api_key=api_key)
@@ -92,32 +105,53 @@ class Storage:
     def __call__(self, name: str, document: Mapping[str, Any]) -> None:
         """Append a document to its run's journal: what `RE.subscribe(storage)` calls."""
         run = self._run_of(name, document)
-        if run is None:
-            raise ValueError(
-                f"this {name} document belongs to no run whose start was seen here: {document}. "
-                "Subscribe Storage before the run begins"
-            )
-        if name == "start":
+        if name == "start" and run is not None:
+            pack(name, document)  # what cannot be kept must not leave an empty journal behind
             self._journals[run] = Journal(self.layout.journal_of(run))
             self.path_provider.opened(run, document["time"])
+        if run not in self._journals:
+            self._take_in_stray(name, document)
+            return
+        self._append(run, name, document)
+        if name == "resource":
+            self._resources[document["uid"]] = document
+        for datum in documents.datums(name, document):
+            if documents.is_ours(self._resources.get(datum["resource"], {})):
+                self._references.append(datum["datum_id"])
+        if name == "stop":
+            self.path_provider.closed(run)
+            self._run_of.forget(run)
+            # synced and closed by the other thread: a disk that is slow to sync is no plan's matter
+            self._ended.append(self._journals.pop(run))
+
+    def _append(self, run: str, name: str, document: Mapping[str, Any]) -> None:
         journal = self._journals[run]
         journal.append(name, document)
+        step("engine: journalled")
         if self._power_safe:
             journal.sync()
         else:
             self._unsynced.add(journal)
-        if name == "resource" and documents.is_ours(document):
-            self._our_resources.setdefault(run, set()).add(document["uid"])
-        ours = self._our_resources.get(run, ())
-        for datum in documents.datums(name, document):
-            if datum["resource"] in ours:
-                self._references.append(datum["datum_id"])
-        if name == "stop":
-            self._our_resources.pop(run, None)
-            self.path_provider.closed(run)
-            self._run_of.forget(run)
-            self._unsynced.discard(self._journals.pop(run))
-            journal.close()
+
+    def _take_in_stray(self, name: str, document: Mapping[str, Any]) -> None:
+        """Find a run for a document that names none that is open.
+
+        Classic detectors emit a resource when they are staged and use it for all runs until they
+        are unstaged: its datums go, with the resource, to the run that is open now.
+        """
+        resource = self._resources.get(document.get("resource", ""))
+        if resource is None or not self._journals:
+            logger.warning(
+                "a %s document belongs to no run whose start was seen here, and is not kept: %s. "
+                "Subscribe Storage before the run begins", name, document,
+                extra={"action": "stray"},
+            )  # fmt: skip
+            return
+        run = list(self._journals)[-1]
+        if (run, resource["uid"]) not in self._adopted:
+            self._adopted.add((run, resource["uid"]))
+            self._append(run, "resource", {**resource, "run_start": run})
+        self._append(run, name, document)
 
     @property
     def references(self) -> list[str]:
@@ -154,15 +188,17 @@ class Storage:
         """
         if self._closing.is_set():
             return
-        if wait:
-            self.flush(timeout)
-        self._closing.set()
-        self._syncer.join()
-        for journal in self._journals.values():
-            journal.close()
-        self.data.close()
-        self.keeper.close(wait=wait)
-        self._ledger.close()
+        try:
+            if wait:
+                self.flush(timeout)
+        finally:
+            self._closing.set()
+            self._syncer.join()
+            for journal in (*self._ended, *self._journals.values()):
+                journal.close()
+            self.data.close()
+            self.keeper.close(wait=wait)
+            self._ledger.close()
 
     def __enter__(self) -> Storage:
         return self
@@ -174,6 +210,12 @@ class Storage:
 
     def _sync(self) -> None:
         while not self._closing.wait(SYNC_PERIOD):
-            for journal in list(self._unsynced):
-                self._unsynced.discard(journal)
-                journal.sync()
+            try:
+                for journal in list(self._unsynced):
+                    self._unsynced.discard(journal)
+                    journal.sync()
+                while self._ended:
+                    self._ended[0].close()
+                    self._ended.popleft()
+            except OSError:
+                logger.exception("a journal cannot be synced", extra={"action": "sync"})

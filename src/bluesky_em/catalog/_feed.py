@@ -12,6 +12,7 @@ from typing import Any
 from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
 
 from .. import documents
+from ..faults import step
 from ..frame import Frame
 from ..journal import JournalReader
 from ..ledger import Ledger
@@ -100,8 +101,10 @@ class RunFeed:
                 "version": version("bluesky-em"),
             }
         )
+        step("feed: before stop")
         if stop is not None:
             self._release("stop", stop)
+        step("feed: after stop")
         self._ledger.completed(self._path.stem)
         self._reader.close()
         return True

@@ -56,7 +56,9 @@ class Feeder:
     @property
     def trouble(self) -> str:
         """What keeps runs from being complete; empty when nothing does."""
-        return "; ".join(filter(None, [self._away, *(why for _, why in self._aside.values())]))
+        return "; ".join(
+            filter(None, [self._away, *(why for _, why in list(self._aside.values()))])
+        )
 
     @property
     def backlog(self) -> int:

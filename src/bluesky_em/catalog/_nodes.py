@@ -7,6 +7,8 @@ from typing import Any
 
 from tiled.client.utils import ClientError
 
+from ._columns import column_types
+
 CONFLICT = 409  # HTTP status: there is a node of that name already
 
 
@@ -34,6 +36,7 @@ class FindOrMake:
 
     def create_appendable_table(self, schema: Any, key: str, **kwargs: Any) -> Any:
         """Make the table `key`, or give the one there is, with the rows it has."""
+        schema = column_types(schema, kwargs.get("metadata", {}))
         return self._make(self._node.create_appendable_table, key, schema=schema, **kwargs)
 
     def new(self, key: str, **kwargs: Any) -> Any:

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import pyarrow.compute
 from bluesky_tiled_plugins.writing.tiled_writer import _RunWriter
 
+from ..faults import step
 from ..frame import Frame
+from ._columns import column_types
 from ._nodes import FindOrMake
 from ._rows import KEY, RowMap
 
@@ -37,17 +38,20 @@ class RunInTiled(_RunWriter):
         self._frame_of = frame_of
         self._uri_of = uri_of
         self._maps: dict[str, RowMap] = {}
-        self._last_row: dict[str, int] = {}
+        self._rows_there: dict[str, int] = {}
+        self._rows_given: dict[str, int] = {}
 
     def flush(self) -> None:
         """Write what has come since the last time: files' new rows first, then the events."""
         for document in self._external_data_cache.values():
             self._write_external_data(document)
         self._external_data_cache.clear()
+        step("feed: files registered")
         for stream, rows in self._internal_data_cache.items():
             if rows:
                 self._write_internal_data(rows, self._desc_nodes[stream])
                 rows.clear()
+        step("feed: events appended")
 
     def note_failed(self, frame: Frame, reason: str) -> None:
         """Tell readers that a frame's row holds no data, and why."""
@@ -78,6 +82,8 @@ class RunInTiled(_RunWriter):
                 ours = {**resource, "uid": key, "uri": self._uri_of(frame.path)}
                 self._stream_resource_cache[key] = ours  # type: ignore
             doc = {**doc, "stream_resource": key}
+            doc["indices"] = {"start": frame.row, "stop": frame.row + 1}
+            doc["seq_nums"] = {"start": frame.row + 1, "stop": frame.row + 2}
         super().stream_datum(doc)
 
     def _write_external_data(self, doc: Any) -> None:
@@ -90,11 +96,13 @@ class RunInTiled(_RunWriter):
 
     def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:
         """Append the rows that are not there yet; an unsure outcome is for the next attempt."""
-        if desc_name not in self._last_row:
-            self._last_row[desc_name] = _last_seq_num(df_client)
-        table = table.filter(pyarrow.compute.field("seq_num") > self._last_row[desc_name])
+        if desc_name not in self._rows_there:
+            self._rows_there[desc_name] = len(df_client.read(["seq_num"]))
+        given = self._rows_given.get(desc_name, 0)
+        self._rows_given[desc_name] = given + table.num_rows
+        table = table.slice(max(0, self._rows_there[desc_name] - given))
         if table.num_rows:
-            df_client.append_partition(0, table)
+            df_client.append_partition(0, table.cast(column_types(table.schema, self.data_keys)))
 
     def _map_of(self, frame: Frame) -> RowMap:
         return self._maps.setdefault(_key(frame), RowMap())
@@ -102,8 +110,3 @@ class RunInTiled(_RunWriter):
 
 def _key(frame: Frame) -> str:
     return f"{frame.stream}/{frame.detector}"
-
-
-def _last_seq_num(table: Any) -> int:
-    rows = table.read(["seq_num"])
-    return int(rows["seq_num"].max()) if len(rows) else 0

@@ -77,10 +77,18 @@ class FramesFile:
         self._file.flush()
         os.fsync(self._plain.fileno())
 
+    def holds(self, frame: Frame) -> bool:
+        """Tell whether a frame is in its row, flushed, byte for byte."""
+        if frame.row >= self._pixels.shape[0] or self._rows["number"][frame.row] != frame.number:
+            return False
+        return self.checksum(frame.row) == frame.checksum
+
     def checksum(self, row: int) -> int:
         """Compute the CRC-32 of a flushed row from the file's bytes, behind HDF5's back."""
         chunk_rows, *shape = cast(tuple[int, ...], self._pixels.chunks)
         chunk = self._pixels.id.get_chunk_info_by_coord((row, *[0] * len(shape)))
+        if chunk.byte_offset is None:
+            raise OSError(f"row {row} of {self.path} has never been written to the disk")
         size = int(np.prod(shape, dtype=np.int64)) * self._pixels.dtype.itemsize
         self._plain.seek(chunk.byte_offset + (row % chunk_rows) * size)
         return zlib.crc32(self._plain.read(size))
@@ -88,9 +96,11 @@ class FramesFile:
     def close(self) -> None:
         """Close it for good: readable by anything from now on. Closing twice is harmless."""
         if self._file:
-            self.flush()
-            self._plain.close()
-            self._file.close()
+            try:
+                self.flush()
+            finally:
+                self._plain.close()
+                self._file.close()
 
     def _check_owner(self, first: Frame) -> None:
         owner = self._file["entry"].attrs["owner"]
@@ -120,6 +130,10 @@ class FramesReader:
     def read(self, row: int) -> np.ndarray:
         """Read one row's pixels, shape and dtype of a frame."""
         return self._get(DATASET)[row]
+
+    def numbers(self) -> list[int]:
+        """Give the exposure number in each row; -1 where a frame was lost."""
+        return [int(number) for number in self._get(f"{_FRAMES}/number")[:]]
 
     def row_of(self, number: int) -> int:
         """Find the row of a detector's exposure `number`.

@@ -25,6 +25,7 @@ class FrameFinder:
         self._datums: dict[str, Document] = {}
         self._descriptors: dict[str, Document] = {}
         self._streams: dict[str, list[str]] = {}
+        self._rows: dict[str, int] = {}
 
     def __call__(self, name: str, document: Document) -> list[Frame]:
         """Take the next document; give the frames it completes."""
@@ -53,13 +54,11 @@ class FrameFinder:
         return frames
 
     def _frame(self, event: Document, key: str, datum: Document) -> Frame:
-        descriptor = self._descriptors[event["descriptor"]]
-        return replace(
-            self._compose(datum, key),
-            stream=descriptor["name"],
-            row=event["seq_num"] - 1,
-            path=self._path(key, descriptor["name"]),
-        )
+        stream = self._descriptors[event["descriptor"]]["name"]
+        path = self._path(key, stream)
+        # Counted, not taken from seq_num: after a pause the RunEngine may emit a number again.
+        row = self._rows[path] = self._rows.get(path, -1) + 1
+        return replace(self._compose(datum, key), stream=stream, row=row, path=path)
 
     def _compose(self, datum: Document, detector: str) -> Frame:
         kwargs: dict[str, Any] = datum["datum_kwargs"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import threading
 import zlib
 from collections import deque
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ServerUnreachable
+from ..faults import step
 from ..files import FramesFile, repair
 from ..frame import Frame
 from ..ledger import Ledger
@@ -24,7 +27,11 @@ logger = logging.getLogger(__name__)
 BATCH_BYTES = 64 << 20  # of pixels that share one flush
 BATCH_FRAMES = 256
 BACKOFF = (0.2, 10.0)  # seconds, first and longest wait while a server or a disk is away
-TRIES = 5  # of a frame that arrives or is written wrong, before it is called failed
+TRIES = 5  # of a frame that comes wrong, before it is called failed
+
+
+class Corrupt(Exception):
+    """A frame's bytes came from the spool with the wrong checksum."""
 
 
 class Store:
@@ -50,7 +57,7 @@ class Store:
         self._wake = threading.Event()
         self._ended: set[str] = set()
         self._reconciled = False
-        self._stopping = False
+        self._stopping = threading.Event()
         self._backoff = BACKOFF[0]
         self._tries = 0
         self._thread = threading.Thread(target=self._work, name=f"store {server}", daemon=True)
@@ -89,28 +96,26 @@ class Store:
 
     def stop(self) -> None:
         """Finish the batch at hand and end the thread."""
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         self._thread.join(timeout=30.0)
         for file in self._files.values():
-            file.close()
+            with contextlib.suppress(Exception):  # the next writer repairs it
+                file.close()
 
     def _work(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             if not self._tasks and self._reconciled:
                 self._wake.wait(timeout=1.0)
                 self._wake.clear()
                 continue
             try:
                 self._step()
-                self.trouble, self._backoff, self._tries = "", BACKOFF[0], 0
-            except (ServerUnreachable, OSError) as exc:
-                self._pause(str(exc))
-            except Exception as exc:  # a fault of this code or the data must not stop the others
-                logger.exception("storing failed", extra={"action": "store"})
-                self._tries += 1
-                self._give_up_if_hopeless(exc)
-                self._pause(repr(exc))
+                self.trouble, self._backoff = "", BACKOFF[0]
+            except Corrupt as exc:
+                self._blame(exc)
+            except Exception as exc:  # a server or a disk that is away, or a fault of ours
+                self._pause(exc)
 
     def _step(self) -> None:
         """Do the next thing; on any error nothing is taken off the list."""
@@ -121,19 +126,46 @@ class Store:
         if not self._reconciled:
             self._reconcile()
         batch = self._next_batch()
-        stored = [frame for frame in batch if self._write(frame)]
-        for path in {self._root / frame.path for frame in stored}:
-            self._files[path].flush()
-        for frame in stored:
-            if self._files[self._root / frame.path].checksum(frame.row) != frame.checksum:
-                raise ValueError(f"{frame.reference}: its bytes in {frame.path} are not its own")
-        references = [frame.reference for frame in stored]
-        self._ledger.stored(references)
+        if not batch:
+            return
+        lost = self._write(batch)
+        stored = [frame for frame in batch if frame.reference not in lost]
+        self._ledger.stored([frame.reference for frame in stored])
+        for reference, reason in lost.items():
+            self._ledger.failed(reference, reason)
+        step("writer: noted")
         for _ in batch:
             self._tasks.popleft()
+        self._tries = 0
         self._reconciled = False  # until the server has heard of it
-        self._line.call("release", references)
+        self._line.call("release", [frame.reference for frame in stored])
         self._reconciled = True
+
+    def _write(self, batch: list[Frame]) -> dict[str, str]:
+        """Bring frames into their files, flushed and verified; give those that are lost, and why.
+
+        A lost frame holds its row, with the fill value.
+        """
+        lost: dict[str, str] = {}
+        for frame in batch:
+            file = self._file(frame)
+            file.extend(frame.row + 1)
+            try:
+                pixels = self._fetch(frame)
+            except LookupError as exc:
+                if not file.holds(frame):  # stored by a writer that could not note it any more
+                    lost[frame.reference] = str(exc)
+                continue
+            step("writer: writing")
+            file.write(frame, pixels)
+        step("writer: written")
+        for path in {self._root / frame.path for frame in batch}:
+            self._files[path].flush()
+        step("writer: flushed")
+        for frame in batch:
+            if frame.reference not in lost and not self._file(frame).holds(frame):
+                raise OSError(f"{frame.reference}: its bytes in {frame.path} are not its own")
+        return lost
 
     def _reconcile(self) -> None:
         """Have the spool let go of what is safe: an earlier release may not have arrived."""
@@ -158,27 +190,16 @@ class Store:
             size += int(np.prod(task.shape)) * np.dtype(task.dtype).itemsize
         return batch
 
-    def _write(self, frame: Frame) -> bool:
-        """Fetch a frame and write it; False if it is lost (then the ledger says why)."""
-        file = self._file(frame)
-        try:
-            pixels = self._fetch(frame)
-        except LookupError as exc:
-            file.extend(frame.row + 1)
-            self._ledger.failed(frame.reference, str(exc))
-            return False
-        file.write(frame, pixels)
-        return True
-
     def _fetch(self, frame: Frame) -> np.ndarray:
         size = int(np.prod(frame.shape)) * np.dtype(frame.dtype).itemsize
         blocks = [
             self._line.call("fetch", frame.reference, start, MAX_FETCH)
             for start in range(0, size, MAX_FETCH)
         ]
+        step("writer: fetching")
         data = b"".join(blocks)
         if len(data) != size or zlib.crc32(data) != frame.checksum:
-            raise ValueError(
+            raise Corrupt(
                 f"{frame.reference}: {len(data)} bytes came with CRC-32 {zlib.crc32(data):08x}, "
                 f"expected {size} bytes with {frame.checksum:08x}"
             )
@@ -190,17 +211,36 @@ class Store:
             self._files[path] = FramesFile(path, frame)
         return self._files[path]
 
-    def _give_up_if_hopeless(self, exc: Exception) -> None:
+    def _blame(self, exc: Corrupt) -> None:
+        """Try a frame again that came wrong; after some tries call it failed and go on."""
+        self._tries += 1
         head = self._tasks[0]
-        if self._tries >= TRIES and isinstance(head, Frame):
-            self._ledger.failed(head.reference, f"given up after {TRIES} tries: {exc!r}")
+        if self._tries < TRIES or not isinstance(head, Frame):
+            self._pause(exc)
+            return
+        try:
+            file = self._file(head)
+            file.extend(head.row + 1)
+            file.flush()
+            self._ledger.failed(head.reference, f"given up after {TRIES} tries: {exc}")
             self._tasks.popleft()
             self._tries = 0
+        except Exception as trouble:
+            self._pause(trouble)
 
-    def _pause(self, trouble: str) -> None:
-        if trouble != self.trouble:
-            logger.warning("waiting: %s", trouble, extra={"action": "store"})
-        self.trouble = trouble
-        self._wake.wait(timeout=self._backoff)
-        self._wake.clear()
+    def _pause(self, exc: Exception) -> None:
+        """Wait and try again, with files opened anew: their handles may not survive a full disk."""
+        if str(exc) != self.trouble:
+            expected = isinstance(exc, (Corrupt, ServerUnreachable, OSError))
+            details = None if expected else exc
+            logger.warning("waiting: %s", exc, exc_info=details, extra={"action": "store"})
+        self.trouble = str(exc) or repr(exc)
+        try:
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
+        except Exception:  # HDF5 cannot let go of a file that a full disk has torn
+            logger.exception("ending, to begin anew with whole files", extra={"action": "store"})
+            os._exit(1)
+        self._stopping.wait(self._backoff)
         self._backoff = min(2 * self._backoff, BACKOFF[1])

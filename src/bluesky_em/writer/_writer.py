@@ -72,6 +72,7 @@ class Writer:
         self._stores: dict[str, Store] = {}
         self._runs: dict[Path, _Run] = {}
         self._complete = self._ledger.complete_runs()
+        self._aside: dict[str, str] = {}
         self._seen_change = -1
         self._draining = threading.Event()
 
@@ -85,6 +86,7 @@ class Writer:
             if now >= next_beat:
                 next_beat = now + HEARTBEAT
                 self._ledger.beat(self.trouble)
+                self._seen_change = -1  # a folder's time stamp is too coarse to be trusted alone
                 self._find_abandoned()
                 before, left = left, self._left()
                 if left != before:
@@ -102,7 +104,7 @@ class Writer:
     def trouble(self) -> str:
         """What keeps frames from being stored or catalogued; empty when nothing does."""
         troubles = [store.trouble for store in self._stores.values()] + [self._feeder.trouble]
-        return "; ".join(filter(None, troubles))
+        return "; ".join(filter(None, [*troubles, *self._aside.values()]))
 
     def close(self) -> None:
         """End all threads and let go of the folder."""
@@ -127,7 +129,13 @@ class Writer:
                 if path not in self._runs and path.stem not in self._complete:
                     self._adopt(path)
         for path, run in list(self._runs.items()):
-            self._advance(path, run)
+            try:
+                self._advance(path, run)
+            except Exception as exc:  # one run's documents must not stop the others'
+                logger.exception("run %s is set aside", run.uid, extra={"action": "look"})
+                self._aside[run.uid] = f"run {run.uid} is set aside until the next start: {exc!r}"
+                del self._runs[path]
+                self._complete.add(path.stem)
 
     def _adopt(self, path: Path) -> None:
         run = _Run(path.stem, JournalReader(path), FrameFinder(self._layout))

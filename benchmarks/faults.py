@@ -1,0 +1,290 @@
+"""Kill everything, again and again, and count what is left.
+
+`uv run python benchmarks/faults.py --kills 1000 [--seed 1] [--json]`
+
+Real processes, killed with SIGKILL: the RunEngine's, the writer, the Tiled server, and the Gatan
+acquisition server; at random moments, and at each named step of `bluesky_em.faults`. Spectra are
+taken all the while. Afterwards every reference ever handed out is looked for in journal, ledger,
+files and Tiled, and every frame's bytes are compared with the checksum taken at its exposure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from bluesky_em import Storage, faults, journal, keeper
+from bluesky_em.audit import Fault, audit_run
+from bluesky_em.ledger import Ledger
+from bluesky_em.simulated_pcs import SimulatedPCs
+
+RANDOM = "at random"
+TILED_SHARE = 0.02  # of all kills: it needs 10-15 s to start
+FIRES = 20.0  # seconds until an armed step must have been come by
+
+ENGINE = """
+import sys
+import bluesky.plan_stubs as bps, bluesky.preprocessors as bpp
+from bluesky import RunEngine
+from bluesky_em import Storage, gatan
+from bluesky_em.plan_stubs import per_shot
+from ophyd_async.core import init_devices
+
+RE = RunEngine()
+storage = Storage(sys.argv[1])
+RE.subscribe(storage)
+sys.stdin.readline()
+with init_devices():
+    eels = gatan.Spectrometer(sys.argv[2], path_provider=storage.path_provider)
+RE.subscribe(lambda name, document: print(document["data"]["eels"], flush=True), "event")
+
+@bpp.stage_decorator([eels])
+@bpp.run_decorator()
+def plan():
+    for _ in range(100):
+        yield from per_shot([eels])
+
+RE(bps.mv(eels.exposure, 0.003))
+while True:
+    try:
+        RE(plan())
+    except Exception as exc:  # the acquisition server has been killed: the next run, then
+        print("failed:", type(exc).__name__, file=sys.stderr, flush=True)
+"""
+
+
+class Engine:
+    """A RunEngine in a process of its own, and another one waiting to take its place."""
+
+    def __init__(self, folder: Path, uri: str, references: set[str]):
+        self._command = [sys.executable, "-c", ENGINE, str(folder), uri]
+        self._references = references
+        self._log = open(folder / "engine.log", "a")
+        self._next = self._spawn()
+        self.replace()
+
+    def replace(self) -> None:
+        """Have the waiting process go to work."""
+        self.process = self._next
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        threading.Thread(target=self._listen, args=[self.process], daemon=True).start()
+        self._next = self._spawn()
+
+    def close(self) -> None:
+        for process in (self.process, self._next):
+            process.kill()
+            process.wait()
+        self._log.close()
+
+    def _spawn(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
+        )  # fmt: skip
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        self._references.update(line.strip() for line in process.stdout if line.endswith("\n"))
+
+
+@dataclass
+class Outcome:
+    """What the kills have done."""
+
+    kills: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """by process and step"""
+    references: int = 0
+    """handed out to plans"""
+    catalogued: int = 0
+    failed: int = 0
+    """truthfully: the frame died with its acquisition server, or its point was interrupted"""
+    findings: list[str] = field(default_factory=list)
+    lost: int = 0
+    doubled: int = 0
+    wrong: int = 0
+    unfinished: int = 0
+    seconds: float = 0.0
+
+
+class Slaughter:
+    """The processes, and those who kill and replace them."""
+
+    def __init__(self, folder: Path, seed: int):
+        self.folder = folder
+        self.random = random.Random(seed)
+        self.references: set[str] = set()
+        self.outcome = Outcome()
+        self.faults = folder / "faults"
+        self.faults.mkdir(parents=True)
+        os.environ["BLUESKY_EM_FAULTS"] = str(self.faults)
+        keeper.BACKOFF = (0.05, 0.05)  # they die more often here than anywhere
+        self.storage = Storage(folder)
+        self.pcs = SimulatedPCs(folder, latency=False).__enter__()
+        self.engine = Engine(folder, self.pcs.uris["gatan"], self.references)
+
+    def kill_one(self, number: int) -> None:
+        """Kill a process, and put another in its place."""
+        time.sleep(self.random.uniform(0.05, 0.4))
+        if self.random.random() < TILED_SHARE:
+            self._kill("Tiled server", RANDOM, self.storage.keeper.pid("Tiled server"))
+        elif number % 2:
+            self._kill_at(faults.STEPS[number // 2 % len(faults.STEPS)])
+        else:
+            victim = self.random.choice(["engine", "writer", "gatan"])
+            pids = {
+                "engine": self.engine.process.pid,
+                "writer": self.storage.keeper.pid("writer"),
+                "gatan": self.pcs.processes["gatan"].pid,
+            }
+            self._kill(victim, RANDOM, pids[victim])
+        self._replace_the_dead()
+
+    def settle(self, timeout: float) -> None:
+        """Take no more spectra, and wait until all runs are complete."""
+        for name in self.faults.iterdir():
+            name.unlink()
+        self._replace_the_dead()
+        time.sleep(1.0)
+        self.engine.close()
+        deadline = time.monotonic() + timeout
+        ledger = Ledger(self.storage.layout.ledger, read_only=True)
+        paths = sorted(self.storage.layout.journal.glob("*.msgpack"))
+        while not all(ledger.is_complete(path.stem) for path in paths):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+        ledger.close()
+
+    def account(self) -> Outcome:
+        """Look for every reference, everywhere."""
+        outcome, ledger = self.outcome, Ledger(self.storage.layout.ledger, read_only=True)
+        handed_out = set(self.references)
+        faults_found: Counter[Fault] = Counter()
+        for path in sorted(self.storage.layout.journal.glob("*.msgpack")):
+            entries = ledger.frames(path.stem)
+            handed_out -= {entry.frame.reference for entry in entries}
+            outcome.catalogued += sum(entry.stage == "catalogued" for entry in entries)
+            outcome.failed += sum(entry.stage == "failed" for entry in entries)
+            if not journal.read(path):
+                continue  # killed before its start document was whole
+            catalog = self.storage.data.catalog
+            for finding in audit_run(self.storage.layout, ledger, path.stem, catalog):
+                faults_found[finding.fault] += 1
+                outcome.findings.append(str(finding))
+        outcome.findings += [f"lost: {reference} is nowhere" for reference in sorted(handed_out)]
+        outcome.references = len(self.references)
+        outcome.lost = faults_found[Fault.LOST] + len(handed_out)
+        outcome.doubled = faults_found[Fault.DOUBLED]
+        outcome.wrong = faults_found[Fault.WRONG]
+        outcome.unfinished = faults_found[Fault.UNFINISHED]
+        ledger.close()
+        return outcome
+
+    def close(self) -> None:
+        self.engine.close()
+        self.pcs.close()
+        self.storage.close()
+        del os.environ["BLUESKY_EM_FAULTS"]
+
+    def _kill(self, name: str, step: str, pid: int | None) -> None:
+        if pid is None:
+            return  # dead already, and not replaced yet
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        self.outcome.kills[name, step] += 1
+
+    def _kill_at(self, step: str) -> None:
+        faults.arm(str(self.faults), step)
+        armed = Path(faults.path(str(self.faults), step))
+        deadline = time.monotonic() + FIRES
+        while armed.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+            self._replace_the_dead()
+        if not armed.exists():
+            name = {"server": "gatan", "feed": "writer"}.get(step.split(":")[0])
+            self.outcome.kills[name or step.split(":")[0], step] += 1
+        armed.unlink(missing_ok=True)
+
+    def _replace_the_dead(self) -> None:
+        if self.engine.process.poll() is not None:
+            self.engine.replace()
+        gatan = self.pcs.processes["gatan"]
+        if gatan.poll() is not None:
+            for pipe in (gatan.stdin, gatan.stdout):
+                if pipe is not None:
+                    pipe.close()
+            self.pcs.start("gatan")
+
+
+def run(kills: int, seed: int, folder: Path, console: Console, settle: float) -> Outcome:
+    """Kill so many times, wait, and account for all references."""
+    began = time.monotonic()
+    slaughter = Slaughter(folder, seed)
+    try:
+        slaughter.storage.data.catalog  # noqa: B018 (waits for Tiled's start)
+        with Progress(console=console) as progress:
+            for number in progress.track(range(kills), description="killing"):
+                slaughter.kill_one(number)
+        console.print("Enough. Waiting until storage has caught up...")
+        slaughter.settle(settle)
+        outcome = slaughter.account()
+        outcome.seconds = round(time.monotonic() - began, 1)
+        return outcome
+    finally:
+        slaughter.close()
+
+
+def show(outcome: Outcome, console: Console) -> None:
+    """Print the accounts for a person."""
+    table = Table("process", "killed", "times")
+    for (process, step), count in sorted(outcome.kills.items()):
+        table.add_row(process, step, str(count))
+    console.print(table)
+    console.print(
+        f"{sum(outcome.kills.values())} kills in {outcome.seconds:.0f} s; {outcome.references} "
+        f"references handed out: {outcome.catalogued} catalogued, {outcome.failed} failed with a "
+        f"reason; {outcome.lost} lost, {outcome.doubled} doubled, {outcome.wrong} wrong, "
+        f"{outcome.unfinished} runs unfinished"
+    )
+    for finding in outcome.findings[:20]:
+        console.print(finding)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--settle", type=float, default=1800, help="s to catch up at the end")
+    options = parser.parse_args()
+    console = Console(stderr=options.json)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        outcome = run(options.kills, options.seed, Path(folder) / "s", console, options.settle)
+    show(outcome, console)
+    if options.json:
+        kills = {f"{process}, {step}": n for (process, step), n in outcome.kills.items()}
+        print(json.dumps(vars(outcome) | {"kills": kills}))
+    sys.exit(bool(outcome.findings))
+
+
+if __name__ == "__main__":
+    main()
