@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from enum import StrEnum
@@ -50,6 +51,8 @@ def demo(
     from . import demo as demonstration
 
     console = Console(stderr=as_json)
+    if not figure.absolute().parent.is_dir():
+        raise FileNotFoundError(f"--figure {figure}: there is no folder {figure.absolute().parent}")
     summary = demonstration.run(
         points=points, exposure=exposure, storage=storage, replay=replay, figure=figure,
         console=console, serve=serve,
@@ -73,6 +76,7 @@ def shell(
 
     from .session import Session
 
+    devices = Path(devices).stem  # a path, as the command line completes it, will do
     with Session(storage, devices=devices, tiled=tiled, replay=replay, progress=True) as session:
         names = session.namespace()
         for file, error in session.broken_plans.items():
@@ -84,6 +88,9 @@ def shell(
             "Try: ref = microscope.acquire_eels(exposure=0.1); data.wait(ref); "
             "data.open(ref).to_xarray().plot()\n"
         )
+        config.InteractiveShell.xmode = "Minimal"
+        for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+            signal.signal(number, lambda *_: sys.exit(1))  # a closed terminal parks, too
         IPython.start_ipython(argv=[], user_ns=names, config=config)
 
 
@@ -150,7 +157,10 @@ def status(storage: StorageFolder = DEFAULT_STORAGE) -> None:
     from .layout import Layout
     from .ledger import Ledger
 
-    ledger = Ledger(Layout(storage.expanduser().absolute()).ledger, read_only=True)
+    layout = Layout(storage.expanduser().absolute())
+    if not layout.journal.is_dir():
+        raise FileNotFoundError(f"{layout.root} is no storage folder: nothing was ever kept there")
+    ledger = Ledger(layout.ledger, read_only=True)
     for stage, count in ledger.counts().items():
         print(f"{stage.value:>12} {count}")
     pulse = ledger.pulse()
@@ -164,6 +174,8 @@ def main() -> None:
         app()
     except (RuntimeError, ValueError, OSError) as exc:
         sys.exit(f"bluesky-em: {exc}")
+    except KeyboardInterrupt:
+        sys.exit("bluesky-em: interrupted")
 
 
 if __name__ == "__main__":

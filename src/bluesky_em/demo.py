@@ -115,7 +115,7 @@ def run(
             figure=str(figure),
         )
         console.print(_table(entries, watch.latencies))
-        _tell(summary, address.uri, address.api_key, console)
+        _tell(summary, storage, serve, console)
         if serve:
             _keep_up(console)
         if storage is None:
@@ -177,20 +177,30 @@ def _table(entries: list[Any], latencies: list[float]) -> Table:
     return table
 
 
-def _tell(summary: Summary, uri: str, key: str, console: Console) -> None:
+def _tell(summary: Summary, storage: Path | None, serve: bool, console: Console) -> None:
     console.print(
         f"The plan took {summary.plan_seconds:.2f} s, its exposures {summary.exposure_seconds:.2f}"
         f" s; storage went on for {summary.complete_seconds:.2f} s after it.\n"
         f"{summary.catalogued} references catalogued, {summary.failed} failed. "
-        f"Figure: {summary.figure}\nTiled: {uri}\n\nRead it back (from any process):"
+        f"Figure: {summary.figure}"
     )
-    console.print(
-        "from bluesky_em import Data\n"
-        f'data = Data("{uri}", api_key="{key}")\n'
-        f'data.open("{summary.references[-1]}").to_xarray()',
-        soft_wrap=True,
-        highlight=False,
+    uri, _, key = summary.tiled.partition("?api_key=")
+    reference = summary.references[-1]
+    if serve:
+        data = f'Data("{uri}", api_key="{key}")'
+        console.print(f"Tiled: {summary.tiled}\nRead it back, from any process:", soft_wrap=True)
+    elif storage is not None:
+        data = f'Data(storage="{storage}")'
+        console.print("Read it back, from any process (--serve keeps Tiled up, too):")
+    else:
+        console.print("Nothing is kept of this; --storage DIR keeps the data, --serve Tiled.")
+        return
+    lines = (
+        "from bluesky_em import Data",
+        f"data = {data}",
+        f'data.open("{reference}").to_xarray()',
     )
+    console.print("\n".join(lines), soft_wrap=True, highlight=False)
 
 
 def _keep_up(console: Console) -> None:

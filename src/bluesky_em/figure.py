@@ -81,6 +81,8 @@ def _spectra(
         inside = (spectrum.energy > low) & (spectrum.energy < high)
         if inside.any():
             axes.plot(spectrum.energy[inside], spectrum[inside], lw=0.9, label=f"point {index}")
+        else:
+            axes.set_axis_off()  # e.g. a recording of another range
     axes.set(title=title, xlabel="energy loss / eV", ylabel="counts", yscale="log")
     if axes.get_lines():
         axes.set_ylim(bottom=1)

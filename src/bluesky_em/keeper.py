@@ -156,6 +156,9 @@ class Keeper:
     def _keep(self) -> None:
         while True:
             for child in self._children.values():
-                child.look()
+                try:
+                    child.look()
+                except OSError:
+                    logger.exception("the %s could not be started", child.name)
             if self._closing.wait(PERIOD):
                 return

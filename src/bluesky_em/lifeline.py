@@ -37,9 +37,6 @@ def spawn(
 
     What it prints goes to the end of `log`; `environment` adds to this process's.
     """
-    options: dict[str, Any] = {}
-    if sys.platform == "win32":
-        options["creationflags"] = subprocess.BELOW_NORMAL_PRIORITY_CLASS
     with open(log, "ab") as output:
         return Background(
             [sys.executable, "-m", module, *arguments],
@@ -47,8 +44,16 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
-            **options,
+            **own_group(),
         )
+
+
+def own_group() -> dict[str, Any]:
+    """Give the Popen options that keep a terminal's Ctrl-C, and its closing, from a process."""
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS
+        return {"creationflags": flags}
+    return {"start_new_session": True}
 
 
 def cut(process: Background, *, hurry: bool) -> None:

@@ -92,6 +92,11 @@ class Line:
         return self._proxy
 
     def _unreachable(self, method: str, timeout: float, exc: Exception) -> ServerUnreachable:
+        if "unknown object" in str(exc):
+            return ServerUnreachable(
+                f"A server answers at {self.address}, but it is not the one that {self.uri} names: "
+                "are two ports exchanged in your devices/ file?"
+            )
         if "rejected" in str(exc):  # by the server's handshake, which says why
             return ServerUnreachable(f"The acquisition server at {self.address} refused: {exc}")
         if isinstance(exc, Pyro5.errors.TimeoutError) and method != "connect":
@@ -101,9 +106,9 @@ class Line:
                 "somebody at its own screen?"
             )
         return ServerUnreachable(
-            f"No acquisition server answers at {self.address} ({method}, waited at most "
-            f"{timeout:g} s: {exc}). Is it running there? On that PC: `bluesky-em serve gatan` "
-            "or `bluesky-em serve autoscript`; then check host and port in your devices/ file"
+            f"No acquisition server answers at {self.address} ({exc}). Is it running there? On "
+            "that PC: `bluesky-em serve gatan` or `bluesky-em serve autoscript`; then check host "
+            "and port in your devices/ file"
         )
 
 

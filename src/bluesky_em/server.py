@@ -127,7 +127,12 @@ class _Daemon(Pyro5.server.Daemon):
         if self._token and not hmac.compare_digest(
             str(data).encode("utf-8"), self._token.encode("utf-8")
         ):
-            raise ValueError("this acquisition server wants a token: set BLUESKY_EM_TOKEN")
+            raise ValueError(
+                "this acquisition server wants a token: set BLUESKY_EM_TOKEN to its own"
+                if not data
+                else "this acquisition server wants a token: set BLUESKY_EM_TOKEN, which is "
+                "another one here"
+            )
         return "hello"
 
 
@@ -154,7 +159,13 @@ def serve(driver, name, host, port, spool, extra=None, started=None):
             "127.0.0.1".format(name, host)
         )
     server = AcquisitionServer(driver, Spool(spool))
-    daemon = _Daemon(host, port, token)
+    try:
+        daemon = _Daemon(host, port, token)
+    except OSError as exc:
+        raise OSError(
+            "cannot listen on {}:{} ({}): does another server run there? Give another --port, "
+            "and tell the devices file".format(host, port, exc.strerror)
+        ) from exc
     try:
         uri = daemon.register(server, name)
         for other, thing in (extra or {}).items():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import bluesky.plan_stubs
+import bluesky.plans
 from bluesky.run_engine import RunEngine
 from bluesky.utils import ProgressBarManager
-from ophyd_async.plan_stubs import ensure_connected
+from ophyd_async.core import NotConnectedError
 
 from . import lab
 from .data import Data
@@ -17,6 +21,7 @@ from .link import close_links
 from .simulated_pcs import SimulatedPCs
 from .storage import Storage
 
+CONNECTING = 60.0  # seconds all devices together may take
 SIMULATED = "simulated"
 """The devices file for which the instrument PCs are started here."""
 
@@ -65,7 +70,7 @@ class Session:
             self.devices = lab.load_devices(
                 devices, root, path_provider=self.storage.path_provider, **addresses
             )
-            self.RE(ensure_connected(*self.devices.values()))
+            self._connect(devices)
             self.plans, self.broken_plans = lab.load_plans(root)
         except BaseException:
             self._stack.close()
@@ -104,9 +109,23 @@ class Session:
         microscope.acquire_eels = self.acquire_eels
         microscope.acquire_haadf = self.acquire_haadf
         return {
+            "bp": bluesky.plans, "bps": bluesky.plan_stubs,
             "RE": self.RE, "storage": self.storage, "data": self.data, "session": self,
             **self.devices, **self.plans,
         }  # fmt: skip
+
+    def _connect(self, devices: str) -> None:
+        async def connect() -> list[BaseException | None]:
+            coroutines = [device.connect() for device in self.devices.values()]
+            return await asyncio.gather(*coroutines, return_exceptions=True)
+
+        outcomes = asyncio.run_coroutine_threadsafe(connect(), self.RE.loop).result(CONNECTING)
+        reasons = {reason for outcome in outcomes if outcome for reason in _reasons(outcome)}
+        if reasons:
+            raise RuntimeError(
+                f"devices/{devices}.py: not all devices could be connected.\n"
+                + "\n".join(sorted(reasons))
+            )
 
     def close(self) -> None:
         """Park and let go; storage finishes what is left on its own."""
@@ -122,6 +141,17 @@ class Session:
 
 
 def _stop_loop(engine: RunEngine) -> None:
+    if engine.state == "paused":
+        engine.abort("the session was closed")  # runs the plan's cleanup: the beam is blanked
     engine.loop.call_soon_threadsafe(engine.loop.stop)
     engine._th.join()  # noqa: SLF001 (the RunEngine has no close)
     engine.loop.close()
+
+
+def _reasons(exc: BaseException) -> Iterator[str]:
+    """Give the reasons in a tree of devices that are not connected."""
+    parts = exc.sub_errors if isinstance(exc, NotConnectedError) else {}
+    for part in parts.values():
+        yield from _reasons(part)
+    if not parts:
+        yield str(exc).strip()

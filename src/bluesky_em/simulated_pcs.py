@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from . import lifeline
+
 STARTING = 30.0  # seconds a server may take to start
 
 
@@ -55,6 +57,7 @@ class SimulatedPCs:
                     "--port", port, "--spool", str(folder / "spool"), *beam, *self._options[name],
                 ],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, text=True,
+                **lifeline.own_group(),
             )  # fmt: skip
         assert process.stdout is not None
         self.processes[name] = process

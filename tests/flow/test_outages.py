@@ -195,3 +195,58 @@ def test_a_run_whose_process_was_killed_is_brought_to_an_end(
     if last == "datum":
         assert session.data.status(f"{uid}/eels/3").reason.startswith("in no event")
         assert list(manifest["failed"]) == [f"{uid}/eels/3"]
+
+
+def test_a_terminals_ctrl_c_reaches_neither_storage_nor_the_simulated_pcs(session: Session) -> None:
+    assert session.pcs is not None
+    children = [pid_of(session, "writer"), session.pcs.processes["gatan"].pid]
+    assert not {os.getpgid(pid) for pid in children} & {os.getpgid(0)}
+
+
+def test_the_beam_is_off_while_a_plan_pauses_and_on_again_after(session: Session) -> None:
+    import bluesky.plan_stubs as bps
+
+    from bluesky_em.link import Line
+
+    def blanked() -> bool:
+        assert session.pcs is not None
+        line = Line(session.pcs.uris["autoscript"])
+        answer = line.call("get", "beam_blanked")
+        line.close()
+        return answer
+
+    def plan():
+        yield from bps.mv(session.devices["microscope"].beam_blanked, False)
+        yield from bps.checkpoint()
+        yield from bps.pause()
+        yield from bps.null()
+
+    with pytest.raises(RunEngineInterrupted):
+        session.RE(plan())
+    assert blanked()
+    session.RE.resume()
+    assert not blanked()
+    session.RE(bps.mv(session.devices["microscope"].beam_blanked, True))
+
+
+def test_pausing_between_points_and_resuming_keeps_each_frame_in_its_row(
+    session: Session, http: Data
+) -> None:
+    import bluesky.plans as bp
+
+    eels = session.devices["eels"]
+    pauser = threading.Timer(0.1, session.RE.request_pause)
+    with pytest.raises(RunEngineInterrupted):
+        session.RE(bp.count([eels], num=4, delay=0.3), at_event(2, pauser.start))
+    pauser.join()
+    (uid,) = session.RE.resume().run_start_uids
+    session.data.wait(uid)
+    documents = journal.read(session.storage.layout.journal_of(uid))
+    references = [d["data"]["eels"] for name, d in documents if name == "event"]
+    datums = {d["datum_id"]: d["datum_kwargs"] for name, d in documents if name == "datum"}
+    assert len(set(references)) == len(references) >= 4
+    array = http.catalog[uid]["primary/eels"]
+    assert array.shape[0] == len(references)
+    for row, reference in enumerate(references):
+        assert zlib.crc32(http.open(reference).read()) == datums[reference]["checksum"]
+        assert zlib.crc32(array[row]) == datums[reference]["checksum"]

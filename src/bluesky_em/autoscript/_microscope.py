@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
-from ophyd_async.core import StandardReadable
+from ophyd_async.core import AsyncStatus, SignalRW, StandardReadable
 
-from ..signals import server_signal_r, server_signal_rw
+from ..signals import ServerSignal, server_signal_r, server_signal_rw
+
+
+class Blanker(SignalRW[bool]):
+    """Whether the beam is blanked; it is while a plan that has used it pauses."""
+
+    def __init__(self, uri: str):
+        super().__init__(ServerSignal(bool, uri, "beam_blanked"))
+        self._was_blanked = True
+
+    async def pause(self) -> None:
+        """Blank the beam: a plan may pause for hours, and the specimen sees the dose."""
+        self._was_blanked = await self.get_value()
+        await self.set(True)
+
+    async def resume(self) -> None:
+        """Bring back what was before the pause."""
+        await self.set(self._was_blanked)
+
+    @AsyncStatus.wrap
+    async def stage(self) -> None:
+        """Cache nothing: it is read from the hardware."""
+
+    @AsyncStatus.wrap
+    async def unstage(self) -> None:
+        """Nothing was cached."""
 
 
 class Microscope(StandardReadable):
@@ -24,7 +49,7 @@ class Microscope(StandardReadable):
             """where the paused beam stands, as a fraction of the scan from its left: 0 to 1"""
             self.beam_y = server_signal_rw(float, uri, "beam_y", precision=4)
             """the same from the top: 0 to 1"""
-            self.beam_blanked = server_signal_rw(bool, uri, "beam_blanked")
+            self.beam_blanked = Blanker(uri)
             self.field_of_view = server_signal_rw(float, uri, "field_of_view", units="m")
             """width of the scan, in m"""
             self.scan_rotation = server_signal_rw(float, uri, "scan_rotation", units="rad")

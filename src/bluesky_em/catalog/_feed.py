@@ -21,6 +21,7 @@ from ._ending import Ending
 from ._run import RunInTiled
 
 LINGER = 0.1  # seconds between two flushes: an HTTP call costs 15-30 ms whatever it carries
+BATCH = 2000  # documents after which a long backlog is flushed, too
 SHARE = 2.0  # times what the last flush took: leave the catalog and the processor time for others
 
 
@@ -51,7 +52,7 @@ class RunFeed:
         self._our_resources: set[str] = set()
         self._our_datums: set[str] = set()
         self._released: list[str] = []
-        self._unflushed = False
+        self._unflushed = 0
         self._next_flush = 0.0
         self._run = ""
         self._tiled = RunInTiled(client, self._frames.get, lambda p: (root / p).as_uri())
@@ -76,6 +77,8 @@ class RunFeed:
                 return self._complete(document)
             self._release(name, document)
             self._waiting.popleft()
+            if self._unflushed >= BATCH:
+                self._flush()
         if self._ending.abandoned and self._ending.files_closed and not self._waiting:
             return self._complete(None)
         if self._unflushed and time.monotonic() >= self._next_flush:
@@ -143,7 +146,7 @@ class RunFeed:
             if datum["resource"] in self._our_resources:
                 self._our_datums.add(datum["datum_id"])
         self._normalizer(name, copy.deepcopy(document))
-        self._unflushed = True
+        self._unflushed += 1
 
     def _flush(self) -> None:
         self._tiled.flush()
@@ -152,4 +155,4 @@ class RunFeed:
             self._our_datums.discard(reference)
             self._frames.pop(reference, None)
         self._released.clear()
-        self._unflushed = False
+        self._unflushed = 0

@@ -130,7 +130,7 @@ def _bind(port: int) -> socket.socket:
 def _last_address(layout: Layout) -> Address | None:
     try:
         return Address(**json.loads((layout.catalog / "address.json").read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # never there, or emptied by a power cut
         return None
 
 

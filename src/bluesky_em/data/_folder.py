@@ -103,11 +103,19 @@ class Folder:
 
     def _metadata(self, entry: Entry) -> dict[str, Any]:
         frame = entry.frame
-        run = journal.read(self._layout.journal_of(frame.run))
-        streams = [d for name, d in run if name == "descriptor" and d["name"] == frame.stream]
+        start: documents.Document = {}
+        descriptor: documents.Document = {}
+        reader = journal.JournalReader(self._layout.journal_of(frame.run))
+        for name, document in reader:  # both are near its beginning
+            if name == "start":
+                start = document
+            elif name == "descriptor" and document["name"] == frame.stream:
+                descriptor = document
+                break
+        reader.close()
         return {
-            "start": run[0][1],
-            "configuration": streams[0].get("configuration", {}),
+            "start": start,
+            "configuration": descriptor.get("configuration", {}),
             "frame": {**frame.metadata, "time": frame.ended},
         }
 

@@ -145,11 +145,13 @@ class Writer:
 
     def _advance(self, path: Path, run: _Run) -> None:
         frames, stopped = [], False
-        for name, document in run.reader:
-            frames += run.find(name, document)
-            stopped = stopped or name == "stop"
-        if frames:
-            self._take_on(run, frames)
+        try:
+            for name, document in run.reader:
+                frames += run.find(name, document)
+                stopped = stopped or name == "stop"
+        finally:  # also of a journal that turns out damaged
+            if frames:
+                self._take_on(run, frames)
         if stopped:
             self._finish(run)
         if run.ending.files_closed and self._ledger.is_complete(path.stem):
