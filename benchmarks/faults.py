@@ -56,10 +56,10 @@ RE.subscribe(lambda name, document: print(document["data"]["eels"], flush=True),
 @bpp.stage_decorator([eels])
 @bpp.run_decorator()
 def plan():
-    for _ in range(100):
+    for _ in range(40):
         yield from per_shot([eels])
 
-RE(bps.mv(eels.exposure, 0.003))
+RE(bps.mv(eels.exposure, 0.02))
 while True:
     try:
         RE(plan())

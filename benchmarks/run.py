@@ -1,6 +1,6 @@
 """What storage costs a plan, and how soon a spectrum can be read through Tiled.
 
-`uv run python benchmarks/run.py [--json] [--events 100] [--rounds 3]`
+`uv run python benchmarks/run.py [--json] [--events 100] [--rounds 5]`
 
 The same plan, the same acquisition server and the same Tiled server for all cases, in turn, in one
 run; so quote the ratios. Every case but the first two registers the same documents in Tiled:
@@ -164,7 +164,10 @@ def measure(
     session.RE.unsubscribe(session.token)
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     drains: list[float] = []
-    _once(session, None, events // 4)  # warm up
+    for subscriber in (None, TimedStorage(session.storage, None)):
+        _once(session, subscriber, events // 4)  # warm up
+    session.storage.flush()
+    _empty_spool(session)
     for number in range(rounds):
         for name, make in cases.items():
             if name in slow and number:
@@ -280,7 +283,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--events", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     return parser.parse_args()
 
 

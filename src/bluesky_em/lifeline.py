@@ -20,7 +20,7 @@ BUSY = 75
 """Exit code of a process whose work another one is doing already."""
 
 _HURRY = b"h"
-_BACKGROUND_NICENESS = 10  # storage gives way to the plan and the instrument
+_BACKGROUND_NICENESS = 15  # storage gives way to the plan and the instrument
 
 
 class Background(subprocess.Popen[bytes]):

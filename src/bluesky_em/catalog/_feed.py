@@ -22,7 +22,7 @@ from ._run import RunInTiled
 
 LINGER = 0.1  # seconds between two flushes: an HTTP call costs 15-30 ms whatever it carries
 BATCH = 2000  # documents after which a long backlog is flushed, too
-SHARE = 1.0  # times what the last flush took: leave the catalog and the processor time for others
+SHARE = 1.5  # times what the last flush took: leave the catalog and the processor time for others
 
 
 class RunFeed:
