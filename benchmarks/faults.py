@@ -11,6 +11,7 @@ files and Tiled, and every frame's bytes are compared with the checksum taken at
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -75,12 +76,14 @@ class Engine:
         self._command = [sys.executable, "-c", ENGINE, str(folder), uri]
         self._references = references
         self._log = open(folder / "engine.log", "a")
-        self._next = self._spawn()
+        self.process = self._next = self._spawn()
         self.replace()
 
     def replace(self) -> None:
         """Have the waiting process go to work."""
-        self.process = self._next
+        self.process, dead = self._next, self.process
+        if dead is not self.process:
+            _reap(dead)
         assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
@@ -90,7 +93,7 @@ class Engine:
     def close(self) -> None:
         for process in (self.process, self._next):
             process.kill()
-            process.wait()
+            _reap(process)
         self._log.close()
 
     def _spawn(self) -> subprocess.Popen[str]:
@@ -101,7 +104,8 @@ class Engine:
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        self._references.update(line.strip() for line in process.stdout if line.endswith("\n"))
+        with process.stdout as lines:
+            self._references.update(line.strip() for line in lines if line.endswith("\n"))
 
 
 @dataclass
@@ -229,10 +233,15 @@ class Slaughter:
             self.engine.replace()
         gatan = self.pcs.processes["gatan"]
         if gatan.poll() is not None:
-            for pipe in (gatan.stdin, gatan.stdout):
-                if pipe is not None:
-                    pipe.close()
+            _reap(gatan)
             self.pcs.start("gatan")
+
+
+def _reap(process: subprocess.Popen[str]) -> None:
+    process.wait()
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 def run(kills: int, seed: int, folder: Path, console: Console, settle: float) -> Outcome:
