@@ -39,7 +39,7 @@ TILED_SHARE = 0.02  # of all kills: it needs 10-15 s to start
 FIRES = 20.0  # seconds until an armed step must have been come by
 
 ENGINE = """
-import sys
+import sys, time
 import bluesky.plan_stubs as bps, bluesky.preprocessors as bpp
 from bluesky import RunEngine
 from bluesky_em import Storage, gatan
@@ -66,6 +66,7 @@ while True:
         RE(plan())
     except Exception as exc:  # the acquisition server has been killed: the next run, then
         print("failed:", type(exc).__name__, file=sys.stderr, flush=True)
+        time.sleep(0.5)
 """
 
 

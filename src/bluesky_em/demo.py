@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def _table(entries: list[Any], latencies: list[float]) -> Table:
         ended = entry.frame.ended
         table.add_row(
             f"…/{entry.frame.detector}/{entry.frame.number}",
-            time.strftime("%H:%M:%S", time.localtime(ended)) + f"{ended % 1:.3f}"[1:],
+            datetime.fromtimestamp(ended).time().isoformat("milliseconds"),
             f"+{1e3 * latency:.1f} ms",
             "-" if entry.stored_at is None else f"+{entry.stored_at - ended:.2f} s",
             "-" if entry.catalogued_at is None else f"+{entry.catalogued_at - ended:.2f} s",
