@@ -141,7 +141,7 @@ class Slaughter:
         os.environ["BLUESKY_EM_FAULTS"] = str(self.faults)
         keeper.BACKOFF = (0.05, 0.05)  # they die more often here than anywhere
         self.storage = Storage(folder)
-        self.pcs = SimulatedPCs(folder, latency=False).__enter__()
+        self.pcs = SimulatedPCs(folder).__enter__()
         self.engine = Engine(folder, self.pcs.uris["gatan"], self.references)
 
     def kill_one(self, number: int) -> None:

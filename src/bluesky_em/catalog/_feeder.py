@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 PERIOD = 0.02  # seconds between two looks at the journals
 BACKOFF = (0.5, 10.0)  # seconds, first and longest wait while Tiled is away
-ASIDE = 30.0  # seconds until a run that Tiled could not take is tried again
+ASIDE = 10.0  # seconds until a run that Tiled could not take is tried again
 REFUSALS = {401, 403, 429, 502, 503, 504}  # HTTP statuses that have nothing to do with the run
 
 

@@ -21,6 +21,8 @@ class FindOrMake:
 
     def __init__(self, node: Any):
         self._node = node
+        self.found: set[str] = set()
+        """keys of the children that were there already"""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._node, name)
@@ -63,4 +65,5 @@ class FindOrMake:
     def _existing(self, key: str, exc: ClientError) -> Any:
         if exc.response.status_code != CONFLICT:
             raise exc
+        self.found.add(key)
         return self._node[key]

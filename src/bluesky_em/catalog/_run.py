@@ -40,6 +40,7 @@ class RunInTiled(_RunWriter):
         self._maps: dict[str, RowMap] = {}
         self._rows_there: dict[str, int] = {}
         self._rows_given: dict[str, int] = {}
+        self._tables: dict[str, Any] = {}
 
     def flush(self) -> None:
         """Write what has come since the last time: files' new rows first, then the events."""
@@ -58,7 +59,20 @@ class RunInTiled(_RunWriter):
         self._map_of(frame).fail(frame, reason)
 
     def conclude(self, manifest: dict[str, Any]) -> None:
-        """Put the run's manifest into its metadata: what became of its references."""
+        """Put the run's manifest into its metadata: what became of its references.
+
+        Raises:
+            RuntimeError: Tiled lacks events that it has acknowledged. (Tiled 0.2.20 shares one
+                DuckDB connection between threads: a read may roll an append back.) The next
+                attempt adds them.
+        """
+        for stream, table in self._tables.items():
+            there = len(table.read(["seq_num"]))
+            if there < self._rows_given[stream]:
+                raise RuntimeError(
+                    f"stream {stream} has {there} events in Tiled, acknowledged were "
+                    f"{self._rows_given[stream]}"
+                )
         if self.root_node is not None:
             self.root_node.update_metadata(metadata={KEY: manifest}, drop_revision=True)
 
@@ -96,8 +110,10 @@ class RunInTiled(_RunWriter):
 
     def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:
         """Append the rows that are not there yet; an unsure outcome is for the next attempt."""
+        self._tables[desc_name] = df_client
         if desc_name not in self._rows_there:
-            self._rows_there[desc_name] = len(df_client.read(["seq_num"]))
+            found = bool(self._desc_nodes[desc_name].found)  # type: ignore (a FindOrMake)
+            self._rows_there[desc_name] = len(df_client.read(["seq_num"])) if found else 0
         given = self._rows_given.get(desc_name, 0)
         self._rows_given[desc_name] = given + table.num_rows
         table = table.slice(max(0, self._rows_there[desc_name] - given))
