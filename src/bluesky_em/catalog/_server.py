@@ -17,6 +17,7 @@ from .. import lifeline
 from ..layout import Layout
 
 _LOOK = 0.5  # seconds between two looks whether a writer works, once the parent is gone
+_ENDING = 20.0  # seconds the server may take to finish its requests
 _LINGERING = 15.0  # seconds without a writer until the server ends: the next Storage may be near
 
 
@@ -80,6 +81,8 @@ def _run(layout: Layout) -> None:
             time.sleep(_LOOK)
             unneeded = 0.0 if lifeline.is_held(layout.writer_lock) else unneeded + _LOOK
         server.should_exit = True
+        time.sleep(_ENDING)  # a request that hangs must not keep the process for ever
+        os._exit(0)
 
     lifeline.watch(leave)
     server.run(sockets=[listener])

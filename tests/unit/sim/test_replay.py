@@ -54,7 +54,6 @@ def test_a_spectrum_image_is_read_as_rows_columns_energy():
 
 
 def test_a_file_of_something_else_is_refused_by_name(tmp_path: Path):
-    pytest.importorskip("rsciio")
     path = tmp_path / "notes.dm3"
     path.write_text("not a recording at all")
     with pytest.raises(ValueError, match=r"notes\.dm3 cannot be read .* \.dm3 or \.dm4"):
@@ -62,6 +61,5 @@ def test_a_file_of_something_else_is_refused_by_name(tmp_path: Path):
 
 
 def test_a_missing_recording_is_said_to_be_missing(tmp_path: Path):
-    pytest.importorskip("rsciio")
     with pytest.raises(FileNotFoundError, match="no recording at"):
         Recording(tmp_path / "gone.dm4")
