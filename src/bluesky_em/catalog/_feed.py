@@ -59,11 +59,6 @@ class RunFeed:
         self._normalizer = RunNormalizer()
         self._normalizer.subscribe(self._tiled)
 
-    @property
-    def backlog(self) -> int:
-        """How many documents wait to be released."""
-        return len(self._waiting)
-
     def step(self) -> bool:
         """Go as far as possible now; True once the run is complete in Tiled.
 

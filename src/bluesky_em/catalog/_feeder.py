@@ -60,11 +60,6 @@ class Feeder:
             filter(None, [self._away, *(why for _, why in list(self._aside.values()))])
         )
 
-    @property
-    def backlog(self) -> int:
-        """How many runs are not complete in Tiled."""
-        return len(self._journals)
-
     def add(self, journal: Path, ending: Ending) -> None:
         """Take on a run; `ending` will tell how it ends."""
         self._journals[journal] = ending

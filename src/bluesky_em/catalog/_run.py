@@ -66,12 +66,11 @@ class RunInTiled(_RunWriter):
                 DuckDB connection between threads: a read may roll an append back.) The next
                 attempt adds them.
         """
-        for stream, table in self._tables.items():
+        for uri, table in self._tables.items():
             there = len(table.read(["seq_num"]))
-            if there < self._rows_given[stream]:
+            if there < self._rows_given[uri]:
                 raise RuntimeError(
-                    f"stream {stream} has {there} events in Tiled, acknowledged were "
-                    f"{self._rows_given[stream]}"
+                    f"{uri} has {there} events in Tiled, acknowledged were {self._rows_given[uri]}"
                 )
         if self.root_node is not None:
             self.root_node.update_metadata(metadata={KEY: manifest}, drop_revision=True)
@@ -110,13 +109,14 @@ class RunInTiled(_RunWriter):
 
     def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:
         """Append the rows that are not there yet; an unsure outcome is for the next attempt."""
-        self._tables[desc_name] = df_client
-        if desc_name not in self._rows_there:
+        key = df_client.uri  # a stream of many columns has several tables
+        self._tables[key] = df_client
+        if key not in self._rows_there:
             found = bool(self._desc_nodes[desc_name].found)  # type: ignore (a FindOrMake)
-            self._rows_there[desc_name] = len(df_client.read(["seq_num"])) if found else 0
-        given = self._rows_given.get(desc_name, 0)
-        self._rows_given[desc_name] = given + table.num_rows
-        table = table.slice(max(0, self._rows_there[desc_name] - given))
+            self._rows_there[key] = len(df_client.read(["seq_num"])) if found else 0
+        given = self._rows_given.get(key, 0)
+        self._rows_given[key] = given + table.num_rows
+        table = table.slice(max(0, self._rows_there[key] - given))
         if table.num_rows:
             df_client.append_partition(0, table.cast(column_types(table.schema, self.data_keys)))
 
