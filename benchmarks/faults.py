@@ -2,9 +2,9 @@
 
 `uv run python benchmarks/faults.py --kills 1000 [--seed 1] [--json]`
 
-Real processes, killed with SIGKILL: the RunEngine's, the writer, the Tiled server, and the Gatan
-acquisition server; at random moments, and at each named step of `bluesky_em.faults`. Spectra are
-taken all the while. Afterwards every reference ever handed out is looked for in journal, ledger,
+Real processes, killed with SIGKILL: the RunEngine's, the writer, the Tiled server, and both
+acquisition servers; at random moments, and at each named step of `bluesky_em.faults`. Spectra and
+images are taken all the while. Afterwards every reference ever handed out is looked for in journal, ledger,
 files and Tiled, and every frame's bytes are compared with the checksum taken at its exposure.
 """
 
@@ -42,7 +42,7 @@ ENGINE = """
 import sys, time
 import bluesky.plan_stubs as bps, bluesky.preprocessors as bpp
 from bluesky import RunEngine
-from bluesky_em import Storage, gatan
+from bluesky_em import Storage, autoscript, gatan
 from bluesky_em.plan_stubs import per_shot
 from ophyd_async.core import init_devices
 
@@ -52,15 +52,21 @@ RE.subscribe(storage)
 sys.stdin.readline()
 with init_devices():
     eels = gatan.Spectrometer(sys.argv[2], path_provider=storage.path_provider)
-RE.subscribe(lambda name, document: print(document["data"]["eels"], flush=True), "event")
+    haadf = autoscript.ScanImage(sys.argv[3], path_provider=storage.path_provider)
 
-@bpp.stage_decorator([eels])
+def tell(name, document):
+    for detector in ("eels", "haadf"):
+        print(document["data"][detector], flush=True)
+
+RE.subscribe(tell, "event")
+
+@bpp.stage_decorator([eels, haadf])
 @bpp.run_decorator()
 def plan():
     for _ in range(40):
-        yield from per_shot([eels])
+        yield from per_shot([eels, haadf])
 
-RE(bps.mv(eels.exposure, 0.02))
+RE(bps.mv(eels.exposure, 0.02, haadf.size, 128, haadf.dwell, 1e-6))
 while True:
     try:
         RE(plan())
@@ -73,8 +79,10 @@ while True:
 class Engine:
     """A RunEngine in a process of its own, and another one waiting to take its place."""
 
-    def __init__(self, folder: Path, uri: str, references: set[str]):
-        self._command = [sys.executable, "-c", ENGINE, str(folder), uri]
+    def __init__(self, folder: Path, uris: dict[str, str], references: set[str]):
+        self._command = [
+            sys.executable, "-c", ENGINE, str(folder), uris["gatan"], uris["autoscript"]
+        ]  # fmt: skip
         self._references = references
         self._log = open(folder / "engine.log", "a")
         self.process = self._next = self._spawn()
@@ -142,7 +150,7 @@ class Slaughter:
         keeper.BACKOFF = (0.05, 0.05)  # they die more often here than anywhere
         self.storage = Storage(folder)
         self.pcs = SimulatedPCs(folder).__enter__()
-        self.engine = Engine(folder, self.pcs.uris["gatan"], self.references)
+        self.engine = Engine(folder, self.pcs.uris, self.references)
 
     def kill_one(self, number: int) -> None:
         """Kill a process, and put another in its place."""
@@ -152,12 +160,12 @@ class Slaughter:
         elif number % 2:
             self._kill_at(faults.STEPS[number // 2 % len(faults.STEPS)])
         else:
-            victim = self.random.choice(["engine", "writer", "gatan"])
             pids = {
                 "engine": self.engine.process.pid,
                 "writer": self.storage.keeper.pid("writer"),
-                "gatan": self.pcs.processes["gatan"].pid,
+                **{f"{name} server": pc.pid for name, pc in self.pcs.processes.items()},
             }
+            victim = self.random.choice(sorted(pids))
             self._kill(victim, RANDOM, pids[victim])
         self._replace_the_dead()
 
@@ -225,17 +233,17 @@ class Slaughter:
             time.sleep(0.02)
             self._replace_the_dead()
         if not armed.exists():
-            name = {"server": "gatan", "feed": "writer"}.get(step.split(":")[0])
+            name = {"server": "either server", "feed": "writer"}.get(step.split(":")[0])
             self.outcome.kills[name or step.split(":")[0], step] += 1
         armed.unlink(missing_ok=True)
 
     def _replace_the_dead(self) -> None:
         if self.engine.process.poll() is not None:
             self.engine.replace()
-        gatan = self.pcs.processes["gatan"]
-        if gatan.poll() is not None:
-            _reap(gatan)
-            self.pcs.start("gatan")
+        for name, process in list(self.pcs.processes.items()):
+            if process.poll() is not None:
+                _reap(process)
+                self.pcs.start(name)
 
 
 def _reap(process: subprocess.Popen[str]) -> None:
