@@ -6,6 +6,7 @@ BlueskyEMError
 ├── ReferenceFailed                         it never will: the reason is in the message
 ├── FrameMismatch         (ValueError)      a frame that does not fit the run's descriptor
 ├── ServerUnreachable     (ConnectionError) an acquisition server does not answer
+├── SpoolFull             (TimeoutError)    no room for a frame, however long a trigger waited
 └── StorageBusy           (RuntimeError)    another writer owns this storage folder
 """
 
@@ -32,6 +33,10 @@ class FrameMismatch(BlueskyEMError, ValueError):
 
 class ServerUnreachable(BlueskyEMError, ConnectionError):
     """An acquisition server does not answer."""
+
+
+class SpoolFull(BlueskyEMError, TimeoutError):
+    """There was no room for a frame, however long its trigger waited; nothing was exposed."""
 
 
 class StorageBusy(BlueskyEMError, RuntimeError):

@@ -19,6 +19,8 @@ class RunPathProvider:
     def __init__(self, layout: Layout):
         self._layout = layout
         self._open: dict[str, float] = {}
+        self.held = ""
+        """why detectors must wait before they expose; empty when they need not"""
 
     @property
     def run(self) -> str | None:
