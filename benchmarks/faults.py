@@ -4,8 +4,8 @@
 
 Real processes, killed with SIGKILL: the RunEngine's, the writer, the Tiled server, and both
 acquisition servers; at random moments, and at each named step of `bluesky_em.faults`. Spectra and
-images are taken all the while. Afterwards every reference ever handed out is looked for in journal, ledger,
-files and Tiled, and every frame's bytes are compared with the checksum taken at its exposure.
+images are taken all the while. Afterwards every reference ever handed out is looked for in journal,
+ledger, files and Tiled, and every frame's bytes are compared with the checksum of its exposure.
 """
 
 from __future__ import annotations

@@ -129,7 +129,8 @@ def serve(
         options = {"beam": beam} if beam else {}
         serving.serve_gatan(
             host, names.EELS_PORT if port is None else port, spool,
-            simulate=simulate, replay=replay, latency=latency, spool_limit=limit, held=held, **options,
+            simulate=simulate, replay=replay, latency=latency, spool_limit=limit, held=held,
+            **options,
         )  # fmt: skip
     else:
         serving.serve_autoscript(

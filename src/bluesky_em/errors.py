@@ -7,7 +7,8 @@ BlueskyEMError
 ├── FrameMismatch         (ValueError)      a frame that does not fit the run's descriptor
 ├── ServerUnreachable     (ConnectionError) an acquisition server does not answer
 ├── SpoolFull             (TimeoutError)    no room for a frame, however long a trigger waited
-└── StorageBusy           (RuntimeError)    another writer owns this storage folder
+├── StorageBusy           (RuntimeError)    another writer owns this storage folder
+└── StorageFailed         (RuntimeError)    storage has failed, and the plan was to notice
 """
 
 
@@ -41,3 +42,7 @@ class SpoolFull(BlueskyEMError, TimeoutError):
 
 class StorageBusy(BlueskyEMError, RuntimeError):
     """Another writer already works on this storage folder."""
+
+
+class StorageFailed(BlueskyEMError, RuntimeError):
+    """Storage has failed for good, and its policy is that plans end then."""

@@ -18,6 +18,7 @@ class Layout:
     def __init__(self, root: Path):
         self.root = root
         self.journal = root / "journal"
+        self.reserve = root / "reserve"
         self.data = root / "data"
         self.catalog = root / "catalog"
         self.catalog_lock = self.catalog / "server.lock"

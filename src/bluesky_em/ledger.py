@@ -172,6 +172,14 @@ class Ledger:
         rows = self._select("SELECT stage, COUNT(*) FROM frame GROUP BY stage")
         return dict.fromkeys(Stage, 0) | {Stage(row[0]): row[1] for row in rows}
 
+    def lost(self) -> tuple[int, str]:
+        """Count the frames that were in an event and have failed; give the last one's reason."""
+        rows = self._select(
+            "SELECT reference || ': ' || reason FROM frame WHERE stage='failed' AND path != ''"
+            " ORDER BY rowid"
+        )
+        return len(rows), rows[-1][0] if rows else ""
+
     def is_complete(self, run: str) -> bool | None:
         """Tell whether a run is complete; None if it is not known here (yet)."""
         rows = self._select("SELECT complete FROM run WHERE uid=?", run)

@@ -51,7 +51,7 @@ def test_blueskys_suspender_holds_a_plan_while_the_spool_is_full(
 ) -> None:
     for number in range(2):
         expose(uri, number)
-    spool_fill, RE = SpoolFill(uri), RunEngine()
+    spool_fill, RE = SpoolFill(uri), RunEngine()  # noqa: N806 (its name everywhere)
     full = threading.Event()
     spool_fill.subscribe(lambda value, **_: full.set() if value > 0.5 else None)
     assert full.wait(PATIENCE)

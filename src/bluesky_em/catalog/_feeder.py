@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -138,4 +139,5 @@ class Feeder:
 def _concerns_all(exc: Exception) -> bool:
     """Tell whether Tiled is away, or refuses everything, rather than this one run."""
     status = getattr(getattr(exc, "response", None), "status_code", None)
-    return isinstance(exc, (ConnectionError, httpx.TransportError)) or status in REFUSALS
+    away = (ConnectionError, httpx.TransportError, sqlite3.OperationalError)
+    return isinstance(exc, away) or status in REFUSALS
