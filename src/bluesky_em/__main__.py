@@ -37,6 +37,14 @@ class Instrument(StrEnum):
     """the microscope"""
 
 
+class OnFailure(StrEnum):
+    """What a plan does, at its next checkpoint, once storage has failed for good."""
+
+    CONTINUE = "continue"
+    PAUSE = "pause"
+    ABORT = "abort"
+
+
 @app.command()
 def demo(
     points: Annotated[int, typer.Option(min=1, help="Points of the EELS line scan.")] = 20,
@@ -69,6 +77,9 @@ def shell(
     devices: Annotated[str, typer.Option(help="A file in the lab's devices/.")] = "simulated",
     tiled: Tiled = None,
     replay: Replay = None,
+    on_failure: Annotated[
+        OnFailure, typer.Option(help="What plans do once storage has failed for good.")
+    ] = OnFailure.CONTINUE,
 ) -> None:
     """Open IPython with RE, the lab's devices and plans, and data."""
     import IPython
@@ -77,7 +88,10 @@ def shell(
     from .session import Session
 
     devices = Path(devices).stem  # a path, as the command line completes it, will do
-    with Session(storage, devices=devices, tiled=tiled, replay=replay, progress=True) as session:
+    with Session(
+        storage, devices=devices, tiled=tiled, replay=replay, progress=True,
+        on_failure=on_failure.value,
+    ) as session:  # fmt: skip
         names = session.namespace()
         for file, error in session.broken_plans.items():
             print(f"plans/{file} could not be loaded: {error!r}", file=sys.stderr)

@@ -83,6 +83,7 @@ class Ledger:
         self._db: sqlite3.Connection | None = None
         self._read_only = read_only
         self._closed = False
+        self._has_tables = not read_only
         if not read_only:
             self._db = sqlite3.connect(path, check_same_thread=False, timeout=10.0)
             self._db.row_factory = sqlite3.Row
@@ -205,12 +206,7 @@ class Ledger:
     def _select(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with self._lock:
             db = self._connected()
-            try:
-                return db.execute(query, values).fetchall() if db else []
-            except sqlite3.OperationalError:
-                if self._read_only and not self._has_tables():
-                    return []  # the writer is just making it
-                raise
+            return db.execute(query, values).fetchall() if db else []
 
     def _select_many(self, query: str, references: list[str]) -> Iterator[sqlite3.Row]:
         for start in range(0, len(references), _BATCH):
@@ -218,18 +214,18 @@ class Ledger:
             marks = ",".join("?" * len(batch))
             yield from self._select(f"{query} WHERE reference IN ({marks})", *batch)
 
-    def _has_tables(self) -> bool:
-        assert self._db is not None
-        return bool(self._db.execute("SELECT 1 FROM sqlite_master WHERE name='pulse'").fetchall())
-
     def _connected(self) -> sqlite3.Connection | None:
+        """Give the database; None while the writer has not made it yet."""
         if self._db is None and self._read_only and not self._closed and self.path.exists():
             # mode=rw, not ro: a reader of a WAL database must be able to make its -shm file
             uri = f"{self.path.absolute().as_uri()}?mode=rw"
             self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=10.0)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA query_only=ON")
-        return self._db
+        if not self._has_tables and self._db is not None:
+            query = "SELECT 1 FROM sqlite_master WHERE name='pulse'"  # which is made last
+            self._has_tables = bool(self._db.execute(query).fetchall())
+        return self._db if self._has_tables else None
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -29,6 +29,7 @@ from .reference import Stage
 logger = logging.getLogger(__name__)
 
 P = TypeVar("P")
+OnFailure = Literal["continue", "pause", "abort"]
 
 REMEMBERED = 100_000  # references kept in memory, newest last
 
@@ -84,7 +85,7 @@ class Storage:
         tiled: str | None = None,
         api_key: str | None = None,
         durability: Literal["process", "power"] = "process",
-        on_failure: Literal["continue", "pause", "abort"] = "continue",
+        on_failure: OnFailure = "continue",
     ):
         if durability not in ("process", "power"):
             raise ValueError(f"durability is 'process' or 'power', not {durability!r}")
@@ -147,6 +148,8 @@ class Storage:
             StorageFailed: within the plan, with on_failure="abort"; its clean-up runs.
         """
         self._guarded = True
+        if self._on_failure == "continue":
+            return (yield from plan)
 
         def at_checkpoint(msg: Msg) -> tuple[MsgGenerator[None] | None, None]:
             failed = msg.command == "checkpoint" and self._health.failure
@@ -159,9 +162,8 @@ class Storage:
         self._health.forgive()
         if self._on_failure == "abort":
             raise StorageFailed(f"{failure}. What was taken until now is safe")
-        if self._on_failure == "pause":
-            print(f"Paused, since storage has failed: {failure}. RE.resume() goes on all the same")
-            yield Msg("pause")
+        print(f"Paused, since storage has failed: {failure}. RE.resume() goes on all the same")
+        yield Msg("pause")
 
     def _take_in_stray(self, name: str, document: Mapping[str, Any]) -> None:
         """Find a run for a document that names none that is open.
