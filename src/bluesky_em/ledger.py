@@ -37,6 +37,8 @@ CREATE TABLE IF NOT EXISTS frame (
 );
 CREATE INDEX IF NOT EXISTS frame_stage ON frame (stage);
 CREATE INDEX IF NOT EXISTS frame_run ON frame (run);
+CREATE INDEX IF NOT EXISTS frame_stored ON frame (stored_at);
+CREATE INDEX IF NOT EXISTS frame_server ON frame (server);
 CREATE TABLE IF NOT EXISTS pulse (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     beat REAL NOT NULL, trouble TEXT NOT NULL
@@ -131,6 +133,30 @@ class Ledger:
                 (reason, reference),
             )
 
+    def retried(self, run: str, references: Iterable[str] = ()) -> None:
+        """Have a run gone through again, and its failed frames (or only some) tried again.
+
+        Those that are in no event stay failed: there is no row for them.
+        """
+        chosen = list(references)
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE frame SET stage='captured', reason='' WHERE run=? AND stage='failed'"
+                " AND path != ''" + (" AND reference=?" if chosen else ""),
+                [(run, reference) for reference in chosen] if chosen else [(run,)],
+            )
+            db.execute("UPDATE run SET complete=0 WHERE uid=?", (run,))
+
+    def given_up(self, run: str, reason: str, references: Iterable[str] = ()) -> None:
+        """Note that all frames of a run (or only some) that still wait are lost, and why."""
+        chosen = list(references)
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE frame SET stage='failed', reason=? WHERE run=? AND stage='captured'"
+                + (" AND reference=?" if chosen else ""),
+                [(reason, run, reference) for reference in chosen] if chosen else [(reason, run)],
+            )
+
     def opened(self, run: str) -> None:
         """Enter a run."""
         with self._transaction() as db:
@@ -180,6 +206,24 @@ class Ledger:
             " ORDER BY rowid"
         )
         return len(rows), rows[-1][0] if rows else ""
+
+    def failures(self, most: int) -> list[str]:
+        """Give the newest failed references, each with its reason."""
+        query = "SELECT reference, reason FROM frame WHERE stage='failed' ORDER BY rowid DESC LIMIT"
+        return [f"{row[0]}: {row[1]}" for row in self._select(f"{query} ?", most)]
+
+    def servers(self) -> list[str]:
+        """Give the acquisition servers from which frames ever came."""
+        return [row[0] for row in self._select("SELECT DISTINCT server FROM frame ORDER BY 1")]
+
+    def waiting_at(self, server: str) -> int:
+        """Count the frames that wait in a server's spool."""
+        query = "SELECT 1 FROM frame WHERE server=? AND stage='captured'"
+        return len(self._select(query, server))
+
+    def stored_since(self, moment: float) -> int:
+        """Count the frames stored since then, s since the epoch."""
+        return len(self._select("SELECT 1 FROM frame WHERE stored_at >= ?", moment))
 
     def is_complete(self, run: str) -> bool | None:
         """Tell whether a run is complete; None if it is not known here (yet)."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import deque
-from importlib.metadata import version
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
 from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
 
-from .. import documents
+from .. import documents, manifest
 from ..faults import step
 from ..frame import Frame
 from ..journal import JournalReader
+from ..layout import Layout
 from ..ledger import Ledger
 from ..reference import Stage
 from ._ending import Ending
@@ -38,12 +38,13 @@ class RunFeed:
         path: the run's journal.
         client: the catalog.
         ledger: tells stages, and is told of catalogued frames.
-        root: the storage folder.
+        layout: the storage folder.
         ending: how the run ends; changes meanwhile.
     """
 
-    def __init__(self, path: Path, client: Any, ledger: Ledger, root: Path, ending: Ending):
+    def __init__(self, path: Path, client: Any, ledger: Ledger, layout: Layout, ending: Ending):
         self._path = path
+        self._layout = layout
         self._reader = JournalReader(path)
         self._ledger = ledger
         self._ending = ending
@@ -54,8 +55,10 @@ class RunFeed:
         self._released: list[str] = []
         self._unflushed = 0
         self._next_flush = 0.0
-        self._run = ""
-        self._tiled = RunInTiled(client, self._frames.get, lambda p: (root / p).as_uri())
+        self._start: documents.Document = {}
+        self._streams: dict[str, str] = {}
+        self._events: Counter[str] = Counter()
+        self._tiled = RunInTiled(client, self._frames.get, lambda p: (layout.root / p).as_uri())
         self._normalizer = RunNormalizer()
         self._normalizer.subscribe(self._tiled)
 
@@ -89,16 +92,12 @@ class RunFeed:
 
     def _complete(self, stop: dict[str, Any] | None) -> bool:
         self._flush()
-        entries = self._ledger.frames(self._run)
-        self._tiled.conclude(
-            {
-                "complete": True,
-                "abandoned": stop is None,
-                "catalogued": sum(entry.stage is Stage.CATALOGUED for entry in entries),
-                "failed": {e.frame.reference: e.reason for e in entries if e.reason},
-                "version": version("bluesky-em"),
-            }
+        run = self._start["uid"]
+        account = manifest.compose(
+            run, self._ledger.frames(run), self._events, abandoned=stop is None
         )
+        manifest.write(account, self._layout.folder_of(run, self._start["time"]))
+        self._tiled.conclude(account)
         step("feed: before stop")
         if stop is not None:
             self._release("stop", stop)
@@ -134,9 +133,13 @@ class RunFeed:
 
     def _release(self, name: str, document: dict[str, Any]) -> None:
         if name == "start":
-            self._run = document["uid"]
+            self._start = document
+        elif name == "descriptor":
+            self._streams[document["uid"]] = document["name"]
         elif name == "resource" and documents.is_ours(document):
             self._our_resources.add(document["uid"])
+        for event in documents.events(name, document):
+            self._events[self._streams[event["descriptor"]]] += 1
         for datum in documents.datums(name, document):
             if datum["resource"] in self._our_resources:
                 self._our_datums.add(datum["datum_id"])

@@ -49,6 +49,7 @@ class Feeder:
         self._client: Any = None
         self._journals: dict[Path, Ending] = {}
         self._feeds: dict[Path, RunFeed] = {}
+        self._anew: set[Path] = set()
         self._stopping = threading.Event()
         self._backoff = BACKOFF[0]
         self._thread = threading.Thread(target=self._work, name="feeder", daemon=True)
@@ -62,7 +63,8 @@ class Feeder:
         )
 
     def add(self, journal: Path, ending: Ending) -> None:
-        """Take on a run; `ending` will tell how it ends."""
+        """Take on a run, or begin anew with it; `ending` will tell how it ends."""
+        self._anew.add(journal)
         self._journals[journal] = ending
 
     def stop(self) -> None:
@@ -87,12 +89,15 @@ class Feeder:
         if self._client is None:
             self._client = self._connect()
         for journal, ending in list(self._journals.items()):
+            if journal in self._anew:
+                self._anew.discard(journal)
+                self._drop(journal)
             if time.monotonic() < self._aside.get(journal, (0.0, ""))[0]:
                 continue
             feed = self._feeds.get(journal)
             if feed is None:
                 feed = self._feeds[journal] = RunFeed(
-                    journal, self._client, self._ledger, self._layout.root, ending
+                    journal, self._client, self._ledger, self._layout, ending
                 )
             try:
                 complete = feed.step()
@@ -102,7 +107,7 @@ class Feeder:
                     raise
                 self._set_aside(journal, exc)
                 continue
-            if complete:
+            if complete and journal not in self._anew:
                 del self._journals[journal], self._feeds[journal]
 
     def _connect(self) -> Any:
@@ -114,10 +119,15 @@ class Feeder:
         client = from_uri(address.uri, api_key=address.api_key or None)
         return client.include_data_sources()  # type: ignore
 
+    def _drop(self, journal: Path) -> None:
+        feed = self._feeds.pop(journal, None)
+        if feed is not None:
+            feed.close()
+
     def _set_aside(self, journal: Path, exc: Exception) -> None:
         """Leave one run alone for a while: what Tiled cannot take of it must not stop others."""
         logger.exception("run %s is set aside", journal.stem, extra={"action": "catalog"})
-        self._feeds.pop(journal).close()
+        self._drop(journal)
         self._aside[journal] = time.monotonic() + ASIDE, f"Tiled, run {journal.stem}: {exc}"
 
     def _open_circuit(self, exc: Exception) -> None:

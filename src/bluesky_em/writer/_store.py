@@ -23,6 +23,7 @@ from ..files import FramesFile, repair
 from ..frame import Frame
 from ..ledger import Ledger
 from ..link import Line
+from ..reference import Stage
 from ..server import MAX_FETCH
 
 logger = logging.getLogger(__name__)
@@ -127,12 +128,13 @@ class Store:
             action()
             self._tasks.popleft()
             return
-        if not self._reconciled:
-            self._reconcile()
         batch = self._next_batch()
+        lost = self._given_up(batch)
+        if not self._reconciled and (not batch or len(lost) < len(batch)):
+            self._reconcile()
         if not batch:
             return
-        lost = self._write(batch)
+        self._write(batch, lost)
         stored = [frame for frame in batch if frame.reference not in lost]
         self._ledger.stored([frame.reference for frame in stored])
         for reference, reason in lost.items():
@@ -142,19 +144,26 @@ class Store:
             self._tasks.popleft()
         self._tries = 0
         self._reconciled = False  # until the server has heard of it
-        self._line.call("release", [frame.reference for frame in stored])
-        self._reconciled = True
+        if stored:
+            self._line.call("release", [frame.reference for frame in stored])
+            self._reconciled = True
 
-    def _write(self, batch: list[Frame]) -> dict[str, str]:
-        """Bring frames into their files, flushed and verified; give those that are lost, and why.
+    def _given_up(self, batch: list[Frame]) -> dict[str, str]:
+        """Give those that somebody has called failed while they waited here, and why."""
+        stages = self._ledger.stages([frame.reference for frame in batch])
+        return {ref: reason for ref, (stage, reason) in stages.items() if stage is Stage.FAILED}
+
+    def _write(self, batch: list[Frame], lost: dict[str, str]) -> None:
+        """Bring frames into their files, flushed and verified; add to `lost` those that are.
 
         A lost frame holds its row, with the fill value.
         """
         self._check_room(batch)
-        lost: dict[str, str] = {}
         for frame in batch:
             file = self._file(frame)
             file.extend(frame.row + 1)
+            if frame.reference in lost:
+                continue
             try:
                 pixels = self._fetch(frame)
             except LookupError as exc:
@@ -170,7 +179,6 @@ class Store:
         for frame in batch:
             if frame.reference not in lost and not self._file(frame).holds(frame):
                 raise OSError(f"{frame.reference}: its bytes in {frame.path} are not its own")
-        return lost
 
     def _check_room(self, batch: list[Frame]) -> None:
         """Refuse before HDF5 is torn by a full disk."""

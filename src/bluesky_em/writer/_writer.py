@@ -12,6 +12,7 @@ from pathlib import Path
 
 import filelock
 
+from .. import requests
 from ..catalog import Address, Ending, Feeder
 from ..errors import StorageBusy
 from ..frame import Frame
@@ -19,6 +20,7 @@ from ..journal import JournalReader, is_abandoned
 from ..layout import Layout
 from ..ledger import Ledger
 from ..reference import Stage
+from ..requests import Action, Request
 from ._frames import FrameFinder
 from ._store import Store
 
@@ -129,6 +131,7 @@ class Writer:
         self._ledger.beat(self.trouble)
         self._seen_change = -1  # a folder's time stamp is too coarse to be trusted alone
         self._find_abandoned()
+        self._hear_requests()
 
     def _wait_for_disk(self, exc: Exception) -> None:
         """Go on where we are, later: nothing of this is any run's fault."""
@@ -196,6 +199,31 @@ class Writer:
             if stages[frame.reference][0] is Stage.CAPTURED:
                 self._store(frame.server).add(frame)
         run.frames.clear()
+
+    def _hear_requests(self) -> None:
+        try:
+            for path, request in requests.pending(self._layout):
+                self._fulfil(request)
+                path.unlink()
+        except ValueError as exc:
+            logger.error("%s", exc, extra={"action": "request"})
+
+    def _fulfil(self, request: Request) -> None:
+        """Do what was asked for; doing it twice changes nothing."""
+        path = self._layout.journal_of(request.run)
+        if not path.exists():
+            raise ValueError(f"a request to {request.action} names no run here: {request.run!r}")
+        logger.info("asked to %s: %s", request.action, request, extra={"action": "request"})
+        if request.action is Action.GIVE_UP:
+            reason = f"given up by request: {request.reason or 'no reason was given'}"
+            self._ledger.given_up(request.run, reason, request.references)
+            return
+        self._ledger.retried(request.run, request.references)
+        self._complete.discard(path.stem)
+        self._aside.pop(request.run, None)
+        if path in self._runs:
+            self._runs.pop(path).reader.close()
+        self._adopt(path)  # from its first document, whatever has become of it before
 
     def _find_abandoned(self) -> None:
         """Finish runs whose process died before their stop document."""
