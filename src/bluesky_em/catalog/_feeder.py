@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,18 @@ logger = logging.getLogger(__name__)
 
 PERIOD = 0.02  # seconds between two looks at the journals
 BACKOFF = (0.5, 10.0)  # seconds, first and longest wait while Tiled is away
-ASIDE = 10.0  # seconds until a run that Tiled could not take is tried again
+ASIDE = (1.0, 600.0)  # seconds until a run that Tiled could not take is tried again
 REFUSALS = {401, 403, 429, 502, 503, 504}  # HTTP statuses that have nothing to do with the run
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Aside:
+    """A run that Tiled could not take."""
+
+    why: str
+    pause: float
+    """s, growing with each attempt"""
+    until: float
 
 
 class Feeder:
@@ -42,7 +53,7 @@ class Feeder:
 
     def __init__(self, layout: Layout, ledger: Ledger, address: Callable[[], Address | None]):
         self._away = ""
-        self._aside: dict[Path, tuple[float, str]] = {}
+        self._aside: dict[Path, _Aside] = {}
         self._layout = layout
         self._ledger = ledger
         self._address = address
@@ -59,7 +70,7 @@ class Feeder:
     def trouble(self) -> str:
         """What keeps runs from being complete; empty when nothing does."""
         return "; ".join(
-            filter(None, [self._away, *(why for _, why in list(self._aside.values()))])
+            filter(None, [self._away, *(aside.why for aside in list(self._aside.values()))])
         )
 
     def add(self, journal: Path, ending: Ending) -> None:
@@ -92,7 +103,8 @@ class Feeder:
             if journal in self._anew:
                 self._anew.discard(journal)
                 self._drop(journal)
-            if time.monotonic() < self._aside.get(journal, (0.0, ""))[0]:
+                self._aside.pop(journal, None)
+            if journal in self._aside and time.monotonic() < self._aside[journal].until:
                 continue
             feed = self._feeds.get(journal)
             if feed is None:
@@ -126,9 +138,15 @@ class Feeder:
 
     def _set_aside(self, journal: Path, exc: Exception) -> None:
         """Leave one run alone for a while: what Tiled cannot take of it must not stop others."""
-        logger.exception("run %s is set aside", journal.stem, extra={"action": "catalog"})
+        if journal not in self._aside:
+            logger.exception("run %s is set aside", journal.stem, extra={"action": "catalog"})
         self._drop(journal)
-        self._aside[journal] = time.monotonic() + ASIDE, f"Tiled, run {journal.stem}: {exc}"
+        before = self._aside.get(journal)
+        pause = min(2 * before.pause, ASIDE[1]) if before else ASIDE[0]
+        self._aside[journal] = _Aside(
+            why=f"Tiled refuses run {journal.stem}, its data are safe: {exc}",
+            pause=pause, until=time.monotonic() + pause,
+        )  # fmt: skip
 
     def _open_circuit(self, exc: Exception) -> None:
         trouble = f"Tiled: {exc}"
