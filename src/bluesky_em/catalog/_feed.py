@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections import Counter, deque
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ class RunFeed:
         Raises:
             Exception: whatever Tiled answered; this object is spent then.
         """
-        self._waiting.extend(self._reader)
+        # not all of a long backlog at once: what waits is in memory
+        self._waiting.extend(islice(self._reader, max(0, BATCH - len(self._waiting))))
         while self._waiting and self._may_pass(*self._waiting[0]):
             name, document = self._waiting[0]
             if name == "stop":
