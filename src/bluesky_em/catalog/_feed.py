@@ -22,7 +22,7 @@ from ._ending import Ending
 from ._run import RunInTiled
 
 LINGER = 0.1  # seconds between two flushes: an HTTP call costs 15-30 ms whatever it carries
-BATCH = 2000  # documents after which a long backlog is flushed, too
+BATCH = 2000  # documents of a long backlog that are read, and flushed, at a time
 SHARE = 1.5  # times what the last flush took: leave the catalog and the processor time for others
 
 
@@ -69,8 +69,11 @@ class RunFeed:
         Raises:
             Exception: whatever Tiled answered; this object is spent then.
         """
-        # not all of a long backlog at once: what waits is in memory
-        self._waiting.extend(islice(self._reader, max(0, BATCH - len(self._waiting))))
+        more = len(self._waiting) > BATCH // 2  # a long backlog must not all be in memory
+        if not more:
+            read = list(islice(self._reader, BATCH))
+            self._waiting.extend(read)
+            more = len(read) == BATCH
         while self._waiting and self._may_pass(*self._waiting[0]):
             name, document = self._waiting[0]
             if name == "stop":
@@ -79,7 +82,8 @@ class RunFeed:
             self._waiting.popleft()
             if self._unflushed >= BATCH:
                 self._flush()
-        if self._ending.abandoned and self._ending.files_closed and not self._waiting:
+        at_end = not more and not self._waiting
+        if self._ending.abandoned and self._ending.files_closed and at_end:
             return self._complete(None)
         if self._unflushed and time.monotonic() >= self._next_flush:
             began = time.monotonic()
