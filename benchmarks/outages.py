@@ -62,14 +62,14 @@ with open(sys.argv[1], "wb", buffering=0) as file:
 def dead(session: Session, victim: str) -> Iterator[None]:
     """Kill a process behind storage, and have it started again afterwards."""
     child = session.storage.keeper._children[victim]
-    child._backoff = LONG
     os.kill(child.pid or 0, signal.SIGKILL)
     while child.pid is not None:
-        time.sleep(0.05)
+        time.sleep(0.01)
+    child._start_at = time.monotonic() + LONG
     try:
         yield
     finally:
-        child._backoff, child._start_at = 0.5, 0.0
+        child._start_at = 0.0
 
 
 @contextlib.contextmanager

@@ -223,6 +223,19 @@ class RefDetector(StandardReadable, Triggerable):
     async def resume(self) -> None:
         """Nothing to do: the RunEngine triggers again."""
 
+    async def preflight(self, frames: int) -> None:
+        """Find out whether so many frames, as set up now, can be kept; see `plan_stubs.preflight`.
+
+        Raises:
+            NotEnoughSpace: they would not fit on the storage disk.
+            ValueError: not one fits into the acquisition server's spool.
+        """
+        options = await self._options()
+        size: int = await self._server.call("preflight", self._detector, options)
+        check_room = getattr(self._paths, "check_room", None)  # only a Storage's has it
+        if check_room is not None:
+            await asyncio.to_thread(check_room, frames * size)
+
     @property
     def hints(self) -> Hints:
         """Hint at nothing to plot: a reference is no number."""
@@ -305,10 +318,12 @@ class MockServer:
     async def call(
         self, method: str, *args: Any, lane: str = "settings", timeout: float = 0.0
     ) -> Any:
-        """Answer `expose` and `layout` from `array`; do nothing else."""
+        """Answer `expose`, `layout` and `preflight` from `array`; do nothing else."""
         shape, dtype = list(self.array.shape), self.array.dtype.str
         if method == "layout":
             return [shape, dtype]
+        if method == "preflight":
+            return self.array.nbytes
         axes = [
             {"name": f"dim_{i}", "units": "", "offset": 0.0, "scale": 1.0, "size": size}
             for i, size in enumerate(shape)

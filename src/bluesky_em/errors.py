@@ -7,6 +7,7 @@ BlueskyEMError
 ├── FrameMismatch         (ValueError)      a frame that does not fit the run's descriptor
 ├── ServerUnreachable     (ConnectionError) an acquisition server does not answer
 ├── SpoolFull             (TimeoutError)    no room for a frame, however long a trigger waited
+├── NotEnoughSpace        (OSError)         a run's frames would not fit on the storage disk
 ├── StorageBusy           (RuntimeError)    another writer owns this storage folder
 └── StorageFailed         (RuntimeError)    storage has failed, and the plan was to notice
 """
@@ -38,6 +39,10 @@ class ServerUnreachable(BlueskyEMError, ConnectionError):
 
 class SpoolFull(BlueskyEMError, TimeoutError):
     """There was no room for a frame, however long its trigger waited; nothing was exposed."""
+
+
+class NotEnoughSpace(BlueskyEMError, OSError):
+    """A run's frames would not fit on the storage disk, or it cannot be written at all."""
 
 
 class StorageBusy(BlueskyEMError, RuntimeError):

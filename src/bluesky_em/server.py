@@ -85,13 +85,26 @@ class AcquisitionServer:
                 "abort that one first"
             )
         try:
-            shape, dtype = self._driver.layout(detector, options)
-            self._spool.check_room(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+            self._spool.check_room(self._size(detector, options))
             exposure = self._driver.expose(detector, options)
             step("server: exposed")
             return self._put(reference, exposure)
         finally:
             self._exposing.release()
+
+    def preflight(self, detector, options):
+        """Tell the bytes of the frame that `expose` would give.
+
+        Raises:
+            ValueError: it would never fit into the spool.
+        """
+        size = self._size(detector, options)
+        self._spool.check_size(size)
+        return size
+
+    def _size(self, detector, options):
+        shape, dtype = self._driver.layout(detector, options)
+        return int(np.prod(shape)) * np.dtype(dtype).itemsize
 
     def keep(self, reference):
         """Try again to write the last frame, which could not be written when it was exposed.

@@ -52,6 +52,14 @@ class Spool:
                 except (ValueError, KeyError, struct.error):  # emptied by a power cut
                     os.replace(path, path + ".torn")
 
+    def check_size(self, size):
+        """Refuse a frame of `size` bytes if the whole spool is smaller (ValueError)."""
+        if self.limit is not None and size > self.limit:
+            raise ValueError(
+                "a frame of {} does not fit into the spool {}, which may hold {}: serve with a "
+                "larger --spool-limit".format(_size(size), self.folder, _size(self.limit))
+            )
+
     def check_room(self, size):
         """Refuse a frame of `size` bytes for which there is no room now.
 
@@ -59,11 +67,7 @@ class Spool:
             OSError: (ENOSPC) the message tells how full the spool is.
             ValueError: there will never be room for it.
         """
-        if self.limit is not None and size > self.limit:
-            raise ValueError(
-                "a frame of {} does not fit into the spool {}, which may hold {}: serve with a "
-                "larger --spool-limit".format(_size(size), self.folder, _size(self.limit))
-            )
+        self.check_size(size)
         frames, held = self.fill()
         if held + size > self.capacity():
             raise OSError(
