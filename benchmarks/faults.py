@@ -21,8 +21,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from rich.console import Console
@@ -31,11 +32,12 @@ from rich.table import Table
 
 from bluesky_em import Storage, faults, journal, keeper
 from bluesky_em.audit import Fault, audit_run
+from bluesky_em.catalog import address_of
 from bluesky_em.ledger import Ledger
 from bluesky_em.simulated_pcs import SimulatedPCs
 
 RANDOM = "at random"
-TILED_SHARE = 0.02  # of all kills: it needs 10-15 s to start
+TILED_EVERY = 50  # kills: it needs 10-15 s to start
 FIRES = 20.0  # seconds until an armed step must have been come by
 
 ENGINE = """
@@ -144,6 +146,7 @@ class Slaughter:
         self.random = random.Random(seed)
         self.references: set[str] = set()
         self.outcome = Outcome()
+        self.steps = deque(faults.STEPS)
         self.faults = folder / "faults"
         self.faults.mkdir(parents=True)
         os.environ["BLUESKY_EM_FAULTS"] = str(self.faults)
@@ -155,10 +158,10 @@ class Slaughter:
     def kill_one(self, number: int) -> None:
         """Kill a process, and put another in its place."""
         time.sleep(self.random.uniform(0.05, 0.4))
-        if self.random.random() < TILED_SHARE:
+        if number % TILED_EVERY == TILED_EVERY // 2:
             self._kill("Tiled server", RANDOM, self.storage.keeper.pid("Tiled server"))
         elif number % 2:
-            self._kill_at(faults.STEPS[number // 2 % len(faults.STEPS)])
+            self._kill_at(self._next_step())
         else:
             pids = {
                 "engine": self.engine.process.pid,
@@ -225,6 +228,13 @@ class Slaughter:
             return
         self.outcome.kills[name, step] += 1
 
+    def _next_step(self) -> str:
+        """Take the steps in turn; those of the feed are not come by while Tiled starts."""
+        self.steps.rotate(-1)
+        while self.steps[0].startswith("feed") and address_of(self.storage.layout) is None:
+            self.steps.rotate(-1)
+        return self.steps[0]
+
     def _kill_at(self, step: str) -> None:
         faults.arm(str(self.faults), step)
         armed = Path(faults.path(str(self.faults), step))
@@ -260,8 +270,13 @@ def run(kills: int, seed: int, folder: Path, console: Console, settle: float) ->
     try:
         slaughter.storage.data.catalog  # noqa: B018 (waits for Tiled's start)
         with Progress(console=console) as progress:
-            for number in progress.track(range(kills), description="killing"):
+            task = progress.add_task("killing", total=kills)
+            for number in count():
                 slaughter.kill_one(number)
+                done = sum(slaughter.outcome.kills.values())
+                progress.update(task, completed=done)
+                if done >= kills:
+                    break
         console.print("Enough. Waiting until storage has caught up...")
         slaughter.settle(settle)
         outcome = slaughter.account()
@@ -274,8 +289,8 @@ def run(kills: int, seed: int, folder: Path, console: Console, settle: float) ->
 def show(outcome: Outcome, console: Console) -> None:
     """Print the accounts for a person."""
     table = Table("process", "killed", "times")
-    for (process, step), count in sorted(outcome.kills.items()):
-        table.add_row(process, step, str(count))
+    for (process, step), times in sorted(outcome.kills.items()):
+        table.add_row(process, step, str(times))
     console.print(table)
     console.print(
         f"{sum(outcome.kills.values())} kills in {outcome.seconds:.0f} s; {outcome.references} "
