@@ -94,3 +94,25 @@ def test_metadata_that_cannot_be_kept_are_refused_by_name_and_the_next_run_is_fi
     with pytest.raises(TypeError, match="start document cannot be kept.*datetime"):
         session.RE(plan)
     session.data.wait(session.acquire_eels(exposure=0.001))
+
+
+def test_a_clock_that_jumps_in_mid_run_changes_nothing_but_the_time_stamps(
+    session: Session, http: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jumps = [0.0, 3e9, -1.7e9, 1e4]
+    now = time.time
+    references: list[str] = []
+
+    @bpp.run_decorator()
+    def plan() -> MsgGenerator[None]:
+        for jump in jumps:
+            monkeypatch.setattr(time, "time", lambda jump=jump: now() + jump)
+            references.extend((yield from per_shot([session.devices["eels"]])))
+        monkeypatch.setattr(time, "time", now)
+
+    (uid,) = session.RE(plan()).run_start_uids
+    session.data.wait(uid)
+    table = http.catalog[uid]["primary"].base["internal"].read()
+    assert list(table["seq_num"]) == [1, 2, 3, 4] and np.ptp(table["time"]) > 1e9
+    for reference in references:
+        assert http.open(reference).read().shape == (2048,)

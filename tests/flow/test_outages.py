@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from bluesky.utils import RunEngineInterrupted
 
-from bluesky_em import Data, Storage, journal
+from bluesky_em import Data, NotReady, Storage, journal
 from bluesky_em.lifeline import BUSY
 from bluesky_em.session import Session
 
@@ -105,8 +105,6 @@ def test_a_second_writer_on_one_folder_is_refused(session: Session) -> None:
 
 
 def test_without_tiled_frames_are_stored_and_waiting_says_what_is_held_up(tmp_path: Path) -> None:
-    from bluesky_em import NotReady
-
     with Session(tmp_path, latency=False, tiled=NOWHERE) as session:
         reference = session.acquire_eels(exposure=0.001)
         assert session.data.wait(reference, until="stored").stage == "stored"
@@ -228,3 +226,23 @@ def test_pausing_between_points_and_resuming_keeps_each_frame_in_its_row(
     for row, reference in enumerate(references):
         assert zlib.crc32(http.open(reference).read()) == datums[reference]["checksum"]
         assert zlib.crc32(array[row]) == datums[reference]["checksum"]
+
+
+def test_a_cut_between_the_pcs_is_waited_out(session: Session, http: Data) -> None:
+    """A server that is stopped is as silent as one behind a cut cable: no answer, no refusal."""
+    assert session.pcs is not None
+    writer, server = pid_of(session, "writer"), session.pcs.processes["gatan"].pid
+    os.kill(writer, signal.SIGSTOP)
+    references = take(session, 20, None, exposure=0.001)
+    os.kill(server, signal.SIGSTOP)
+    try:
+        os.kill(writer, signal.SIGCONT)
+        deadline = time.monotonic() + 60
+        address = session.pcs.uris["gatan"].partition("@")[2]
+        while address not in session.storage.status().trouble:
+            assert time.monotonic() < deadline
+        with pytest.raises(NotReady, match=f"eels/19: captured.*held up .*{address}"):
+            session.data.wait(references[-1], timeout=0)
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert_all_there_once(session, http, references)
