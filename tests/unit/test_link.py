@@ -26,7 +26,7 @@ def test_a_dead_port_is_named_with_what_to_do():
         with pytest.raises(ServerUnreachable) as caught:
             line.call("identity")
     message = str(caught.value)
-    assert message.startswith(f"No acquisition server answers at 127.0.0.1:{port} (cannot connect")
+    assert message.startswith(f"No acquisition server answers at 127.0.0.1:{port} ([Errno ")
     assert "`bluesky-em serve gatan`" in message
     assert "check host and port in your devices/ file" in message
 
