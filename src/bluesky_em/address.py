@@ -27,7 +27,7 @@ class Address:
             ValueError: `uri` is none; the message has an example of one.
         """
         match = _PATTERN.fullmatch(str(uri).strip())
-        if match is None or not 0 < int(match["port"]) < 65536:
+        if match is None or not 0 < int(match["port"]) < 65536 or not _is_name(match["host"]):
             raise ValueError(
                 f"{uri!r} is no address of an acquisition server; expected "
                 "'PYRO:<name>@<host>:<port>', e.g. 'PYRO:eels_server@gatan-pc:9091'"
@@ -37,3 +37,11 @@ class Address:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+def _is_name(host: str) -> bool:
+    try:
+        host.encode("idna")
+    except UnicodeError:  # e.g. `gatan..pc`, which would come up only when dialled
+        return False
+    return True

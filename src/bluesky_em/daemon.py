@@ -24,6 +24,7 @@ STRANGERS = 64  # connections at once that have not given the token
 STRANGER_TIME = 5.0  # seconds a stranger has for TLS and token together, byte by byte or not
 STRANGER_BYTES = 2 << 10  # of his message; room for a token of 1 kB
 GUESTS = 128  # connections at once that have given it; a control PC needs about ten
+QUEUE = 1024  # connections that wait to be accepted; where it is full, callers try again after 1 s
 ANSWER_TIME = 30.0  # seconds a guest may take to accept the next part of an answer
 
 _LOOK = 5.0  # seconds between two looks of an idle thread whether it is to end
@@ -43,6 +44,7 @@ class Daemon(Pyro5.server.Daemon):
 
     def __init__(self, host, port, token, tls=None):
         super(Daemon, self).__init__(host=host, port=port)
+        self.sock.listen(QUEUE)  # type: ignore
         self._token = token
         self.transportServer.pool.close()  # type: ignore
         self.transportServer.pool = self._door = _Door(tls)  # type: ignore

@@ -105,7 +105,7 @@ class Line:
             )
         return ServerUnreachable(
             f"The connection to the acquisition server at {self.address} was lost during "
-            f"{method!r} ({exc}); {_CHECK}"
+            f"{method!r} ({exc}). {_CHECK}"
         )
 
     def _why_not(self, exc: Exception) -> str:
