@@ -108,7 +108,9 @@ def serve(
     instrument: Instrument,
     simulate: Annotated[bool, typer.Option("--simulate", help="Without an instrument.")] = False,
     host: Annotated[str, typer.Option(help="Beyond loopback: set BLUESKY_EM_TOKEN.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Default: 9091 Gatan, 9095 AutoScript.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Default: 9091 Gatan, 9095 AutoScript.")
+    ] = None,
     spool: Annotated[Path | None, typer.Option(help="Folder for waiting frames.")] = None,
     microscope: Annotated[str, typer.Option(help="Host of AutoScript's own server.")] = "localhost",
     beam: Annotated[str | None, typer.Option(help="Gatan, simulated: the beam to look at.")] = None,
