@@ -228,6 +228,15 @@ def test_garbage_from_a_guest_costs_only_his_connection(garbage: bytes, uri: str
         assert line.call("identity")["name"] == "fake"
 
 
+def test_before_the_token_2_kb_are_taken_and_after_it_32_mb(uri: str) -> None:
+    with dial(uri) as sock:
+        sock.sendall(header(protocol.MSG_CONNECT, 2049))  # and nothing after it
+        assert b"2049 bytes is announced, at most 2048 are taken" in all_from(sock)
+    with guest(uri) as sock:
+        sock.sendall(header(protocol.MSG_INVOKE, (32 << 20) + 1))
+        assert all_from(sock) == b""
+
+
 def test_a_thousand_silent_connections_lock_nobody_out(pc: PC) -> None:
     with contextlib.ExitStack() as stack, calling(pc.uri, TOKEN) as before:
         before.call("status")
