@@ -4,38 +4,44 @@ import contextlib
 import os
 import random
 import select
-import shutil
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
 import Pyro5.api
 import Pyro5.errors
 import pytest
 from Pyro5 import protocol, serializers
 
-from bluesky_em import credentials, daemon, link, wire
+from bluesky_em import daemon, link, wire
 from bluesky_em.address import Address
-from bluesky_em.caller import Caller, Refused
+from bluesky_em.caller import Refused
 from bluesky_em.errors import ServerUnreachable
-from bluesky_em.server import serve
 from bluesky_em.sim import RemoteBeam
 from tests.unit.fake_server import PATIENCE, FakeDriver, calling, served
+from tests.unit.stranger import (
+    GARBAGE,
+    HELLO,
+    TOKEN,
+    all_from,
+    caller,
+    connect,
+    dial,
+    guest,
+    header,
+    kinds,
+    message,
+    started,
+)
 
-TOKEN = "sésame"
 PROC = Path("/proc/self/task")  # Linux
-GIGABYTES = 4_000_000_000
-HELLO = {"handshake": TOKEN, "object": "eels_server"}
 
 
 @dataclass
@@ -82,17 +88,6 @@ def pc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PC]:
         assert process.wait(PATIENCE) == 0
 
 
-@contextlib.contextmanager
-def started(spool: Path, **environment: str) -> Iterator[str]:
-    """A server that alone has read these variables: its clients do not inherit them."""
-    with contextlib.ExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            uri = stack.enter_context(served(FakeDriver(), spool))
-        yield uri
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with a token, in this process."""
@@ -107,84 +102,11 @@ def uri(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return server
 
 
-def header(
-    kind: int, size: int, *, serializer: int = wire.MSGPACK, flags: int = 0, annotations: int = 0
-) -> bytes:
-    return struct.pack(
-        "!4sHBBHHII16sHH",
-        b"PYRO", 502, kind, serializer, flags, 0, size, annotations, bytes(16), 0, 0x4DC5,
-    )  # fmt: skip
-
-
-def message(kind: int, data: Any, **options: Any) -> bytes:
-    payload = data if isinstance(data, bytes) else msgpack.packb(data)
-    return header(kind, len(payload), **options) + payload
-
-
-def connect(data: Any, **options: Any) -> bytes:
-    return message(protocol.MSG_CONNECT, data, **options)
-
-
-def dial(where: str | int) -> socket.socket:
-    port = where if isinstance(where, int) else Address.parse(where).port
-    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-
-
-def all_from(sock: socket.socket) -> bytes:
-    """What comes until the other side hangs up, which it must do."""
-    received = b""
-    with contextlib.suppress(ConnectionResetError):
-        while part := sock.recv(65536):
-            received += part
-    return received
-
-
-def guest(uri: str, data: Any = HELLO) -> socket.socket:
-    """A connection that has given the token."""
-    sock = dial(uri)
-    sock.sendall(connect(data))
-    assert sock.recv(65536)[6] == protocol.MSG_CONNECTOK
-    return sock
-
-
-def caller(uri: str, token: str = TOKEN) -> contextlib.closing[Caller]:
-    return contextlib.closing(Caller(Address.parse(uri), token, PATIENCE))
-
-
 def until(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.01)
-
-
-DEEP = b"\x91" * 1500 + b"\xc0"
-WIDE = b"\xdd\xff\xff\xff\xff" * 300
-OBJECT = {"handshake": {"__class__": "Pyro5.core.URI", "state": ["PYRO", "x", None, "h", 1]}}
-GARBAGE = {
-    "nothing": b"",
-    "one byte": b"P",
-    "half a header": header(1, 10)[:21],
-    "a header alone": header(1, 10),
-    "half a message": connect(HELLO)[:-5],
-    "a web browser": b"GET / HTTP/1.1\r\nHost: gatan-pc\r\n\r\n",
-    "a TLS client": bytes.fromhex("160301020001 0001fc0303") + bytes(500),
-    "gigabytes": header(1, GIGABYTES) + bytes(5000),
-    "gigabytes of annotations": header(1, 10, annotations=GIGABYTES) + bytes(5000),
-    "gigabytes without a hello": header(4, GIGABYTES) + bytes(5000),
-    "a hello of 3 kB": connect({"handshake": "x" * 3000, "object": "eels_server"}),
-    "no msgpack": connect(b"\xc1" * 100),
-    "a number": connect(5),
-    "deep lists": connect(DEEP),
-    "wide lists": connect(WIDE),
-    "an object": connect(OBJECT),
-    "a zip bomb": connect(zlib.compress(bytes(1_500_000)), flags=protocol.FLAGS_COMPRESSED),
-    "marshal": connect(b"\xe9" * 100, serializer=2),
-    "a serializer there is not": connect(b"x", serializer=99),
-    "a kind there is not": message(77, {}),
-    "a ping": message(protocol.MSG_PING, b"ping"),
-    "an answer": message(protocol.MSG_RESULT, {}),
-}
 
 
 def test_a_port_scans_worth_of_garbage_leaves_the_server_serving(pc: PC) -> None:
@@ -369,14 +291,10 @@ def test_a_client_without_token_can_neither_read_a_frame_nor_move_anything(pc: P
                 with dial(pc.port) as sock:  # going on after the refusal
                     refused = connect({"handshake": "open up", "object": thing})
                     sock.sendall(refused + message(protocol.MSG_INVOKE, question))
-                    assert protocol.MSG_RESULT not in _kinds(all_from(sock))
+                    assert protocol.MSG_RESULT not in kinds(all_from(sock))
         assert line.call("get", "stage_x") == before
         assert line.call("references") == ["run/scan_image/0"]
         assert len(line.call("fetch", "run/scan_image/0", 0, 100)) == 100
-
-
-def _kinds(answer: bytes) -> list[int]:
-    return [answer[i + 6] for i in range(len(answer) - 6) if answer[i : i + 4] == b"PYRO"]
 
 
 def test_with_the_token_the_simulated_beam_and_the_daemon_answer(pc: PC) -> None:
@@ -415,7 +333,7 @@ def test_a_message_makes_no_objects(uri: str) -> None:
                 sock.sendall(connect(hello))
                 question = ("eels_server", "set", ["energy_offset", [{"a": bomb}]], {})
                 sock.sendall(message(protocol.MSG_INVOKE, question))
-                assert protocol.MSG_RESULT not in _kinds(all_from(sock))
+                assert protocol.MSG_RESULT not in kinds(all_from(sock))
     finally:
         serializers.SerializerBase.unregister_dict_to_class("bomb")
     assert made == []
@@ -492,304 +410,6 @@ def test_fetch_and_release_cannot_name_a_file(
         assert line.call("references") == ["../../outside"]
     assert secret.exists() and inside.exists()
     assert not list(tmp_path.parent.glob("outside*"))
-
-
-ODD = [
-    None, True, 5, 5.0, b"5", ["5"], {"5": "5"}, "", " 5", "5 ", "5\0", "５", "x" * 1500, "é" * 900,
-]  # fmt: skip
-
-
-def test_odd_tokens_open_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BLUESKY_EM_TOKEN", "5")
-    with served(FakeDriver(), tmp_path) as uri:
-        for odd in ODD:
-            with dial(uri) as sock:
-                sock.sendall(connect({"handshake": odd, "object": "eels_server"}))
-                assert all_from(sock)[6] == protocol.MSG_CONNECTFAIL, odd
-        guest(uri, {"handshake": "5", "object": "eels_server"}).close()
-
-
-@pytest.mark.parametrize("blank", [" ", "\t", "   \n"])
-def test_a_token_of_blanks_is_no_token(
-    blank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BLUESKY_EM_TOKEN", blank)
-    with pytest.raises(PermissionError, match="without a token"):
-        serve(FakeDriver(), "eels_server", "0.0.0.0", 0, str(tmp_path))
-
-
-def test_blanks_around_a_token_do_not_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BLUESKY_EM_TOKEN", "word ")  # as `set X=word && serve` leaves it
-    with served(FakeDriver(), tmp_path) as uri:
-        monkeypatch.setenv("BLUESKY_EM_TOKEN", "word")
-        with calling(uri) as line:
-            assert line.call("identity")["name"] == "fake"
-
-
-@pytest.mark.parametrize(
-    ("token", "words"), [("x" * 1025, "has 1025 bytes, at most 1024"), ("\udcff", "no UTF-8 text")]
-)
-def test_a_token_that_cannot_be_sent_is_refused_at_once(
-    token: str, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "environ", {"BLUESKY_EM_TOKEN": token})
-    with pytest.raises(ValueError, match=words):
-        credentials.token()
-
-
-@contextlib.contextmanager
-def lying(*answers: bytes) -> Iterator[str]:
-    """A server that gives these answers, whatever it is asked."""
-
-    def lie() -> None:
-        sock, _ = listener.accept()
-        with sock, contextlib.suppress(ConnectionResetError):
-            for answer in answers:
-                sock.recv(65536)
-                sock.sendall(answer)
-            while sock.recv(65536):
-                pass
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=lie)
-        thread.start()
-        yield f"PYRO:eels_server@127.0.0.1:{listener.getsockname()[1]}"
-        thread.join(PATIENCE)
-
-
-def answer(kind: int, data: Any, number: int, **options: Any) -> bytes:
-    given = bytearray(message(kind, data, **options))
-    given[10:12] = number.to_bytes(2, "big")
-    return bytes(given)
-
-
-WELCOME = answer(protocol.MSG_CONNECTOK, {"handshake": "hello", "meta": {}}, 1)
-
-
-def raised(name: str, *args: Any) -> bytes:
-    data = {"__class__": name, "__exception__": True, "args": args, "attributes": {"args": "x"}}
-    return answer(protocol.MSG_RESULT, data, 2, flags=protocol.FLAGS_EXCEPTION)
-
-
-@pytest.mark.parametrize(
-    ("exception", "kind", "words"),
-    [
-        (raised("builtins.ValueError", "too high"), ValueError, "^too high$"),
-        (raised("builtins.SystemExit", 1), RuntimeError, "builtins.SystemExit: 1"),
-        (raised("builtins.KeyboardInterrupt"), RuntimeError, "builtins.KeyboardInterrupt"),
-        (raised("builtins.eval", "1/0"), RuntimeError, "builtins.eval: 1/0"),
-        (raised("vendor.Error", "no vacuum"), RuntimeError, "vendor.Error: no vacuum"),
-        (raised("Pyro5.client.Proxy", "x"), RuntimeError, "Pyro5.client.Proxy: x"),
-        (raised("builtins.UnicodeDecodeError", "x"), RuntimeError, "UnicodeDecodeError: x"),
-    ],
-)
-def test_a_server_can_make_the_client_raise_pythons_ordinary_exceptions_and_nothing_else(
-    exception: bytes, kind: type[Exception], words: str
-) -> None:
-    with lying(WELCOME, exception) as uri, calling(uri, "") as line:
-        with pytest.raises(kind, match=words) as caught:
-            line.call("identity")
-        assert type(caught.value) is kind
-
-
-def test_an_answer_that_asks_for_an_object_stays_a_dictionary() -> None:
-    data = {"__class__": "Pyro5.client.Proxy", "state": ["PYRO:x@h:1"]}
-    with lying(WELCOME, answer(protocol.MSG_RESULT, data, 2)) as uri, calling(uri, "") as line:
-        assert line.call("identity") == data
-
-
-LIES = {
-    "marshal in the hello": (
-        [answer(protocol.MSG_CONNECTOK, b"\xe9", 1, serializer=2)], "only the serializer msgpack",
-    ),
-    "gigabytes in the hello": ([header(2, GIGABYTES)], "message too large"),
-    "100 MB in an answer": ([WELCOME, header(5, 100_000_000)], "100000000 bytes is announced"),
-    "compressed": (
-        [WELCOME, answer(5, b"x", 2, flags=protocol.FLAGS_COMPRESSED)], "PYRO_COMPRESSION",
-    ),
-    "another call's answer": ([WELCOME, answer(protocol.MSG_RESULT, 5, 1)], "got answer 1"),
-    "an extension": ([WELCOME, answer(5, b"\xc7\x05\x05abcde", 2)], "an extension of type 0x5"),
-    "no msgpack": ([WELCOME, answer(5, b"\xc1", 2)], "no plain msgpack data"),
-    "a web server": ([b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"], "our language"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("answers", "words"), LIES.values(), ids=LIES)
-def test_a_server_that_is_none_of_ours_is_unreachable(answers: list[bytes], words: str) -> None:
-    with lying(*answers) as uri, calling(uri, "") as line:
-        with pytest.raises(ServerUnreachable, match=words):
-            line.call("identity")
-
-
-@dataclass
-class Certificates:
-    """Made with the command of docs/instrument_pcs.md."""
-
-    folder: Path
-
-    def make(self, name: str, host: str = "IP:127.0.0.1") -> None:
-        command = (
-            f"req -x509 -newkey rsa:2048 -nodes -days 2 -keyout {name}.key -out {name}.crt"
-            f" -subj /CN={name} -addext subjectAltName={host}"
-        )
-        subprocess.run(
-            ["openssl", *command.split()], cwd=self.folder, check=True, capture_output=True
-        )
-
-    def path(self, name: str) -> str:
-        return str(self.folder / name)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl on this computer")
-    certificates = Certificates(tmp_path_factory.mktemp("certificates"))
-    certificates.make("pc")
-    certificates.make("impostor")
-    certificates.make("elsewhere", "DNS:elsewhere")
-    return certificates
-
-
-@pytest.fixture(scope="module")
-def tls_server(
-    certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    with started(
-        tmp_path_factory.mktemp("spool"),
-        BLUESKY_EM_TOKEN=TOKEN,
-        BLUESKY_EM_TLS_CERT=certificates.path("pc.crt"),
-        BLUESKY_EM_TLS_KEY=certificates.path("pc.key"),
-    ) as uri:
-        yield uri
-
-
-@pytest.fixture
-def trusting(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A control PC that knows the certificate of `pc`."""
-    monkeypatch.setenv("BLUESKY_EM_TLS_CA", certificates.path("pc.crt"))
-    monkeypatch.setenv("BLUESKY_EM_TOKEN", TOKEN)
-    return monkeypatch
-
-
-def test_with_tls_frames_travel_encrypted(
-    tls_server: str, trusting: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with caller(tls_server) as encrypted:
-        assert encrypted._wire.sock.version() in ("TLSv1.2", "TLSv1.3")
-        encrypted.call("expose", ("run/eels/0", "eels", {}), PATIENCE)
-        assert len(encrypted.call("fetch", ("run/eels/0", 0, 99), PATIENCE)) == 16
-
-
-def test_large_blocks_pass_tls_unchanged(
-    certificates: Certificates, trusting: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    trusting.setenv("BLUESKY_EM_TLS_CERT", certificates.path("pc.crt"))
-    trusting.setenv("BLUESKY_EM_TLS_KEY", certificates.path("pc.key"))
-    driver = FakeDriver()
-    driver.array = np.arange(1 << 19, dtype="<i4")
-    with served(driver, tmp_path) as uri, calling(uri) as line:
-        line.call("expose", "run/eels/0", "eels", {})
-        blocks = [line.call("fetch", "run/eels/0", i << 20, 1 << 20) for i in (0, 1)]
-    assert b"".join(blocks) == driver.array.tobytes()
-
-
-def test_tls_does_not_replace_the_token(tls_server: str, trusting: pytest.MonkeyPatch) -> None:
-    with calling(tls_server, "open up") as line:
-        with pytest.raises(ServerUnreachable, match="wants a token: set BLUESKY_EM_TOKEN"):
-            line.call("identity")
-
-
-def test_a_client_in_plain_text_is_refused_and_told_of_tls(tls_server: str) -> None:
-    with calling(tls_server, TOKEN) as line:
-        with pytest.raises(ServerUnreachable, match=r"does it demand TLS \(BLUESKY_EM_TLS_CA"):
-            line.call("identity")
-
-
-@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
-def test_garbage_leaves_a_server_with_tls_serving(
-    garbage: bytes, tls_server: str, trusting: pytest.MonkeyPatch
-) -> None:
-    with contextlib.ExitStack() as stack:
-        for _ in range(3):
-            sock = stack.enter_context(dial(tls_server))
-            with contextlib.suppress(OSError):
-                sock.sendall(garbage)
-        with calling(tls_server) as line:
-            assert line.call("identity")["name"] == "fake"
-
-
-def test_silent_connections_do_not_lock_a_server_with_tls(
-    tls_server: str, trusting: pytest.MonkeyPatch
-) -> None:
-    with contextlib.ExitStack() as stack:
-        for _ in range(3 * daemon.STRANGERS):
-            stack.enter_context(dial(tls_server))
-        with calling(tls_server) as line:
-            assert line.call("identity")["name"] == "fake"
-
-
-@pytest.mark.parametrize(
-    ("trusted", "words"),
-    [("impostor.crt", "self-signed certificate"), ("elsewhere.crt", "self-signed certificate")],
-)
-def test_a_server_with_another_certificate_is_not_spoken_to(
-    trusted: str, words: str, tls_server: str, certificates: Certificates,
-    trusting: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    trusting.setenv("BLUESKY_EM_TLS_CA", certificates.path(trusted))
-    with calling(tls_server) as line:
-        with pytest.raises(ServerUnreachable, match="cannot prove that it is 127.0.0.1: " + words):
-            line.call("identity")
-
-
-def test_a_certificate_of_another_computer_is_no_proof(
-    certificates: Certificates, trusting: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    trusting.setenv("BLUESKY_EM_TLS_CERT", certificates.path("elsewhere.crt"))
-    trusting.setenv("BLUESKY_EM_TLS_KEY", certificates.path("elsewhere.key"))
-    trusting.setenv("BLUESKY_EM_TLS_CA", certificates.path("elsewhere.crt"))
-    with served(FakeDriver(), tmp_path) as uri, calling(uri) as line:
-        with pytest.raises(ServerUnreachable, match="not valid for '127.0.0.1'.*devices/ file"):
-            line.call("identity")
-
-
-def test_a_server_in_plain_text_is_refused_by_a_client_with_tls(
-    uri: str, trusting: pytest.MonkeyPatch
-) -> None:
-    with calling(uri) as line:
-        with pytest.raises(ServerUnreachable, match="does not speak TLS.*set BLUESKY_EM_TLS_CERT"):
-            line.call("identity")
-
-
-@pytest.mark.parametrize(
-    ("variables", "words"),
-    [
-        ({"CERT": "pc.crt", "KEY": "no-such.key"}, "BLUESKY_EM_TLS_CERT='.*pc.crt' and .* cannot"),
-        ({"CERT": "pc.crt", "KEY": "impostor.key"}, "cannot be used .*two PEM files"),
-        ({"CERT": "pc.crt"}, "cannot be used"),
-        ({"KEY": "pc.key"}, "BLUESKY_EM_TLS_KEY is set without BLUESKY_EM_TLS_CERT"),
-    ],
-)
-def test_a_server_whose_certificate_cannot_be_used_does_not_start(
-    variables: dict[str, str], words: str, certificates: Certificates, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    for name, file in variables.items():
-        monkeypatch.setenv(f"BLUESKY_EM_TLS_{name}", certificates.path(file))
-    with pytest.raises(ValueError, match=words):
-        serve(FakeDriver(), "eels_server", "127.0.0.1", 0, str(tmp_path))
-
-
-@pytest.mark.parametrize("file", ["no-such.crt", "pc.key"])
-def test_certificates_that_cannot_be_used_are_named(
-    file: str, uri: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BLUESKY_EM_TLS_CA", certificates.path(file))
-    with calling(uri) as line, pytest.raises(ValueError, match=f"TLS_CA='.*{file}' cannot be used"):
-        line.call("identity")
 
 
 def test_a_simulated_spectrometer_sees_a_beam_behind_a_token(
