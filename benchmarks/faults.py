@@ -2,10 +2,10 @@
 
 `uv run python benchmarks/faults.py --kills 1000 [--seed 1] [--json]`
 
-Real processes, killed with SIGKILL: the RunEngine's, the writer, the Tiled server, and the Gatan
-acquisition server; at random moments, and at each named step of `bluesky_em.faults`. Spectra are
-taken all the while. Afterwards every reference ever handed out is looked for in journal, ledger,
-files and Tiled, and every frame's bytes are compared with the checksum taken at its exposure.
+Real processes, killed with SIGKILL: the RunEngine's, the writer, the Tiled server, and both
+acquisition servers; at random moments, and at each named step of `bluesky_em.faults`. Spectra and
+images are taken all the while. Afterwards every reference ever handed out is looked for in journal,
+ledger, files and Tiled, and every frame's bytes are compared with the checksum of its exposure.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from rich.console import Console
@@ -31,18 +32,19 @@ from rich.table import Table
 
 from bluesky_em import Storage, faults, journal, keeper
 from bluesky_em.audit import Fault, audit_run
+from bluesky_em.catalog import address_of
 from bluesky_em.ledger import Ledger
 from bluesky_em.simulated_pcs import SimulatedPCs
 
 RANDOM = "at random"
-TILED_SHARE = 0.02  # of all kills: it needs 10-15 s to start
+TILED_EVERY = 50  # kills: it needs 10-15 s to start
 FIRES = 20.0  # seconds until an armed step must have been come by
 
 ENGINE = """
 import sys, time
 import bluesky.plan_stubs as bps, bluesky.preprocessors as bpp
 from bluesky import RunEngine
-from bluesky_em import Storage, gatan
+from bluesky_em import Storage, autoscript, gatan
 from bluesky_em.plan_stubs import per_shot
 from ophyd_async.core import init_devices
 
@@ -52,15 +54,21 @@ RE.subscribe(storage)
 sys.stdin.readline()
 with init_devices():
     eels = gatan.Spectrometer(sys.argv[2], path_provider=storage.path_provider)
-RE.subscribe(lambda name, document: print(document["data"]["eels"], flush=True), "event")
+    haadf = autoscript.ScanImage(sys.argv[3], path_provider=storage.path_provider)
 
-@bpp.stage_decorator([eels])
+def tell(name, document):
+    for detector in ("eels", "haadf"):
+        print(document["data"][detector], flush=True)
+
+RE.subscribe(tell, "event")
+
+@bpp.stage_decorator([eels, haadf])
 @bpp.run_decorator()
 def plan():
     for _ in range(40):
-        yield from per_shot([eels])
+        yield from per_shot([eels, haadf])
 
-RE(bps.mv(eels.exposure, 0.02))
+RE(bps.mv(eels.exposure, 0.02, haadf.size, 128, haadf.dwell, 1e-6))
 while True:
     try:
         RE(plan())
@@ -73,8 +81,10 @@ while True:
 class Engine:
     """A RunEngine in a process of its own, and another one waiting to take its place."""
 
-    def __init__(self, folder: Path, uri: str, references: set[str]):
-        self._command = [sys.executable, "-c", ENGINE, str(folder), uri]
+    def __init__(self, folder: Path, uris: dict[str, str], references: set[str]):
+        self._command = [
+            sys.executable, "-c", ENGINE, str(folder), uris["gatan"], uris["autoscript"]
+        ]  # fmt: skip
         self._references = references
         self._log = open(folder / "engine.log", "a")
         self.process = self._next = self._spawn()
@@ -136,28 +146,29 @@ class Slaughter:
         self.random = random.Random(seed)
         self.references: set[str] = set()
         self.outcome = Outcome()
+        self.steps = deque(faults.STEPS)
         self.faults = folder / "faults"
         self.faults.mkdir(parents=True)
         os.environ["BLUESKY_EM_FAULTS"] = str(self.faults)
         keeper.BACKOFF = (0.05, 0.05)  # they die more often here than anywhere
         self.storage = Storage(folder)
         self.pcs = SimulatedPCs(folder).__enter__()
-        self.engine = Engine(folder, self.pcs.uris["gatan"], self.references)
+        self.engine = Engine(folder, self.pcs.uris, self.references)
 
     def kill_one(self, number: int) -> None:
         """Kill a process, and put another in its place."""
         time.sleep(self.random.uniform(0.05, 0.4))
-        if self.random.random() < TILED_SHARE:
+        if number % TILED_EVERY == TILED_EVERY // 2:
             self._kill("Tiled server", RANDOM, self.storage.keeper.pid("Tiled server"))
         elif number % 2:
-            self._kill_at(faults.STEPS[number // 2 % len(faults.STEPS)])
+            self._kill_at(self._next_step())
         else:
-            victim = self.random.choice(["engine", "writer", "gatan"])
             pids = {
                 "engine": self.engine.process.pid,
                 "writer": self.storage.keeper.pid("writer"),
-                "gatan": self.pcs.processes["gatan"].pid,
+                **{f"{name} server": pc.pid for name, pc in self.pcs.processes.items()},
             }
+            victim = self.random.choice(sorted(pids))
             self._kill(victim, RANDOM, pids[victim])
         self._replace_the_dead()
 
@@ -217,6 +228,13 @@ class Slaughter:
             return
         self.outcome.kills[name, step] += 1
 
+    def _next_step(self) -> str:
+        """Take the steps in turn; those of the feed are not come by while Tiled starts."""
+        self.steps.rotate(-1)
+        while self.steps[0].startswith("feed") and address_of(self.storage.layout) is None:
+            self.steps.rotate(-1)
+        return self.steps[0]
+
     def _kill_at(self, step: str) -> None:
         faults.arm(str(self.faults), step)
         armed = Path(faults.path(str(self.faults), step))
@@ -225,17 +243,17 @@ class Slaughter:
             time.sleep(0.02)
             self._replace_the_dead()
         if not armed.exists():
-            name = {"server": "gatan", "feed": "writer"}.get(step.split(":")[0])
+            name = {"server": "either server", "feed": "writer"}.get(step.split(":")[0])
             self.outcome.kills[name or step.split(":")[0], step] += 1
         armed.unlink(missing_ok=True)
 
     def _replace_the_dead(self) -> None:
         if self.engine.process.poll() is not None:
             self.engine.replace()
-        gatan = self.pcs.processes["gatan"]
-        if gatan.poll() is not None:
-            _reap(gatan)
-            self.pcs.start("gatan")
+        for name, process in list(self.pcs.processes.items()):
+            if process.poll() is not None:
+                _reap(process)
+                self.pcs.start(name)
 
 
 def _reap(process: subprocess.Popen[str]) -> None:
@@ -252,8 +270,13 @@ def run(kills: int, seed: int, folder: Path, console: Console, settle: float) ->
     try:
         slaughter.storage.data.catalog  # noqa: B018 (waits for Tiled's start)
         with Progress(console=console) as progress:
-            for number in progress.track(range(kills), description="killing"):
+            task = progress.add_task("killing", total=kills)
+            for number in count():
                 slaughter.kill_one(number)
+                done = sum(slaughter.outcome.kills.values())
+                progress.update(task, completed=done)
+                if done >= kills:
+                    break
         console.print("Enough. Waiting until storage has caught up...")
         slaughter.settle(settle)
         outcome = slaughter.account()
@@ -266,8 +289,8 @@ def run(kills: int, seed: int, folder: Path, console: Console, settle: float) ->
 def show(outcome: Outcome, console: Console) -> None:
     """Print the accounts for a person."""
     table = Table("process", "killed", "times")
-    for (process, step), count in sorted(outcome.kills.items()):
-        table.add_row(process, step, str(count))
+    for (process, step), times in sorted(outcome.kills.items()):
+        table.add_row(process, step, str(times))
     console.print(table)
     console.print(
         f"{sum(outcome.kills.values())} kills in {outcome.seconds:.0f} s; {outcome.references} "

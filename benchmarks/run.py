@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import statistics
 import tempfile
 import time
@@ -73,19 +71,6 @@ class TimedStorage:
             self.latencies.append(self.eels.latency)
 
 
-class Killer(TimedStorage):
-    """Storage as a subscriber; at one event a process behind it is killed."""
-
-    def __init__(self, storage: Any, victim: str, event: int):
-        super().__init__(storage, None)
-        self.victim, self.event = victim, event
-
-    def __call__(self, name: str, document: dict[str, Any]) -> None:
-        super().__call__(name, document)
-        if name == "event" and document["seq_num"] == self.event:
-            os.kill(self.storage.keeper.pid(self.victim), signal.SIGKILL)
-
-
 class SaveThenRegister:
     """Fetch each frame, write it to a file, register it with Tiled, and only then return."""
 
@@ -136,7 +121,6 @@ def main() -> None:
         address = _tiled(session)
         client = from_uri(address.uri, api_key=address.writer_key)
         results = measure(session, client, options.events, options.rounds, console)
-        results |= outages(session, options.events, options.rounds, console)
         results |= latency(session, options.events)
     if options.json:
         print(json.dumps(results))
@@ -194,24 +178,6 @@ def measure(
         "buffered_drain_s": round(statistics.median(drains), 2),
         "callback_us": _percentiles(timed.documents, 1e6),
         "reference_latency_ms": _percentiles(timed.latencies, 1e3),
-    }
-
-
-def outages(session: Session, events: int, rounds: int, console: Console) -> dict[str, Any]:
-    """Time the plan with a process killed in mid-run, against the healthy run, in turn."""
-    ratios: dict[str, list[float]] = {"writer": [], "Tiled server": []}
-    for number in range(rounds):
-        for victim, values in ratios.items():
-            console.print(f"round {number + 1}: storage, {victim} killed in mid-run")
-            killer = Killer(session.storage, victim, events // 3)
-            session.storage.flush()
-            healthy = _once(session, TimedStorage(session.storage, None), events)
-            session.storage.flush()
-            values.append(_once(session, killer, events) / healthy)
-            session.storage.flush(timeout=120)
-    return {
-        f"ratio_{victim.split()[0].lower()}_killed": round(statistics.median(values), 3)
-        for victim, values in ratios.items()
     }
 
 

@@ -10,7 +10,7 @@ import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
 
 from bluesky_em.autoscript import CameraImage, Microscope, ScanImage
-from bluesky_em.plan_stubs import per_shot
+from bluesky_em.plan_stubs import per_shot, preflight
 
 
 def focal_series(
@@ -37,6 +37,7 @@ def focal_series(
             yield from bps.mv(microscope.defocus, defocus)
             references.extend((yield from per_shot([image, microscope.defocus])))
 
+    yield from preflight([image], len(defoci))
     before = yield from bps.rd(microscope.defocus)
 
     def back() -> MsgGenerator[None]:

@@ -9,7 +9,7 @@ import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
 
 from bluesky_em.autoscript import ScanImage
-from bluesky_em.plan_stubs import per_shot
+from bluesky_em.plan_stubs import per_shot, preflight
 
 
 def image(
@@ -37,5 +37,6 @@ def image(
         references.extend((yield from per_shot([scan])))
 
     yield from bps.mv(scan.detector, detector, scan.size, size, scan.dwell, dwell)
+    yield from preflight([scan], 1)
     yield from inner()
     return references

@@ -11,7 +11,7 @@ from bluesky.utils import MsgGenerator
 
 from bluesky_em.autoscript import Microscope
 from bluesky_em.gatan import Spectrometer
-from bluesky_em.plan_stubs import beam_on, per_shot
+from bluesky_em.plan_stubs import beam_on, per_shot, preflight
 
 
 def line_scan(
@@ -53,5 +53,6 @@ def line_scan(
             references.extend((yield from per_shot([eels, microscope.beam_x, microscope.beam_y])))
 
     yield from bps.mv(eels.exposure, exposure, eels.frames, 1)
+    yield from preflight([eels], points)
     yield from beam_on(inner(), microscope)
     return references

@@ -10,7 +10,7 @@ from bluesky.utils import MsgGenerator
 
 from bluesky_em.autoscript import Microscope
 from bluesky_em.gatan import Spectrometer
-from bluesky_em.plan_stubs import beam_on, per_shot
+from bluesky_em.plan_stubs import beam_on, per_shot, preflight
 
 
 def spectrum(
@@ -41,5 +41,6 @@ def spectrum(
             references.extend((yield from per_shot([eels])))
 
     yield from bps.mv(eels.exposure, exposure, eels.frames, frames)
+    yield from preflight([eels], num)
     yield from beam_on(inner(), microscope) if microscope else inner()
     return references

@@ -6,12 +6,16 @@ import json
 import signal
 import sys
 import time
+from collections import Counter
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from .layout import Layout
 
 app = typer.Typer(
     help="Bluesky for analytical electron microscopes.",
@@ -22,6 +26,7 @@ app = typer.Typer(
 
 DEFAULT_STORAGE = Path("~/em-data")
 StorageFolder = Annotated[Path, typer.Option("--storage", help="The storage folder.")]
+What = Annotated[list[str], typer.Argument(help="References, or uids of runs.")]
 Tiled = Annotated[str | None, typer.Option(help="Address of a Tiled server; default: embedded.")]
 Replay = Annotated[
     Path | None, typer.Option(exists=True, dir_okay=False, help="Serve this .dm3/.dm4 spectrum.")
@@ -35,6 +40,14 @@ class Instrument(StrEnum):
     """the EELS spectrometer"""
     AUTOSCRIPT = "autoscript"
     """the microscope"""
+
+
+class OnFailure(StrEnum):
+    """What a plan does, at its next checkpoint, once storage has failed for good."""
+
+    CONTINUE = "continue"
+    PAUSE = "pause"
+    ABORT = "abort"
 
 
 @app.command()
@@ -69,6 +82,9 @@ def shell(
     devices: Annotated[str, typer.Option(help="A file in the lab's devices/.")] = "simulated",
     tiled: Tiled = None,
     replay: Replay = None,
+    on_failure: Annotated[
+        OnFailure, typer.Option(help="What plans do once storage has failed for good.")
+    ] = OnFailure.CONTINUE,
 ) -> None:
     """Open IPython with RE, the lab's devices and plans, and data."""
     import IPython
@@ -77,7 +93,10 @@ def shell(
     from .session import Session
 
     devices = Path(devices).stem  # a path, as the command line completes it, will do
-    with Session(storage, devices=devices, tiled=tiled, replay=replay, progress=True) as session:
+    with Session(
+        storage, devices=devices, tiled=tiled, replay=replay, progress=True,
+        on_failure=on_failure.value,
+    ) as session:  # fmt: skip
         names = session.namespace()
         for file, error in session.broken_plans.items():
             print(f"plans/{file} could not be loaded: {error!r}", file=sys.stderr)
@@ -112,6 +131,9 @@ def serve(
         int | None, typer.Option(min=0, max=65535, help="Default: 9091 Gatan, 9095 AutoScript.")
     ] = None,
     spool: Annotated[Path | None, typer.Option(help="Folder for waiting frames.")] = None,
+    spool_limit: Annotated[
+        float | None, typer.Option(min=0.001, help="GB that may wait; default: its disk.")
+    ] = None,
     microscope: Annotated[str, typer.Option(help="Host of AutoScript's own server.")] = "localhost",
     beam: Annotated[str | None, typer.Option(help="Gatan, simulated: the beam to look at.")] = None,
     replay: Replay = None,
@@ -123,16 +145,18 @@ def serve(
     from . import serving
 
     spool = spool or Path("~/em-spool").expanduser() / instrument.value
+    limit = None if spool_limit is None else int(spool_limit * 1e9)
     if instrument is Instrument.GATAN:
         options = {"beam": beam} if beam else {}
         serving.serve_gatan(
             host, names.EELS_PORT if port is None else port, spool,
-            simulate=simulate, replay=replay, latency=latency, held=held, **options,
+            simulate=simulate, replay=replay, latency=latency, spool_limit=limit, held=held,
+            **options,
         )  # fmt: skip
     else:
         serving.serve_autoscript(
             host, names.TEM_PORT if port is None else port, spool,
-            simulate=simulate, microscope=microscope, latency=latency, held=held,
+            simulate=simulate, microscope=microscope, latency=latency, spool_limit=limit, held=held,
         )  # fmt: skip
 
 
@@ -142,7 +166,6 @@ def writer(
 ) -> None:
     """Run a storage folder's writer as a service, until interrupted."""
     from .keeper import Keeper
-    from .layout import Layout
 
     keeper = Keeper(Layout(storage.expanduser().absolute()), tiled=tiled, api_key=None)
     print(f"Keeping the writer of {storage}; Ctrl-C ends it, nothing is lost.")
@@ -154,27 +177,125 @@ def writer(
 
 
 @app.command()
-def status(storage: StorageFolder = DEFAULT_STORAGE) -> None:
-    """Tell how many references are at which stage, and what holds the writer up."""
-    from .layout import Layout
+def status(
+    storage: StorageFolder = DEFAULT_STORAGE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Tell how far references are, how fast it goes, what waits where, and what is wrong."""
+    from . import overview
+
+    seen = overview.look(_layout(storage))
+    if as_json:
+        print(json.dumps(asdict(seen)))
+    else:
+        Console().print(overview.show(seen))
+
+
+@app.command()
+def verify(
+    run: Annotated[str, typer.Argument(help="The uid of a run.")],
+    storage: StorageFolder = DEFAULT_STORAGE,
+    tiled: Tiled = None,
+    with_tiled: Annotated[bool, typer.Option("--tiled-too/--without-tiled")] = True,
+) -> None:
+    """Hold a run's journal, ledger, files and catalog against each other, byte by byte."""
+    from .audit import audit_run
+    from .data import Data
     from .ledger import Ledger
 
+    layout = _layout(storage)
+    data, ledger = Data(tiled, storage=layout.root), Ledger(layout.ledger, read_only=True)
+    try:
+        findings = list(audit_run(layout, ledger, run, data.catalog if with_tiled else None))
+        counts = Counter(entry.stage.value for entry in ledger.frames(run))
+    finally:
+        ledger.close()
+        data.close()
+    for finding in findings:
+        print(finding)
+    print(f"{run}: {dict(counts) or 'no references'}; {len(findings)} findings")
+    sys.exit(bool(findings))
+
+
+@app.command()
+def doctor(
+    storage: StorageFolder = DEFAULT_STORAGE,
+    tiled: Tiled = None,
+    with_tiled: Annotated[bool, typer.Option("--tiled-too/--without-tiled")] = True,
+    runs: Annotated[int, typer.Option(min=0, help="How many of the newest to read whole.")] = 20,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+) -> None:
+    """Look for what is wrong with a storage folder; only with --repair is anything changed."""
+    from . import doctor as practice
+    from .data import Data
+
+    layout = _layout(storage)
+    data = Data(tiled, storage=layout.root)
+    ailments = 0
+    try:
+        client = (lambda: data.catalog) if with_tiled else None
+        for ailment in practice.examine(layout, client, runs):
+            ailments += 1
+            print(f"- {ailment.what}\n  {ailment.cure}")
+            if repair and ailment.repair is not None:
+                ailment.repair()
+                print("  done")
+    finally:
+        data.close()
+    print(f"{ailments} ailments" if ailments else "all is well")
+    sys.exit(bool(ailments) and not repair)
+
+
+@app.command()
+def retry(what: What, storage: StorageFolder = DEFAULT_STORAGE) -> None:
+    """Have failed frames tried again, by reference or by run."""
+    from .requests import Action
+
+    _ask(storage, Action.RETRY, what)
+
+
+@app.command()
+def give_up(
+    what: What,
+    reason: Annotated[str, typer.Option(help="For whoever misses them.")],
+    storage: StorageFolder = DEFAULT_STORAGE,
+) -> None:
+    """Call frames failed whose server will not come back, so that their run can be complete."""
+    from .requests import Action
+
+    _ask(storage, Action.GIVE_UP, what, reason)
+
+
+def _ask(storage: Path, action: Any, what: list[str], reason: str = "") -> None:
+    from . import requests
+    from .ledger import Ledger
+
+    layout = _layout(storage)
+    ledger = Ledger(layout.ledger, read_only=True)
+    try:
+        paths = requests.ask_for(layout, ledger, action, what, reason)
+    finally:
+        ledger.close()
+    if requests.heard(paths, timeout=5.0):
+        print(f"The writer is at it; `bluesky-em status --storage {layout.root}` shows how it goes")
+    else:
+        print(f"Noted. No writer works on {layout.root} now; the next one will do it")
+
+
+def _layout(storage: Path) -> Layout:
     layout = Layout(storage.expanduser().absolute())
     if not layout.journal.is_dir():
-        raise FileNotFoundError(f"{layout.root} is no storage folder: nothing was ever kept there")
-    ledger = Ledger(layout.ledger, read_only=True)
-    for stage, count in ledger.counts().items():
-        print(f"{stage.value:>12} {count}")
-    pulse = ledger.pulse()
-    alive = f"{time.time() - pulse.beat:.0f} s ago" if pulse.beat else "never"
-    print(f"last sign of life of the writer: {alive}; {pulse.trouble or 'no trouble'}")
+        raise FileNotFoundError(
+            f"{layout.root} is no storage folder: nothing was ever kept there. Give --storage"
+        )
+    return layout
 
 
 def main() -> None:
     """Run the command line."""
     try:
         app()
-    except (RuntimeError, ValueError, OSError) as exc:
+    except (RuntimeError, ValueError, OSError, LookupError) as exc:
         sys.exit(f"bluesky-em: {exc}")
     except KeyboardInterrupt:
         sys.exit("bluesky-em: interrupted")

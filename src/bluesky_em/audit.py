@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from . import documents, journal
+from .catalog import KEY
 from .documents import Document
 from .files import FramesReader
 from .layout import Layout
@@ -30,11 +31,20 @@ class Fault(StrEnum):
     """Its run is not complete; no fault, if the writer is at work."""
 
 
+class Place(StrEnum):
+    """Where it shows, which decides what can mend it."""
+
+    LEDGER = "ledger"
+    FILE = "file"
+    CATALOG = "catalog"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One thing that is not as it should be."""
 
     fault: Fault
+    place: Place
     run: str
     what: str
     """in words, with the reference and the values that disagree"""
@@ -58,13 +68,15 @@ def audit_run(layout: Layout, ledger: Ledger, run: str, catalog: Any = None) -> 
     path = layout.journal_of(run)
     run_documents: list[tuple[str, Document]] = list(journal.read(path))
     if not ledger.is_complete(path.stem):
-        yield Finding(fault=Fault.UNFINISHED, run=run, what=f"{path} is not worked off")
+        yield Finding(
+            fault=Fault.UNFINISHED, place=Place.LEDGER, run=run, what=f"{path} is not worked off"
+        )
         return
     entries = {entry.frame.reference: entry for entry in ledger.frames(run)}
     for reference in documents.references(run_documents):
         if reference not in entries:
             what = f"{reference} is in the journal and not in the ledger"
-            yield Finding(fault=Fault.LOST, run=run, what=what)
+            yield Finding(fault=Fault.LOST, place=Place.LEDGER, run=run, what=what)
     for entry in entries.values():
         yield from _check_stage(run, entry, tiled=catalog is not None)
     yield from _check_files(layout, run, list(entries.values()))
@@ -76,10 +88,10 @@ def _check_stage(run: str, entry: Entry, *, tiled: bool) -> Iterator[Finding]:
     ended = {Stage.CATALOGUED, Stage.FAILED}
     if entry.stage not in ended:
         what = f"{entry.frame.reference} is only {entry.stage.value}, though its run is complete"
-        yield Finding(fault=Fault.WRONG, run=run, what=what)
+        yield Finding(fault=Fault.WRONG, place=Place.LEDGER, run=run, what=what)
     if entry.stage is Stage.FAILED and not entry.reason:
         what = f"{entry.frame.reference} has failed without a reason"
-        yield Finding(fault=Fault.WRONG, run=run, what=what)
+        yield Finding(fault=Fault.WRONG, place=Place.LEDGER, run=run, what=what)
 
 
 def _check_files(layout: Layout, run: str, entries: list[Entry]) -> Iterator[Finding]:
@@ -88,13 +100,15 @@ def _check_files(layout: Layout, run: str, entries: list[Entry]) -> Iterator[Fin
         try:
             reader = FramesReader(layout.root / name)
         except OSError as exc:
-            yield Finding(fault=Fault.LOST, run=run, what=f"{name} cannot be read: {exc}")
+            yield Finding(
+                fault=Fault.LOST, place=Place.FILE, run=run, what=f"{name} cannot be read: {exc}"
+            )
             continue
         with reader:
             numbers = Counter(number for number in reader.numbers() if number >= 0)
             for number in (n for n, count in numbers.items() if count > 1):
                 what = f"{name} holds frame {number} {numbers[number]} times"
-                yield Finding(fault=Fault.DOUBLED, run=run, what=what)
+                yield Finding(fault=Fault.DOUBLED, place=Place.FILE, run=run, what=what)
             for frame in (entry.frame for entry in kept if entry.frame.path == name):
                 found = zlib.crc32(reader.read(frame.row).tobytes())
                 if found != frame.checksum:
@@ -102,7 +116,7 @@ def _check_files(layout: Layout, run: str, entries: list[Entry]) -> Iterator[Fin
                         f"{frame.reference}: row {frame.row} of {name} has CRC-32 {found:08x}, "
                         f"exposed was {frame.checksum:08x}"
                     )
-                    yield Finding(fault=Fault.WRONG, run=run, what=what)
+                    yield Finding(fault=Fault.WRONG, place=Place.FILE, run=run, what=what)
 
 
 def _check_catalog(
@@ -110,13 +124,19 @@ def _check_catalog(
 ) -> Iterator[Finding]:
     client = getattr(catalog, "v3", catalog)
     if run not in client:
-        yield Finding(fault=Fault.LOST, run=run, what="Tiled does not have the run")
+        yield Finding(
+            fault=Fault.LOST, place=Place.CATALOG, run=run, what="Tiled does not have the run"
+        )
         return
     node = client[run]
     stop = [document for name, document in run_documents if name == "stop"]
     if bool(stop) != bool(node.metadata.get("stop")):
         what = "journal and Tiled disagree on whether the run has stopped"
-        yield Finding(fault=Fault.WRONG, run=run, what=what)
+        yield Finding(fault=Fault.WRONG, place=Place.CATALOG, run=run, what=what)
+    stages = Counter(entry.stage.value for entry in entries)
+    if (said := node.metadata.get(KEY, {}).get("references")) != stages:
+        what = f"the manifest in Tiled says {said}, the ledger says {dict(stages)}"
+        yield Finding(fault=Fault.WRONG, place=Place.CATALOG, run=run, what=what)
     names = {d["uid"]: d["name"] for name, d in run_documents if name == "descriptor"}
     expected: dict[str, list[int]] = {}
     for name, document in run_documents:
@@ -133,20 +153,20 @@ def _check_stream(
     counts = Counter(there)
     for number in sorted(set(numbers) - set(there)):
         what = f"event {number} of stream {stream} is not in Tiled"
-        yield Finding(fault=Fault.LOST, run=run, what=what)
+        yield Finding(fault=Fault.LOST, place=Place.CATALOG, run=run, what=what)
     for number in (n for n, count in counts.items() if count > 1):
         what = f"event {number} of stream {stream} is {counts[number]} times in Tiled"
-        yield Finding(fault=Fault.DOUBLED, run=run, what=what)
+        yield Finding(fault=Fault.DOUBLED, place=Place.CATALOG, run=run, what=what)
     frames = [e for e in entries if e.frame.stream == stream and e.stage is Stage.CATALOGUED]
     for detector in sorted({entry.frame.detector for entry in frames}):
         array = node[detector]
         if array.shape[0] != len(set(numbers)):
             fault = Fault.LOST if array.shape[0] < len(set(numbers)) else Fault.DOUBLED
             what = f"{stream}/{detector} has {array.shape[0]} rows in Tiled, events: {len(numbers)}"
-            yield Finding(fault=fault, run=run, what=what)
+            yield Finding(fault=fault, place=Place.CATALOG, run=run, what=what)
             continue
         pixels = array.read()
         for frame in (entry.frame for entry in frames if entry.frame.detector == detector):
             if zlib.crc32(pixels[frame.row].tobytes()) != frame.checksum:
                 what = f"{frame.reference}: Tiled gives other bytes than were exposed"
-                yield Finding(fault=Fault.WRONG, run=run, what=what)
+                yield Finding(fault=Fault.WRONG, place=Place.CATALOG, run=run, what=what)

@@ -8,7 +8,9 @@ spool; the documents say where it will be.
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
+import logging
 import time
 import uuid
 from abc import abstractmethod
@@ -27,14 +29,19 @@ from ophyd_async.core import (
     NotConnectedError,
     PathProvider,
     StandardReadable,
+    WatchableAsyncStatus,
+    WatcherUpdate,
 )
 
 from . import documents
-from .errors import FrameMismatch, ServerUnreachable
+from .errors import FrameMismatch, ServerUnreachable, SpoolFull
 from .link import link_to
 from .reference import Reference
 
+logger = logging.getLogger(__name__)
+
 EXPOSURE_GRACE = 30.0  # seconds a server may take beyond the exposure itself
+LOOK = 0.25  # seconds between two looks whether there is room for a frame
 
 
 @dataclass
@@ -87,6 +94,8 @@ class RefDetector(StandardReadable, Triggerable):
         self._generation = 0
         self._captured: _Captured | None = None
         self._loose_numbers = itertools.count()
+        self.patience = 600.0
+        """s that a trigger waits while there is no room for its frame"""
         self.latency = 0.0
         """s from the end of the last exposure to its reference, by both PCs' clocks"""
         super().__init__(name=name, connector=_ServerConnector())
@@ -114,31 +123,46 @@ class RefDetector(StandardReadable, Triggerable):
         await self._end_exposure()
         await super().unstage()
 
-    @AsyncStatus.wrap
-    async def trigger(self) -> None:
+    @WatchableAsyncStatus.wrap
+    async def trigger(self) -> AsyncIterator[WatcherUpdate[float]]:
         """Expose; done when the frame is in the acquisition server's spool.
+
+        Waits while there is no room for the frame, or no disk for its documents; whoever watches
+        the status is told so, with the fill level.
 
         Raises:
             FrameMismatch: the frame does not fit this run's descriptor.
             ServerUnreachable: the acquisition server went away.
+            SpoolFull: there was no room for `patience` seconds.
         """
         await self._end_exposure()
-        generation = self._generation
+        generation, looks = self._generation, 0
         resource = self._resource_now()
         reference = Reference(run=resource.run, detector=self.name, number=resource.next_number)
         options, duration = await self._options(), await self._duration()
-        self._exposing = asyncio.create_task(
-            self._server.call(
-                "expose", str(reference), self._detector, options,
-                lane="expose", timeout=duration + EXPOSURE_GRACE,
-            )
-        )  # fmt: skip
-        try:
-            header = await asyncio.shield(self._exposing)
-        except asyncio.CancelledError:
-            if generation != self._generation:
-                return  # triggered again after a pause: failing would end the resumed plan
-            raise
+        call = ("expose", str(reference), self._detector, options)
+        header = None
+        while header is None:
+            obstacle: str = getattr(self._paths, "held", "")
+            try:
+                if not obstacle:
+                    header = await self._expose(call, duration + EXPOSURE_GRACE)
+            except asyncio.CancelledError:
+                if generation != self._generation:
+                    return  # triggered again after a pause: failing would end the resumed plan
+                raise
+            except OSError as exc:
+                if exc.errno not in (errno.ENOSPC, errno.EIO):
+                    raise
+                if exc.errno == errno.EIO:
+                    call = ("keep", str(reference))  # exposed it is; not written
+                obstacle = str(exc.strerror)
+            if obstacle:
+                yield self._still_waiting(obstacle, looks * LOOK)
+                looks += 1
+                await asyncio.sleep(LOOK)
+                if generation != self._generation:
+                    return
         self.latency = time.time() - header["ended"]
         resource.next_number += 1
         self._check(resource, reference, header)
@@ -199,6 +223,19 @@ class RefDetector(StandardReadable, Triggerable):
     async def resume(self) -> None:
         """Nothing to do: the RunEngine triggers again."""
 
+    async def preflight(self, frames: int) -> None:
+        """Find out whether so many frames, as set up now, can be kept; see `plan_stubs.preflight`.
+
+        Raises:
+            NotEnoughSpace: they would not fit on the storage disk.
+            ValueError: not one fits into the acquisition server's spool.
+        """
+        options = await self._options()
+        size: int = await self._server.call("preflight", self._detector, options)
+        check_room = getattr(self._paths, "check_room", None)  # only a Storage's has it
+        if check_room is not None:
+            await asyncio.to_thread(check_room, frames * size)
+
     @property
     def hints(self) -> Hints:
         """Hint at nothing to plot: a reference is no number."""
@@ -231,6 +268,25 @@ class RefDetector(StandardReadable, Triggerable):
     def _run(self) -> str | None:
         return getattr(self._paths, "run", None)
 
+    async def _expose(self, call: tuple[Any, ...], timeout: float) -> dict[str, Any]:
+        self._exposing = asyncio.create_task(
+            self._server.call(*call, lane="expose", timeout=timeout)
+        )
+        return await asyncio.shield(self._exposing)
+
+    def _still_waiting(self, obstacle: str, waited: float) -> WatcherUpdate[float]:
+        if waited > self.patience:
+            raise SpoolFull(
+                f"{self.name}: waited {waited:.0f} s for room for a frame, in vain: {obstacle}. "
+                "`bluesky-em status` tells what holds storage up"
+            )
+        if not waited:
+            logger.warning("%s waits: %s", self.name, obstacle, extra={"action": "room"})
+        return WatcherUpdate(
+            current=waited, initial=0.0, target=self.patience, unit="s",
+            name=f"{self.name} waits: {obstacle}",
+        )  # fmt: skip
+
     def _check(self, resource: _Resource, reference: Reference, header: dict[str, Any]) -> None:
         got = (list(header["shape"]), header["dtype"])
         if resource.described and got != resource.described:
@@ -262,10 +318,12 @@ class MockServer:
     async def call(
         self, method: str, *args: Any, lane: str = "settings", timeout: float = 0.0
     ) -> Any:
-        """Answer `expose` and `layout` from `array`; do nothing else."""
+        """Answer `expose`, `layout` and `preflight` from `array`; do nothing else."""
         shape, dtype = list(self.array.shape), self.array.dtype.str
         if method == "layout":
             return [shape, dtype]
+        if method == "preflight":
+            return self.array.nbytes
         axes = [
             {"name": f"dim_{i}", "units": "", "offset": 0.0, "scale": 1.0, "size": size}
             for i, size in enumerate(shape)

@@ -6,7 +6,10 @@ BlueskyEMError
 ├── ReferenceFailed                         it never will: the reason is in the message
 ├── FrameMismatch         (ValueError)      a frame that does not fit the run's descriptor
 ├── ServerUnreachable     (ConnectionError) an acquisition server does not answer
-└── StorageBusy           (RuntimeError)    another writer owns this storage folder
+├── SpoolFull             (TimeoutError)    no room for a frame, however long a trigger waited
+├── NotEnoughSpace        (OSError)         a run's frames would not fit on the storage disk
+├── StorageBusy           (RuntimeError)    another writer owns this storage folder
+└── StorageFailed         (RuntimeError)    storage has failed, and the plan was to notice
 """
 
 
@@ -34,5 +37,17 @@ class ServerUnreachable(BlueskyEMError, ConnectionError):
     """An acquisition server does not answer."""
 
 
+class SpoolFull(BlueskyEMError, TimeoutError):
+    """There was no room for a frame, however long its trigger waited; nothing was exposed."""
+
+
+class NotEnoughSpace(BlueskyEMError, OSError):
+    """A run's frames would not fit on the storage disk, or it cannot be written at all."""
+
+
 class StorageBusy(BlueskyEMError, RuntimeError):
     """Another writer already works on this storage folder."""
+
+
+class StorageFailed(BlueskyEMError, RuntimeError):
+    """Storage has failed for good, and its policy is that plans end then."""

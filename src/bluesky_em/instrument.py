@@ -39,14 +39,15 @@ def autoscript_driver(microscope="localhost"):
     return MicroscopeDriver(module, host=microscope)
 
 
-def serve_gatan(host, port, spool):
-    """Serve the spectrometer until DigitalMicrograph ends."""
-    serve(gatan_driver(), EELS, host, port, spool, started=_tell)
+def serve_gatan(host, port, spool, spool_limit=None):
+    """Serve the spectrometer until DigitalMicrograph ends; `spool_limit` in bytes."""
+    serve(gatan_driver(), EELS, host, port, spool, started=_tell, spool_limit=spool_limit)
 
 
-def serve_autoscript(host, port, spool, microscope="localhost"):
-    """Serve the microscope until interrupted."""
-    serve(autoscript_driver(microscope), TEM, host, port, spool, started=_tell)
+def serve_autoscript(host, port, spool, microscope="localhost", spool_limit=None):
+    """Serve the microscope until interrupted; `spool_limit` in bytes."""
+    driver = autoscript_driver(microscope)
+    serve(driver, TEM, host, port, spool, started=_tell, spool_limit=spool_limit)
 
 
 def _tell(uri, stop):
@@ -70,5 +71,9 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=TEM_PORT)
     parser.add_argument("--spool", required=True, help="folder for waiting frames")
     parser.add_argument("--microscope", default="localhost", help="host of AutoScript's server")
+    parser.add_argument("--spool-limit", type=float, help="GB that may wait there")
     options = parser.parse_args()
-    serve_autoscript(options.host, options.port, options.spool, options.microscope)
+    serve_autoscript(
+        options.host, options.port, options.spool, options.microscope,
+        spool_limit=None if options.spool_limit is None else int(options.spool_limit * 1e9),
+    )  # fmt: skip

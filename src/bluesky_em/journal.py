@@ -8,9 +8,11 @@ and NaN survive; nothing in a journal can execute when it is read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +24,7 @@ from . import lifeline
 from .documents import Document
 
 BLOCK = 1 << 22  # bytes read at a time
+LATE = 64 << 20  # bytes of documents that may wait in memory while the disk refuses
 _ARRAY = 1  # msgpack extension type: [dtype, shape, bytes] of a numpy array
 
 
@@ -31,34 +34,56 @@ class Journal:
     Holds a lock file beside the journal as long as it is open, so that the writer can tell a run
     that goes on from one whose process died.
 
+    While its disk refuses, documents wait in memory, in order, until `catch_up` brings them in:
+    the plan goes on, and whoever could produce more of them is told by `late` to wait.
+
     Args:
         path: `<storage>/journal/<run uid>.msgpack`; made if absent.
+        make_room: called when the disk is full; tells whether it has freed some.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, make_room: Callable[[], bool] = lambda: False):
         self.path = path
+        self.late: deque[bytes] = deque()
+        """records that are in memory only"""
+        self.trouble = ""
+        """why there are such records"""
+        self._make_room = make_room
         self._lock = filelock.FileLock(_lock_of(path), timeout=0)
         self._lock.acquire()  # before there is a journal: no writer must see it without its lock
         self._file = open(path, "ab", buffering=0)
         self._size = self._file.tell()
+        self._appending = threading.Lock()
         self._closing = threading.Lock()
 
     def append(self, name: str, document: Document) -> None:
         """Append one document; when this returns, it survives the death of any process.
 
+        Unless its disk refuses, see `late`.
+
         Raises:
-            OSError: it could not be written whole; then nothing of it is in the journal.
+            OSError: the disk refuses, and `LATE` bytes are in memory already.
             TypeError: as `pack` does.
         """
-        record = memoryview(pack(name, document))
-        size = len(record)
-        try:
-            while record:  # a write may be short, e.g. on a full disk
-                record = record[self._file.write(record) :]
-        except OSError:
-            self._file.truncate(self._size)
-            raise
-        self._size += size
+        record = pack(name, document)
+        with self._appending:
+            if not self.late and self._write(record):
+                return
+            if sum(map(len, self.late)) > LATE:
+                raise OSError(
+                    f"{self.path} cannot be written ({self.trouble}), and {len(self.late)} "
+                    "documents wait for that in memory already: free its disk before you go on"
+                )
+            self.late.append(record)
+
+    def catch_up(self) -> bool:
+        """Write what waits in memory, as far as the disk takes it; tell whether that is all."""
+        with self._appending:
+            if self.late and not self._reopen():
+                return False
+            while self.late and self._write(self.late[0]):
+                self.late.popleft()
+            return not self.late
 
     def sync(self) -> None:
         """Make what was appended survive a power cut, too; does nothing once closed."""
@@ -67,13 +92,55 @@ class Journal:
                 os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Sync and close; closing twice is harmless."""
+        """Catch up, sync and close; closing twice is harmless.
+
+        Raises:
+            OSError: documents are left in memory; the journal stays open.
+        """
+        if not self.catch_up():
+            raise OSError(
+                f"{len(self.late)} documents wait for {self.path}, which cannot be written: "
+                f"{self.trouble}"
+            )
         self.sync()
         with self._closing:
             self._file.close()
             self._lock.release()
             with contextlib.suppress(OSError):  # the writer is just looking at it
                 _lock_of(self.path).unlink()
+
+    def _write(self, record: bytes) -> bool:
+        """Write one record whole, or nothing of it."""
+        try:
+            rest = memoryview(record)
+            while rest:  # a write may be short, e.g. on a full disk
+                rest = rest[self._file.write(rest) :]
+        except OSError as exc:
+            with contextlib.suppress(OSError):  # then at the next attempt
+                self._file.truncate(self._size)
+            if exc.errno == errno.ENOSPC and self._make_room():
+                return self._write(record)
+            self.trouble = exc.strerror or str(exc)
+            return False
+        self._size += len(record)
+        self.trouble = ""
+        return True
+
+    def _reopen(self) -> bool:
+        """Open the file anew, without a torn record: its disk may have been away."""
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(open(self.path, "r+b", buffering=0))
+                file.truncate(self._size)
+                file.seek(self._size)
+            except OSError as exc:
+                self.trouble = str(exc)
+                return False
+            stack.pop_all()
+        with self._closing, contextlib.suppress(OSError):
+            self._file.close()
+        self._file = file
+        return True
 
 
 def is_abandoned(path: Path) -> bool:

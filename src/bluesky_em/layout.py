@@ -18,6 +18,8 @@ class Layout:
     def __init__(self, root: Path):
         self.root = root
         self.journal = root / "journal"
+        self.reserve = root / "reserve"
+        self.requests = root / "requests"
         self.data = root / "data"
         self.catalog = root / "catalog"
         self.catalog_lock = self.catalog / "server.lock"
@@ -32,7 +34,11 @@ class Layout:
     def frames_of(self, run: str, started: float, detector: str, stream: str = "") -> Path:
         """Give the file of a detector's frames in a run; `stream` only where it has several."""
         name = f"{plain(detector)}.{plain(stream)}" if stream else plain(detector)
-        return self.data / _dated(run, started) / f"{name}.h5"
+        return self.folder_of(run, started) / f"{name}.h5"
+
+    def folder_of(self, run: str, started: float) -> Path:
+        """Give the folder of a run's files."""
+        return self.data / _dated(run, started)
 
 
 def plain(name: str) -> str:

@@ -37,6 +37,8 @@ CREATE TABLE IF NOT EXISTS frame (
 );
 CREATE INDEX IF NOT EXISTS frame_stage ON frame (stage);
 CREATE INDEX IF NOT EXISTS frame_run ON frame (run);
+CREATE INDEX IF NOT EXISTS frame_stored ON frame (stored_at);
+CREATE INDEX IF NOT EXISTS frame_server ON frame (server);
 CREATE TABLE IF NOT EXISTS pulse (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     beat REAL NOT NULL, trouble TEXT NOT NULL
@@ -83,6 +85,7 @@ class Ledger:
         self._db: sqlite3.Connection | None = None
         self._read_only = read_only
         self._closed = False
+        self._has_tables = not read_only
         if not read_only:
             self._db = sqlite3.connect(path, check_same_thread=False, timeout=10.0)
             self._db.row_factory = sqlite3.Row
@@ -130,6 +133,30 @@ class Ledger:
                 (reason, reference),
             )
 
+    def retried(self, run: str, references: Iterable[str] = ()) -> None:
+        """Have a run gone through again, and its failed frames (or only some) tried again.
+
+        Those that are in no event stay failed: there is no row for them.
+        """
+        chosen = list(references)
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE frame SET stage='captured', reason='' WHERE run=? AND stage='failed'"
+                " AND path != ''" + (" AND reference=?" if chosen else ""),
+                [(run, reference) for reference in chosen] if chosen else [(run,)],
+            )
+            db.execute("UPDATE run SET complete=0 WHERE uid=?", (run,))
+
+    def given_up(self, run: str, reason: str, references: Iterable[str] = ()) -> None:
+        """Note that all frames of a run (or only some) that still wait are lost, and why."""
+        chosen = list(references)
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE frame SET stage='failed', reason=? WHERE run=? AND stage='captured'"
+                + (" AND reference=?" if chosen else ""),
+                [(reason, run, reference) for reference in chosen] if chosen else [(reason, run)],
+            )
+
     def opened(self, run: str) -> None:
         """Enter a run."""
         with self._transaction() as db:
@@ -172,6 +199,32 @@ class Ledger:
         rows = self._select("SELECT stage, COUNT(*) FROM frame GROUP BY stage")
         return dict.fromkeys(Stage, 0) | {Stage(row[0]): row[1] for row in rows}
 
+    def lost(self) -> tuple[int, str]:
+        """Count the frames that were in an event and have failed; give the last one's reason."""
+        rows = self._select(
+            "SELECT reference || ': ' || reason FROM frame WHERE stage='failed' AND path != ''"
+            " ORDER BY rowid"
+        )
+        return len(rows), rows[-1][0] if rows else ""
+
+    def failures(self, most: int) -> list[str]:
+        """Give the newest failed references, each with its reason."""
+        query = "SELECT reference, reason FROM frame WHERE stage='failed' ORDER BY rowid DESC LIMIT"
+        return [f"{row[0]}: {row[1]}" for row in self._select(f"{query} ?", most)]
+
+    def servers(self) -> list[str]:
+        """Give the acquisition servers from which frames ever came."""
+        return [row[0] for row in self._select("SELECT DISTINCT server FROM frame ORDER BY 1")]
+
+    def waiting_at(self, server: str) -> int:
+        """Count the frames that wait in a server's spool."""
+        query = "SELECT 1 FROM frame WHERE server=? AND stage='captured'"
+        return len(self._select(query, server))
+
+    def stored_since(self, moment: float) -> int:
+        """Count the frames stored since then, s since the epoch."""
+        return len(self._select("SELECT 1 FROM frame WHERE stored_at >= ?", moment))
+
     def is_complete(self, run: str) -> bool | None:
         """Tell whether a run is complete; None if it is not known here (yet)."""
         rows = self._select("SELECT complete FROM run WHERE uid=?", run)
@@ -197,12 +250,7 @@ class Ledger:
     def _select(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with self._lock:
             db = self._connected()
-            try:
-                return db.execute(query, values).fetchall() if db else []
-            except sqlite3.OperationalError:
-                if self._read_only and not self._has_tables():
-                    return []  # the writer is just making it
-                raise
+            return db.execute(query, values).fetchall() if db else []
 
     def _select_many(self, query: str, references: list[str]) -> Iterator[sqlite3.Row]:
         for start in range(0, len(references), _BATCH):
@@ -210,18 +258,18 @@ class Ledger:
             marks = ",".join("?" * len(batch))
             yield from self._select(f"{query} WHERE reference IN ({marks})", *batch)
 
-    def _has_tables(self) -> bool:
-        assert self._db is not None
-        return bool(self._db.execute("SELECT 1 FROM sqlite_master WHERE name='pulse'").fetchall())
-
     def _connected(self) -> sqlite3.Connection | None:
+        """Give the database; None while the writer has not made it yet."""
         if self._db is None and self._read_only and not self._closed and self.path.exists():
             # mode=rw, not ro: a reader of a WAL database must be able to make its -shm file
             uri = f"{self.path.absolute().as_uri()}?mode=rw"
             self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=10.0)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA query_only=ON")
-        return self._db
+        if not self._has_tables and self._db is not None:
+            query = "SELECT 1 FROM sqlite_master WHERE name='pulse'"  # which is made last
+            self._has_tables = bool(self._db.execute(query).fetchall())
+        return self._db if self._has_tables else None
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

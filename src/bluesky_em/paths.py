@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 
 from ophyd_async.core import PathInfo
+from rich.filesize import decimal
 
+from .errors import NotEnoughSpace
 from .layout import Layout, plain
 
 
@@ -19,6 +22,8 @@ class RunPathProvider:
     def __init__(self, layout: Layout):
         self._layout = layout
         self._open: dict[str, float] = {}
+        self.held = ""
+        """why detectors must wait before they expose; empty when they need not"""
 
     @property
     def run(self) -> str | None:
@@ -37,6 +42,27 @@ class RunPathProvider:
     def closed(self, run: str) -> None:
         """Learn of a run's end from its stop document."""
         self._open.pop(run, None)
+
+    def check_room(self, size: int) -> None:
+        """Find out whether so many bytes of frames can be stored.
+
+        Raises:
+            NotEnoughSpace: that disk has not so much free, or cannot be written.
+        """
+        root = self._layout.root
+        try:
+            (self._layout.journal / ".writable").touch()
+            free = shutil.disk_usage(root).free
+        except OSError as exc:
+            raise NotEnoughSpace(
+                f"{root} cannot be written ({exc.strerror}): the run is not begun. Bring that "
+                "disk back, or give Storage another folder"
+            ) from exc
+        if size > free:
+            raise NotEnoughSpace(
+                f"the run would take {decimal(size)}, and the disk of {root} has {decimal(free)} "
+                "free: the run is not begun. Free some space, or take fewer or smaller frames"
+            )
 
     def __call__(self, datakey_name: str | None = None) -> PathInfo:
         """Say where the frames of a detector in the open run will be."""

@@ -7,7 +7,8 @@ event where the messages themselves cost 0.36 ms.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import bluesky.plan_stubs as bps
@@ -78,4 +79,25 @@ def wait_for(references: str | Sequence[str], data: Data, **options: Any) -> Msg
     async def wait() -> None:
         await asyncio.to_thread(data.wait, references, **options)
 
-    yield from bps.wait_for([wait])
+    yield from _run_async(wait)
+
+
+def preflight(detectors: Sequence[RefDetector], frames: int) -> MsgGenerator[None]:
+    """Find out before a run begins whether its frames will fit; changes nothing.
+
+    Args:
+        detectors: set up as for the run.
+        frames: how many each will take.
+
+    Raises:
+        NotEnoughSpace: the storage disk has not so much free, or cannot be written.
+        ValueError: a frame is larger than its spool.
+    """
+    for detector in detectors:
+        yield from _run_async(partial(detector.preflight, frames))
+
+
+def _run_async(function: Callable[[], Awaitable[None]]) -> MsgGenerator[None]:
+    """Await something; unlike `bps.wait_for` alone, raise in the plan what it raises."""
+    (task,) = yield from bps.wait_for([function])
+    task.result()

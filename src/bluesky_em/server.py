@@ -8,7 +8,9 @@ the stage and turns on the beam.
 import errno
 import ipaddress
 import threading
+import time
 
+import numpy as np
 import Pyro5.api
 
 from . import credentials
@@ -32,6 +34,7 @@ class AcquisitionServer:
         self._driver = driver
         self._spool = spool
         self._exposing = threading.Lock()
+        self._unwritten = None
         self._closed = False
 
     def identity(self):
@@ -71,6 +74,8 @@ class AcquisitionServer:
         Raises:
             RuntimeError: another exposure is running, or the instrument refuses.
             ValueError: an option outside its limits.
+            OSError: with errno ENOSPC, nothing was exposed: the spool has no room; try again.
+                With errno EIO, the exposed frame could not be written; `keep` tries again.
         """
         self._refuse_if_closed()
         if not self._exposing.acquire(timeout=30.0):
@@ -79,13 +84,53 @@ class AcquisitionServer:
                 "abort that one first"
             )
         try:
+            self._spool.check_room(self._size(detector, options))
             exposure = self._driver.expose(detector, options)
             step("server: exposed")
-            header = self._spool.put(reference, exposure)
-            step("server: spooled")
-            return header
+            return self._put(reference, exposure)
         finally:
             self._exposing.release()
+
+    def preflight(self, detector, options):
+        """Tell the bytes of the frame that `expose` would give.
+
+        Raises:
+            ValueError: it would never fit into the spool.
+        """
+        size = self._size(detector, options)
+        self._spool.check_size(size)
+        return size
+
+    def _size(self, detector, options):
+        shape, dtype = self._driver.layout(detector, options)
+        return int(np.prod(shape)) * np.dtype(dtype).itemsize
+
+    def keep(self, reference):
+        """Try again to write the last frame, which could not be written when it was exposed.
+
+        Raises:
+            LookupError: no such frame waits to be written.
+            OSError: (EIO) it still cannot be written.
+        """
+        with self._exposing:
+            if self._unwritten is None or self._unwritten[0] != reference:
+                raise LookupError("frame {!r} does not wait to be written".format(reference))
+            return self._put(*self._unwritten)
+
+    def _put(self, reference, exposure):
+        try:
+            header = self._spool.put(reference, exposure)
+        except OSError as exc:
+            self._unwritten = reference, exposure
+            raise OSError(
+                errno.EIO,
+                "frame {!r} cannot be written to the spool {} ({}) and waits in memory".format(
+                    reference, self._spool.folder, exc.strerror
+                ),
+            ) from exc
+        self._unwritten = None
+        step("server: spooled")
+        return header
 
     def abort(self):
         """End a running exposure as soon as the vendor allows."""
@@ -110,12 +155,18 @@ class AcquisitionServer:
             raise RuntimeError("this acquisition server is shutting down, the instrument is parked")
 
     def status(self):
-        """Tell whether an exposure runs, and how full the spool is."""
+        """Tell whether an exposure runs, how full the spool is, and what this PC's clock says."""
         frames, size = self._spool.fill()
-        return {"exposing": self._exposing.locked(), "frames": frames, "bytes": size}
+        return {
+            "exposing": self._exposing.locked(),
+            "frames": frames,
+            "bytes": size,
+            "capacity": self._spool.capacity(),
+            "time": time.time(),
+        }
 
 
-def serve(driver, name, host, port, spool, extra=None, started=None):
+def serve(driver, name, host, port, spool, extra=None, started=None, spool_limit=None):
     """Serve until interrupted; then leave the instrument safe.
 
     Args:
@@ -126,6 +177,7 @@ def serve(driver, name, host, port, spool, extra=None, started=None):
         spool: folder for waiting frames.
         extra: more objects to serve, by Pyro name.
         started: called with the server's address and the function that stops it.
+        spool_limit: bytes that may wait; None: until that disk is (nearly) full.
 
     Raises:
         PermissionError: `host` is not loopback and BLUESKY_EM_TOKEN is not set.
@@ -139,7 +191,7 @@ def serve(driver, name, host, port, spool, extra=None, started=None):
             "instrument. Set BLUESKY_EM_TOKEN here and on the control PC, or listen on "
             "127.0.0.1".format(name, host)
         )
-    server = AcquisitionServer(driver, Spool(spool))
+    server = AcquisitionServer(driver, Spool(spool, spool_limit))
     try:
         daemon = Daemon(host, port, token, tls)
     except OSError as exc:

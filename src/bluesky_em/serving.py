@@ -25,6 +25,7 @@ def serve_gatan(
     beam: str = f"PYRO:{BEAM}@127.0.0.1:{TEM_PORT}",
     replay: Path | None = None,
     latency: bool = True,
+    spool_limit: int | None = None,
     held: bool = False,
 ) -> None:
     """Serve the spectrometer until interrupted.
@@ -37,6 +38,7 @@ def serve_gatan(
         beam: the simulated microscope's beam, which decides what the spectrum shows.
         replay: serve this recorded spectrum (`.dm3`, `.dm4`) instead of simulated ones.
         latency: take as long as the real instrument.
+        spool_limit: bytes that may wait in the spool; None: until its disk is (nearly) full.
         held: stop when standard input ends.
     """
     if simulate:
@@ -49,7 +51,7 @@ def serve_gatan(
         )
     else:
         driver = gatan_driver()
-    _serve(driver, EELS, host, port, spool, {}, held)
+    _serve(driver, EELS, host, port, spool, {}, spool_limit, held)
 
 
 def serve_autoscript(
@@ -60,6 +62,7 @@ def serve_autoscript(
     simulate: bool = False,
     microscope: str = "localhost",
     latency: bool = True,
+    spool_limit: int | None = None,
     held: bool = False,
 ) -> None:
     """Serve the microscope until interrupted; arguments as for `serve_gatan`.
@@ -71,6 +74,7 @@ def serve_autoscript(
         simulate: drive the look-alike instead of AutoScript.
         microscope: host of the AutoScript server.
         latency: take as long as the real instrument.
+        spool_limit: bytes that may wait in the spool; None: until its disk is (nearly) full.
         held: stop when standard input ends.
     """
     extra: dict[str, Any] = {}
@@ -82,11 +86,18 @@ def serve_autoscript(
         driver = MicroscopeDriver(sim.autoscript(beam=beam, latency=latency), host=microscope)
     else:
         driver = autoscript_driver(microscope)
-    _serve(driver, TEM, host, port, spool, extra, held)
+    _serve(driver, TEM, host, port, spool, extra, spool_limit, held)
 
 
 def _serve(
-    driver: Any, name: str, host: str, port: int, spool: Path, extra: dict[str, Any], held: bool
+    driver: Any,
+    name: str,
+    host: str,
+    port: int,
+    spool: Path,
+    extra: dict[str, Any],
+    spool_limit: int | None,
+    held: bool,
 ) -> None:
     def started(uri: str, stop: Callable[[], None]) -> None:
         print(f"{name} is ready: {uri}", flush=True)
@@ -95,4 +106,4 @@ def _serve(
 
     # SIGTERM must pass through `finally`, where the beam is blanked.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    serve(driver, name, host, port, str(spool), extra, started)
+    serve(driver, name, host, port, str(spool), extra, started, spool_limit)

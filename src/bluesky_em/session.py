@@ -19,7 +19,7 @@ from . import lab
 from .data import Data
 from .link import close_links
 from .simulated_pcs import SimulatedPCs
-from .storage import Storage
+from .storage import OnFailure, Storage
 
 CONNECTING = 60.0  # seconds all devices together may take
 SIMULATED = "simulated"
@@ -37,6 +37,7 @@ class Session:
         latency: with simulated devices, take as long as the real ones.
         root: the lab's folder; defaults to the one found by `lab.find_lab`.
         progress: show progress bars for whatever the RunEngine waits for.
+        on_failure: what plans do when storage has failed, as for `Storage`.
     """
 
     def __init__(
@@ -49,11 +50,13 @@ class Session:
         latency: bool = True,
         root: Path | None = None,
         progress: bool = False,
+        on_failure: OnFailure = "continue",
     ):
         root = root or lab.find_lab()
         self._stack = ExitStack()
         try:
-            self.storage = self._stack.enter_context(Storage(directory, tiled=tiled))
+            storage = Storage(directory, tiled=tiled, on_failure=on_failure)
+            self.storage = self._stack.enter_context(storage)
             self.pcs: SimulatedPCs | None = None
             addresses: dict[str, str] = {}
             if devices == SIMULATED:
@@ -65,6 +68,7 @@ class Session:
             self._stack.callback(_stop_loop, self.RE)
             self.token = self.RE.subscribe(self.storage)
             """of the Storage's subscription"""
+            self.RE.preprocessors.append(self.storage.guard)
             if progress:
                 self.RE.waiting_hook = ProgressBarManager()  # type: ignore (declared as None)
             self.devices = lab.load_devices(

@@ -21,17 +21,22 @@ class SimulatedPCs:
         folder: for their spools and logs.
         replay: a recorded spectrum for the spectrometer to serve.
         latency: take as long as the real instruments.
+        spool_limit: GB that may wait in each spool.
     """
 
-    def __init__(self, folder: Path, *, replay: Path | None = None, latency: bool = True):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        replay: Path | None = None,
+        latency: bool = True,
+        spool_limit: float | None = None,
+    ):
         self._folder = folder
-        self._options = {
-            "autoscript": [] if latency else ["--no-latency"],
-            "gatan": [
-                *([] if latency else ["--no-latency"]),
-                *(["--replay", str(replay)] if replay else []),
-            ],
-        }
+        both = [] if latency else ["--no-latency"]
+        both += ["--spool-limit", str(spool_limit)] if spool_limit else []
+        only_gatan = ["--replay", str(replay)] if replay else []
+        self._options = {"autoscript": both, "gatan": both + only_gatan}
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self.uris: dict[str, str] = {}
         """addresses of `gatan` and `autoscript`"""

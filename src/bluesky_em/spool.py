@@ -6,10 +6,16 @@ is killed and started again finds its frames: the folder is the spool's only sta
 
 Why a file per frame: each arrives, is read and leaves on its own, in any order, and a torn write
 cannot touch another frame.
+
+When the spool has no room, it refuses, before anything is exposed; nothing is ever dropped to make
+room. In memory it holds no frame at all.
 """
 
+import contextlib
+import errno
 import hashlib
 import os
+import shutil
 import struct
 import threading
 import zlib
@@ -18,6 +24,7 @@ import msgpack
 
 _HEADER_SIZE = struct.Struct("<I")
 _SUFFIX = ".frame"
+SPARE = 256 << 20  # bytes of its disk that a spool leaves to everything else on that PC
 
 
 class Spool:
@@ -25,10 +32,12 @@ class Spool:
 
     Args:
         folder: made if absent; whole frames found in it are served again.
+        limit: bytes of pixels it may hold; None: all of its disk but `SPARE`.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, limit=None):
         self.folder = str(folder)
+        self.limit = limit
         os.makedirs(self.folder, exist_ok=True)
         self._lock = threading.Lock()
         self._headers = {}
@@ -42,6 +51,33 @@ class Spool:
                     self._headers[header["reference"]] = header
                 except (ValueError, KeyError, struct.error):  # emptied by a power cut
                     os.replace(path, path + ".torn")
+
+    def check_size(self, size):
+        """Refuse a frame of `size` bytes if the whole spool is smaller (ValueError)."""
+        if self.limit is not None and size > self.limit:
+            raise ValueError(
+                "a frame of {} does not fit into the spool {}, which may hold {}: serve with a "
+                "larger --spool-limit".format(_size(size), self.folder, _size(self.limit))
+            )
+
+    def check_room(self, size):
+        """Refuse a frame of `size` bytes for which there is no room now.
+
+        Raises:
+            OSError: (ENOSPC) the message tells how full the spool is.
+            ValueError: there will never be room for it.
+        """
+        self.check_size(size)
+        frames, held = self.fill()
+        if held + size > self.capacity():
+            raise OSError(
+                errno.ENOSPC,
+                "the spool {} is full: {} of {} in {} frames that storage has not fetched yet; "
+                "its disk has {} free, of which it leaves {} to others".format(
+                    self.folder, _size(held), _size(self.capacity()), frames,
+                    _size(self._free()), _size(SPARE),
+                ),
+            )  # fmt: skip
 
     def put(self, reference, exposure):
         """Keep `exposure` on disk under `reference`, replacing what was there.
@@ -65,10 +101,15 @@ class Spool:
         packed = msgpack.Packer(use_bin_type=True).pack(header)
         path = self._path(reference)
         part = path + ".part"
-        with open(part, "wb") as file:
-            file.write(_HEADER_SIZE.pack(len(packed)) + packed)
-            file.write(pixels)
-        os.replace(part, path)
+        try:
+            with open(part, "wb") as file:
+                file.write(_HEADER_SIZE.pack(len(packed)) + packed)
+                file.write(pixels)
+            os.replace(part, path)
+        except OSError:
+            with contextlib.suppress(OSError):  # half a frame must not fill the disk, too
+                os.remove(part)
+            raise
         with self._lock:
             self._headers[reference] = header
         return header
@@ -108,10 +149,29 @@ class Spool:
         with self._lock:
             return len(self._headers), sum(h["nbytes"] for h in self._headers.values())
 
+    def capacity(self):
+        """Give how many bytes of pixels it could hold now, those that wait included."""
+        _, held = self.fill()
+        room = held + max(0, self._free() - SPARE)
+        return room if self.limit is None else min(room, self.limit)
+
+    def _free(self):
+        try:
+            return shutil.disk_usage(self.folder).free
+        except OSError:
+            return 0  # the disk is gone
+
     def _path(self, reference):
         # A hash, because a reference comes over the wire and must never become a path.
         name = hashlib.sha256(reference.encode("utf-8")).hexdigest()[:40]
         return os.path.join(self.folder, name + _SUFFIX)
+
+
+def _size(count):
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return "{:.1f} {}".format(count / factor, unit)
+    return "{} bytes".format(count)
 
 
 def _read_header(path):

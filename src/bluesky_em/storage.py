@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+import bluesky.preprocessors as bpp
+from bluesky.utils import Msg, MsgGenerator
 
 from . import documents
 from .data import Data
 from .documents import RunOf
-from .faults import step
-from .journal import Journal, pack
+from .errors import StorageFailed
+from .health import Health
+from .journal import pack
+from .journals import Journals
 from .keeper import Keeper
 from .layout import Layout
 from .ledger import Ledger
@@ -24,7 +28,9 @@ from .reference import Stage
 
 logger = logging.getLogger(__name__)
 
-SYNC_PERIOD = 0.1  # seconds; with durability="process", what a power cut may cost
+P = TypeVar("P")
+OnFailure = Literal["continue", "pause", "abort"]
+
 REMEMBERED = 100_000  # references kept in memory, newest last
 
 
@@ -44,6 +50,8 @@ class StorageStatus:
     """the same of the embedded Tiled server; `not kept here` for somebody else's"""
     trouble: str
     """what keeps the writer from going on; empty when nothing does"""
+    failure: str
+    """trouble that lasts, or lost frames; empty when there is none"""
 
 
 class Storage:
@@ -65,6 +73,9 @@ class Storage:
         api_key: that server's key; defaults to the environment's TILED_API_KEY.
         durability: "process": a document survives the death of any process at once, and a power
             cut after 0.1 s. "power": a power cut at once, too (costs an fsync per document).
+        on_failure: what a plan is to do, at its next checkpoint, when storage has failed for good
+            (trouble for 30 s, or a frame lost): "continue" (a warning at the prompt), "pause" or
+            "abort". The last two need `RE.preprocessors.append(storage.guard)`.
     """
 
     def __init__(
@@ -74,9 +85,12 @@ class Storage:
         tiled: str | None = None,
         api_key: str | None = None,
         durability: Literal["process", "power"] = "process",
+        on_failure: OnFailure = "continue",
     ):
         if durability not in ("process", "power"):
             raise ValueError(f"durability is 'process' or 'power', not {durability!r}")
+        if on_failure not in ("continue", "pause", "abort"):
+            raise ValueError(f"on_failure is 'continue', 'pause' or 'abort', not {on_failure!r}")
         self.layout = Layout(Path(directory).expanduser().absolute())
         try:
             self.layout.journal.mkdir(parents=True, exist_ok=True)
@@ -87,19 +101,19 @@ class Storage:
                 "that can be made and written to, on a local disk"
             ) from exc
         self.path_provider = RunPathProvider(self.layout)
-        self._power_safe = durability == "power"
+        self._on_failure = on_failure
+        self._guarded = on_failure == "continue"
+        self._closed = False
         self._references: deque[str] = deque(maxlen=REMEMBERED)
         self._resources: dict[str, Mapping[str, Any]] = {}
         self._adopted: set[tuple[str, str]] = set()
         self._run_of = RunOf()
-        self._journals: dict[str, Journal] = {}
-        self._unsynced: set[Journal] = set()
-        self._ended: deque[Journal] = deque()
-        self._closing = threading.Event()
+        self._journals = Journals(
+            self.layout, power_safe=durability == "power", hold=self._hold_detectors
+        )
         self._ledger = Ledger(self.layout.ledger, read_only=True)
+        self._health = Health(self._ledger, lambda: self._journals.trouble)
         self.keeper = Keeper(self.layout, tiled=tiled, api_key=api_key)
-        self._syncer = threading.Thread(target=self._sync, name="journal-sync", daemon=True)
-        self._syncer.start()
         self.data = Data(tiled, api_key=api_key, storage=self.layout.root)
 
     def __call__(self, name: str, document: Mapping[str, Any]) -> None:
@@ -107,12 +121,13 @@ class Storage:
         run = self._run_of(name, document)
         if name == "start" and run is not None:
             pack(name, document)  # what cannot be kept must not leave an empty journal behind
-            self._journals[run] = Journal(self.layout.journal_of(run))
+            self._journals.begin(run)
             self.path_provider.opened(run, document["time"])
-        if run not in self._journals:
+            self._warn_if_unguarded()
+        if run is None or run not in self._journals:
             self._take_in_stray(name, document)
             return
-        self._append(run, name, document)
+        self._journals.append(run, name, document)
         if name == "resource":
             self._resources[document["uid"]] = document
         for datum in documents.datums(name, document):
@@ -121,17 +136,34 @@ class Storage:
         if name == "stop":
             self.path_provider.closed(run)
             self._run_of.forget(run)
-            # synced and closed by the other thread: a disk that is slow to sync is no plan's matter
-            self._ended.append(self._journals.pop(run))
+            self._journals.end(run)
 
-    def _append(self, run: str, name: str, document: Mapping[str, Any]) -> None:
-        journal = self._journals[run]
-        journal.append(name, document)
-        step("engine: journalled")
-        if self._power_safe:
-            journal.sync()
-        else:
-            self._unsynced.add(journal)
+    def guard(self, plan: MsgGenerator[P]) -> MsgGenerator[P]:
+        """Have a plan notice, at its checkpoints, that storage has failed.
+
+        Usage:
+            RE.preprocessors.append(storage.guard)
+
+        Raises:
+            StorageFailed: within the plan, with on_failure="abort"; its clean-up runs.
+        """
+        self._guarded = True
+        if self._on_failure == "continue":
+            return (yield from plan)
+
+        def at_checkpoint(msg: Msg) -> tuple[MsgGenerator[None] | None, None]:
+            failed = msg.command == "checkpoint" and self._health.failure
+            return (self._react(), None) if failed else (None, None)
+
+        return (yield from bpp.plan_mutator(plan, at_checkpoint))  # type: ignore (the plan's own)
+
+    def _react(self) -> MsgGenerator[None]:
+        failure = self._health.failure
+        self._health.forgive()
+        if self._on_failure == "abort":
+            raise StorageFailed(f"{failure}. What was taken until now is safe")
+        print(f"Paused, since storage has failed: {failure}. RE.resume() goes on all the same")
+        yield Msg("pause")
 
     def _take_in_stray(self, name: str, document: Mapping[str, Any]) -> None:
         """Find a run for a document that names none that is open.
@@ -140,18 +172,29 @@ class Storage:
         are unstaged: its datums go, with the resource, to the run that is open now.
         """
         resource = self._resources.get(document.get("resource", ""))
-        if resource is None or not self._journals:
+        run = self._journals.newest
+        if resource is None or run is None:
             logger.warning(
                 "a %s document belongs to no run whose start was seen here, and is not kept: %s. "
                 "Subscribe Storage before the run begins", name, document,
                 extra={"action": "stray"},
             )  # fmt: skip
             return
-        run = list(self._journals)[-1]
         if (run, resource["uid"]) not in self._adopted:
             self._adopted.add((run, resource["uid"]))
-            self._append(run, "resource", {**resource, "run_start": run})
-        self._append(run, name, document)
+            self._journals.append(run, "resource", {**resource, "run_start": run})
+        self._journals.append(run, name, document)
+
+    def _hold_detectors(self, why: str) -> None:
+        self.path_provider.held = why
+
+    def _warn_if_unguarded(self) -> None:
+        if not self._guarded:
+            logger.warning(
+                "on_failure=%r has no effect: RE.preprocessors.append(storage.guard) is missing",
+                self._on_failure,
+                extra={"action": "guard"},
+            )  # fmt: skip
 
     @property
     def references(self) -> list[str]:
@@ -168,7 +211,8 @@ class Storage:
             failed=counts[Stage.FAILED],
             writer=self.keeper.state("writer"),
             tiled=self.keeper.state("Tiled server"),
-            trouble=self._ledger.pulse().trouble,
+            trouble=self._journals.trouble or self._ledger.pulse().trouble,
+            failure=self._health.failure,
         )
 
     def flush(self, timeout: float = 60.0) -> None:
@@ -186,19 +230,18 @@ class Storage:
             wait: first `flush(timeout)`, then wait until the processes behind have ended.
             timeout: in s, of the flush.
         """
-        if self._closing.is_set():
+        if self._closed:
             return
         try:
             if wait:
                 self.flush(timeout)
         finally:
-            self._closing.set()
-            self._syncer.join()
-            for journal in (*self._ended, *self._journals.values()):
-                journal.close()
+            self._closed = True
+            self._health.close()
             self.data.close()
             self.keeper.close(wait=wait)
             self._ledger.close()
+            self._journals.close()
 
     def __enter__(self) -> Storage:
         return self
@@ -207,15 +250,3 @@ class Storage:
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
-
-    def _sync(self) -> None:
-        while not self._closing.wait(SYNC_PERIOD):
-            try:
-                for journal in list(self._unsynced):
-                    self._unsynced.discard(journal)
-                    journal.sync()
-                while self._ended:
-                    self._ended[0].close()
-                    self._ended.popleft()
-            except OSError:
-                logger.exception("a journal cannot be synced", extra={"action": "sync"})

@@ -5,16 +5,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from bluesky.utils import RunEngineInterrupted
 
-from bluesky_em import Data, ReferenceFailed, Storage, journal
+from bluesky_em import Data, Storage, journal
 from bluesky_em.lifeline import BUSY
 from bluesky_em.session import Session
 
@@ -67,31 +67,6 @@ def test_killing_a_process_in_mid_run_loses_and_doubles_nothing(
     assert f"the {victim} ended" in caplog.text and "nothing is lost" in caplog.text
 
 
-def test_a_frame_that_died_with_its_spool_fails_truthfully_and_the_others_do_not(
-    session: Session, http: Data
-) -> None:
-    assert session.pcs is not None
-    writer = pid_of(session, "writer")
-    os.kill(writer, signal.SIGSTOP)
-    try:
-        references = take(session, 3, None)
-        spool = session.storage.layout.root / "gatan-pc" / "spool"
-        session.pcs.kill("gatan")
-        lost = next(p for p in spool.iterdir() if references[1].encode() in p.read_bytes())
-        lost.unlink()
-        session.pcs.start("gatan")
-    finally:
-        os.kill(writer, signal.SIGCONT)
-    session.data.wait(references, failed="return", timeout=60)
-    session.data.wait(references[0].partition("/")[0])
-    for data in (session.data, http):
-        with pytest.raises(ReferenceFailed, match=r"eels/1: failed; .*not in the spool"):
-            data.open(references[1])
-        assert data.open(references[2]).read().sum() != 0
-    array = session.data.catalog[references[0].partition("/")[0]]["primary/eels"]
-    assert np.isnan(array[1]).all() and not np.isnan(array[2]).any()
-
-
 def test_pausing_in_mid_exposure_and_resuming_leaves_no_gap(session: Session, http: Data) -> None:
     pauser = threading.Timer(0.05, session.RE.request_pause)
     plan = session.plans["spectrum"](session.devices["eels"], exposure=0.3, num=3)
@@ -135,8 +110,11 @@ def test_without_tiled_frames_are_stored_and_waiting_says_what_is_held_up(tmp_pa
     with Session(tmp_path, latency=False, tiled=NOWHERE) as session:
         reference = session.acquire_eels(exposure=0.001)
         assert session.data.wait(reference, until="stored").stage == "stored"
+        deadline = time.monotonic() + 60
+        while not session.storage.status().trouble:  # Tiled's client takes seconds to import
+            assert time.monotonic() < deadline
         with pytest.raises(NotReady, match=r"eels/0: stored; not catalogued within .*held up"):
-            session.data.wait(reference, timeout=8)
+            session.data.wait(reference, timeout=0)
 
 
 def test_the_next_storage_takes_up_what_the_last_one_left(tmp_path: Path) -> None:
@@ -191,7 +169,7 @@ def test_a_run_whose_process_was_killed_is_brought_to_an_end(
     run = http.catalog[uid]
     assert run["primary/eels"].shape == (catalogued, 2048)
     manifest = run.metadata["bluesky_em"]
-    assert manifest["abandoned"] and manifest["catalogued"] == catalogued
+    assert manifest["abandoned"] and manifest["references"]["catalogued"] == catalogued
     if last == "datum":
         assert session.data.status(f"{uid}/eels/3").reason.startswith("in no event")
         assert list(manifest["failed"]) == [f"{uid}/eels/3"]

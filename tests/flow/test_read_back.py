@@ -119,6 +119,11 @@ def test_a_plan_can_wait_for_its_references(session: Session) -> None:
     assert session.data.status(reference).stage == "catalogued"
 
 
+def test_a_plan_that_waits_in_vain_is_told(session: Session) -> None:
+    with pytest.raises(UnknownReference, match="no run in .* handed out 'nobody/eels/0'"):
+        session.RE(wait_for("nobody/eels/0", session.data))
+
+
 def test_of_several_references_any_is_enough(session: Session) -> None:
     known = session.storage.references[-1]
     session.data.wait(known)

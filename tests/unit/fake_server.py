@@ -4,7 +4,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class FakeDriver:
     Attributes:
         block: while set, an exposure lasts until `abort`.
         exposing: set while an exposure that was told to block lasts.
+        meanwhile: called during each exposure.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,7 @@ class FakeDriver:
         self.exposing = threading.Event()
         self.aborted = threading.Event()
         self.parked = threading.Event()
+        self.meanwhile: Callable[[], object] = lambda: None
 
     def identity(self) -> dict[str, Any]:
         return {"vendor": "None", "name": "fake"}
@@ -59,6 +61,7 @@ class FakeDriver:
     def expose(self, detector: str, options: dict[str, Any]) -> Exposure:
         self.calls.append("expose")
         started = time.time()
+        self.meanwhile()
         if self.block.is_set():
             self.aborted.clear()
             self.exposing.set()
@@ -81,13 +84,23 @@ class FakeDriver:
 
 
 @contextlib.contextmanager
-def served(driver: FakeDriver, spool: Path, *, port: int = 0, host: str = "127.0.0.1"):
+def served(
+    driver: FakeDriver,
+    spool: Path,
+    *,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    spool_limit: int | None = None,
+):
     """A real acquisition server in a thread; gives its address."""
     ready, started = threading.Event(), []
     thread = threading.Thread(
         target=serve,
         args=(driver, "eels_server", host, port, str(spool)),
-        kwargs={"started": lambda *args: (started.extend(args), ready.set())},
+        kwargs={
+            "started": lambda *args: (started.extend(args), ready.set()),
+            "spool_limit": spool_limit,
+        },
     )
     thread.start()
     assert ready.wait(PATIENCE)

@@ -18,7 +18,7 @@ from ophyd_async.core import (
 
 from bluesky_em import Reference, autoscript, gatan
 from bluesky_em.detector import RefDetector
-from bluesky_em.errors import FrameMismatch
+from bluesky_em.errors import FrameMismatch, NotEnoughSpace, SpoolFull
 from bluesky_em.layout import Layout
 from bluesky_em.paths import RunPathProvider
 from tests.unit.fake_server import PATIENCE, FakeDriver, calling, free_port, lanes_to, served
@@ -56,9 +56,9 @@ def paths(tmp_path: Path) -> RunPathProvider:
 
 @contextlib.asynccontextmanager
 async def connected(
-    driver: FakeDriver, paths: RunPathProvider, *names: str
+    driver: FakeDriver, paths: RunPathProvider, *names: str, spool_limit: int | None = None
 ) -> AsyncIterator[list[Camera]]:
-    with served(driver, paths._layout.root / "spool") as uri:
+    with served(driver, paths._layout.root / "spool", spool_limit=spool_limit) as uri:
         async with lanes_to(uri):
             cameras = [Camera(uri, paths, name) for name in names]
             for camera in cameras:
@@ -362,3 +362,78 @@ async def test_the_options_of_an_exposure_are_the_settings(devices: dict[str, An
     assert (await devices["haadf"]._options())["region"] == [0.0, 0.0, 1.0, 1.0]
     assert await devices["haadf"]._duration() == pytest.approx(512**2 * 1e-6)
     assert await devices["ceta"]._options() == {"camera": "BM-Ceta", "size": 1024, "exposure": 0.1}
+
+
+async def test_a_trigger_waits_for_room_in_the_spool_and_tells_the_fill_level(
+    driver: FakeDriver, paths: RunPathProvider, caplog: pytest.LogCaptureFixture
+):
+    async with connected(driver, paths, "cam", spool_limit=20) as (camera,):
+        first, _ = await shoot(camera)
+        told: asyncio.Queue[str] = asyncio.Queue()
+        status = camera.trigger()
+        status.watch(lambda **update: told.put_nowait(update["name"]))
+        words = await asyncio.wait_for(told.get(), PATIENCE)
+        assert words.startswith("cam waits: the spool ") and "16 bytes of 20 bytes" in words
+        with calling(camera.uri) as line:
+            line.call("release", [first])
+        await asyncio.wait_for(status.task, PATIENCE)
+        assert (await camera.read())["cam"]["value"] == f"{RUN}/cam/1"
+    assert "cam waits: the spool" in caplog.text
+    assert driver.calls.count("expose") == 2
+
+
+async def test_a_trigger_that_waited_in_vain_says_for_what(
+    driver: FakeDriver, paths: RunPathProvider
+):
+    async with connected(driver, paths, "cam", spool_limit=20) as (camera,):
+        await shoot(camera)
+        camera.patience = 0.0
+        with pytest.raises(SpoolFull, match="waited 0 s for room .*20 bytes in 1 frames.*status"):
+            await camera.trigger()
+
+
+async def test_a_frame_that_could_not_be_written_is_not_exposed_again(
+    camera: Camera, driver: FakeDriver, tmp_path: Path
+):
+    spool, unplugged = tmp_path / "spool", tmp_path / "unplugged"
+    driver.meanwhile = lambda: spool.rename(unplugged)
+    status = camera.trigger()
+    status.watch(lambda **update: unplugged.rename(spool) if unplugged.exists() else None)
+    await asyncio.wait_for(status.task, PATIENCE)
+    assert driver.calls.count("expose") == 1
+    with calling(camera.uri) as line:
+        assert line.call("references") == [f"{RUN}/cam/0"]
+
+
+async def test_nothing_is_exposed_while_storage_holds_the_detectors(
+    camera: Camera, driver: FakeDriver, paths: RunPathProvider
+):
+    paths.held = "the storage disk is full"
+    told: asyncio.Queue[str] = asyncio.Queue()
+    status = camera.trigger()
+    status.watch(lambda **update: told.put_nowait(update["name"]))
+    assert await told.get() == "cam waits: the storage disk is full"
+    assert "expose" not in driver.calls
+    paths.held = ""
+    await asyncio.wait_for(status.task, PATIENCE)
+
+
+async def test_unstaging_ends_a_wait_for_room(camera: Camera, paths: RunPathProvider):
+    paths.held = "the storage disk is full"
+    status = camera.trigger()
+    await camera.unstage()
+    await asyncio.wait_for(status.task, PATIENCE)
+
+
+async def test_a_preflight_asks_the_spool_and_the_storage_disk(
+    driver: FakeDriver, paths: RunPathProvider
+):
+    paths._layout.journal.mkdir()
+    async with connected(driver, paths, "cam", spool_limit=20) as (camera,):
+        await camera.preflight(1000)
+        with pytest.raises(NotEnoughSpace, match="would take 16.0 EB"):
+            await camera.preflight(10**18)
+        driver.array = np.zeros(6, "<f4")
+        with pytest.raises(ValueError, match="24 bytes does not fit .* --spool-limit"):
+            await camera.preflight(1)
+    assert "expose" not in driver.calls

@@ -1,7 +1,6 @@
+import contextlib
 import pickle
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -165,22 +164,52 @@ def test_closing_a_reader_that_never_read_is_harmless(path: Path):
     reader.close()
 
 
-FULL_DISK = """
-import resource, signal, sys
-from pathlib import Path
-from bluesky_em.journal import Journal
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-journal = Journal(Path(sys.argv[1]))
-journal.append("start", {"pad": "x" * 600})
-try:
-    journal.append("event", {"pad": "x" * 600})
-except OSError:
-    sys.exit(3)
-"""
+@contextlib.contextmanager
+def full_disk(size: int = 1000) -> Iterator[None]:
+    """No file of this process can grow beyond `size` bytes."""
+    resource = pytest.importorskip("resource", reason="Windows has no file size limit")
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file size limit")
-def test_a_document_that_does_not_fit_on_the_disk_is_an_error(path: Path):
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)])
-    assert done.returncode == 3
+def test_documents_that_the_disk_refuses_wait_in_memory_and_come_in_later_in_order(path: Path):
+    journal = Journal(path)
+    journal.append("start", {"pad": "x" * 600})
+    with full_disk():
+        for number in range(3):
+            journal.append("event", {"seq_num": number, "pad": "x" * 600})
+        assert len(journal.late) == 3 and journal.trouble == "File too large"
+        assert not journal.catch_up()
+    assert [name for name, _ in read(path)] == ["start"]
+    assert journal.catch_up() and not journal.trouble
+    journal.append("stop", {})
+    journal.close()
+    assert [d.get("seq_num") for _, d in read(path)] == [None, 0, 1, 2, None]
+
+
+def test_no_more_documents_wait_in_memory_than_there_is_memory_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("bluesky_em.journal.LATE", 1000)
+    journal = Journal(path)
+    with full_disk(100):
+        for _ in range(2):
+            journal.append("event", {"pad": "x" * 600})
+        with pytest.raises(OSError, match=r"File too large.*2 documents wait .* free its disk"):
+            journal.append("event", {"pad": "x" * 600})
+    journal.close()
+    assert len(read(path)) == 2
+
+
+def test_a_journal_whose_disk_has_no_room_for_the_rest_is_not_closed(path: Path):
+    journal = Journal(path)
+    with full_disk(100):
+        journal.append("start", {"pad": "x" * 600})
+        with pytest.raises(OSError, match="1 documents wait for"):
+            journal.close()
+    journal.close()
+    assert len(read(path)) == 1

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from bluesky_em.errors import NotEnoughSpace
 from bluesky_em.layout import Layout
 from bluesky_em.paths import RunPathProvider
 
@@ -64,3 +65,17 @@ def test_no_detector_name_leads_out_of_the_folder(provider: RunPathProvider, det
         path = (Path(place.directory_path) / f"{place.filename}.h5").resolve()
         assert path.is_relative_to(ROOT / "data")
         assert not set("./\\") & set(place.filename)
+
+
+def test_a_run_that_would_not_fit_on_the_disk_is_told_before_it_begins(tmp_path: Path):
+    layout = Layout(tmp_path)
+    layout.journal.mkdir()
+    paths = RunPathProvider(layout)
+    paths.check_room(1000)
+    with pytest.raises(NotEnoughSpace, match=r"would take 1.0 EB, .* free: the run is not begun"):
+        paths.check_room(10**18)
+
+
+def test_a_disk_that_is_gone_is_told_before_a_run_begins(tmp_path: Path):
+    with pytest.raises(NotEnoughSpace, match="cannot be written .No such file or directory.*Bring"):
+        RunPathProvider(Layout(tmp_path / "unplugged")).check_room(1000)

@@ -1,4 +1,6 @@
+import errno
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ def driver() -> FakeDriver:
 
 @pytest.fixture
 def line(driver: FakeDriver, tmp_path: Path):
-    with served(driver, tmp_path) as uri, calling(uri) as line:
+    with served(driver, tmp_path / "spool") as uri, calling(uri) as line:
         yield line
 
 
@@ -46,9 +48,16 @@ def test_a_released_frame_cannot_be_fetched_any_more(line: Line):
 
 
 def test_the_status_tells_how_full_the_spool_is(line: Line):
-    assert line.call("status") == {"exposing": False, "frames": 0, "bytes": 0}
+    assert line.call("status").items() >= {"exposing": False, "frames": 0, "bytes": 0}.items()
     line.call("expose", "run/eels/0", "eels", {})
-    assert line.call("status") == {"exposing": False, "frames": 1, "bytes": 16}
+    status = line.call("status")
+    assert status.items() >= {"frames": 1, "bytes": 16}.items()
+    assert status["capacity"] > 16
+
+
+def test_the_status_tells_what_the_servers_clock_says(line: Line):
+    before = time.time()
+    assert before <= line.call("status")["time"] <= time.time()
 
 
 def test_the_status_tells_of_a_running_exposure(line: Line, driver: FakeDriver):
@@ -59,7 +68,7 @@ def test_the_status_tells_of_a_running_exposure(line: Line, driver: FakeDriver):
     assert line.call("status")["exposing"] is True
     line.call("abort")
     exposing.join(PATIENCE)
-    assert line.call("status") == {"exposing": False, "frames": 0, "bytes": 0}
+    assert line.call("status").items() >= {"exposing": False, "frames": 0, "bytes": 0}.items()
 
 
 def _expose_until_aborted(uri: str) -> None:
@@ -146,3 +155,32 @@ def test_a_wrong_token_opens_nothing_and_the_refusal_says_what_to_set(
         with pytest.raises(ServerUnreachable, match="wants a token: set BLUESKY_EM_TOKEN"):
             line.call("expose", "run/eels/0", "eels", {})
         assert driver.calls == []
+
+
+def test_a_full_spool_refuses_over_the_wire_with_errno_and_words(
+    driver: FakeDriver, tmp_path: Path
+):
+    with served(driver, tmp_path, spool_limit=20) as uri, calling(uri) as line:
+        line.call("expose", "run/eels/0", "eels", {})
+        with pytest.raises(OSError, match="full: 16 bytes of 20 bytes in 1 frames") as refused:
+            line.call("expose", "run/eels/1", "eels", {})
+        assert refused.value.errno == errno.ENOSPC
+        assert driver.calls.count("expose") == 1
+
+
+def test_a_frame_whose_spool_is_gone_waits_in_memory_until_it_is_back(
+    line: Line, driver: FakeDriver, tmp_path: Path
+):
+    spool, unplugged = tmp_path / "spool", tmp_path / "unplugged"
+    driver.meanwhile = lambda: spool.rename(unplugged)
+    with pytest.raises(OSError, match="'run/eels/0' cannot be written .* in memory") as failed:
+        line.call("expose", "run/eels/0", "eels", {})
+    assert failed.value.errno == errno.EIO
+    with pytest.raises(OSError, match="cannot be written"):
+        line.call("keep", "run/eels/0")
+    unplugged.rename(spool)
+    assert line.call("keep", "run/eels/0")["nbytes"] == 16
+    assert line.call("fetch", "run/eels/0", 0, 99) == driver.array.tobytes()
+    with pytest.raises(LookupError, match="does not wait to be written"):
+        line.call("keep", "run/eels/0")
+    assert driver.calls.count("expose") == 1

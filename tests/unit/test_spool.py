@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 import zlib
@@ -151,3 +152,42 @@ def test_a_frame_that_does_not_fit_on_the_disk_is_an_error(spool: Spool):
     done = subprocess.run([sys.executable, "-c", FULL_DISK, spool.folder])
     assert done.returncode == 3
     assert Spool(spool.folder).references() == []
+
+
+def test_a_spool_at_its_limit_refuses_before_anything_is_exposed_and_tells_its_fill(
+    tmp_path: Path,
+):
+    spool = Spool(tmp_path, limit=10_000)
+    for number in range(2):
+        spool.check_room(4000)
+        spool.put(f"run/eels/{number}", exposure())
+    with pytest.raises(OSError, match=r"is full: 8.0 kB of 10.0 kB in 2 frames") as refused:
+        spool.check_room(4000)
+    assert refused.value.errno == errno.ENOSPC
+    spool.release(["run/eels/0"])
+    spool.check_room(4000)
+
+
+def test_a_frame_larger_than_the_whole_spool_is_an_error_at_once(tmp_path: Path):
+    with pytest.raises(ValueError, match="serve with a larger --spool-limit"):
+        Spool(tmp_path, limit=3999).check_room(4000)
+
+
+def test_a_spool_leaves_some_of_its_disk_to_others(spool: Spool, monkeypatch: pytest.MonkeyPatch):
+    spool.check_room(4000)
+    monkeypatch.setattr("bluesky_em.spool.SPARE", 1 << 60)
+    assert spool.capacity() == 0
+    with pytest.raises(OSError, match="full: 0 bytes of 0 bytes .* free, of which it leaves"):
+        spool.check_room(1)
+
+
+def test_a_frame_that_could_not_be_written_leaves_nothing_half_behind(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*names: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("bluesky_em.spool.os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        spool.put("run/eels/0", exposure())
+    assert list(Path(spool.folder).iterdir()) == [] and spool.fill() == (0, 0)

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import deque
-from importlib.metadata import version
+from collections import Counter, deque
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
 
-from .. import documents
+from .. import documents, manifest
 from ..faults import step
 from ..frame import Frame
 from ..journal import JournalReader
+from ..layout import Layout
 from ..ledger import Ledger
 from ..reference import Stage
 from ._ending import Ending
 from ._run import RunInTiled
 
 LINGER = 0.1  # seconds between two flushes: an HTTP call costs 15-30 ms whatever it carries
-BATCH = 2000  # documents after which a long backlog is flushed, too
+BATCH = 2000  # documents of a long backlog that are read, and flushed, at a time
 SHARE = 1.5  # times what the last flush took: leave the catalog and the processor time for others
 
 
@@ -38,12 +39,13 @@ class RunFeed:
         path: the run's journal.
         client: the catalog.
         ledger: tells stages, and is told of catalogued frames.
-        root: the storage folder.
+        layout: the storage folder.
         ending: how the run ends; changes meanwhile.
     """
 
-    def __init__(self, path: Path, client: Any, ledger: Ledger, root: Path, ending: Ending):
+    def __init__(self, path: Path, client: Any, ledger: Ledger, layout: Layout, ending: Ending):
         self._path = path
+        self._layout = layout
         self._reader = JournalReader(path)
         self._ledger = ledger
         self._ending = ending
@@ -54,8 +56,10 @@ class RunFeed:
         self._released: list[str] = []
         self._unflushed = 0
         self._next_flush = 0.0
-        self._run = ""
-        self._tiled = RunInTiled(client, self._frames.get, lambda p: (root / p).as_uri())
+        self._start: documents.Document = {}
+        self._streams: dict[str, str] = {}
+        self._events: Counter[str] = Counter()
+        self._tiled = RunInTiled(client, self._frames.get, lambda p: (layout.root / p).as_uri())
         self._normalizer = RunNormalizer()
         self._normalizer.subscribe(self._tiled)
 
@@ -65,7 +69,11 @@ class RunFeed:
         Raises:
             Exception: whatever Tiled answered; this object is spent then.
         """
-        self._waiting.extend(self._reader)
+        more = len(self._waiting) > BATCH // 2  # a long backlog must not all be in memory
+        if not more:
+            read = list(islice(self._reader, BATCH))
+            self._waiting.extend(read)
+            more = len(read) == BATCH
         while self._waiting and self._may_pass(*self._waiting[0]):
             name, document = self._waiting[0]
             if name == "stop":
@@ -74,7 +82,8 @@ class RunFeed:
             self._waiting.popleft()
             if self._unflushed >= BATCH:
                 self._flush()
-        if self._ending.abandoned and self._ending.files_closed and not self._waiting:
+        at_end = not more and not self._waiting
+        if self._ending.abandoned and self._ending.files_closed and at_end:
             return self._complete(None)
         if self._unflushed and time.monotonic() >= self._next_flush:
             began = time.monotonic()
@@ -89,16 +98,12 @@ class RunFeed:
 
     def _complete(self, stop: dict[str, Any] | None) -> bool:
         self._flush()
-        entries = self._ledger.frames(self._run)
-        self._tiled.conclude(
-            {
-                "complete": True,
-                "abandoned": stop is None,
-                "catalogued": sum(entry.stage is Stage.CATALOGUED for entry in entries),
-                "failed": {e.frame.reference: e.reason for e in entries if e.reason},
-                "version": version("bluesky-em"),
-            }
+        run = self._start["uid"]
+        account = manifest.compose(
+            run, self._ledger.frames(run), self._events, abandoned=stop is None
         )
+        manifest.write(account, self._layout.folder_of(run, self._start["time"]))
+        self._tiled.conclude(account)
         step("feed: before stop")
         if stop is not None:
             self._release("stop", stop)
@@ -134,9 +139,13 @@ class RunFeed:
 
     def _release(self, name: str, document: dict[str, Any]) -> None:
         if name == "start":
-            self._run = document["uid"]
+            self._start = document
+        elif name == "descriptor":
+            self._streams[document["uid"]] = document["name"]
         elif name == "resource" and documents.is_ours(document):
             self._our_resources.add(document["uid"])
+        for event in documents.events(name, document):
+            self._events[self._streams[event["descriptor"]]] += 1
         for datum in documents.datums(name, document):
             if datum["resource"] in self._our_resources:
                 self._our_datums.add(datum["datum_id"])

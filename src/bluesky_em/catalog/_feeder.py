@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +25,18 @@ logger = logging.getLogger(__name__)
 
 PERIOD = 0.02  # seconds between two looks at the journals
 BACKOFF = (0.5, 10.0)  # seconds, first and longest wait while Tiled is away
-ASIDE = 10.0  # seconds until a run that Tiled could not take is tried again
+ASIDE = (1.0, 600.0)  # seconds until a run that Tiled could not take is tried again
 REFUSALS = {401, 403, 429, 502, 503, 504}  # HTTP statuses that have nothing to do with the run
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Aside:
+    """A run that Tiled could not take."""
+
+    why: str
+    pause: float
+    """s, growing with each attempt"""
+    until: float
 
 
 class Feeder:
@@ -41,13 +53,14 @@ class Feeder:
 
     def __init__(self, layout: Layout, ledger: Ledger, address: Callable[[], Address | None]):
         self._away = ""
-        self._aside: dict[Path, tuple[float, str]] = {}
+        self._aside: dict[Path, _Aside] = {}
         self._layout = layout
         self._ledger = ledger
         self._address = address
         self._client: Any = None
         self._journals: dict[Path, Ending] = {}
         self._feeds: dict[Path, RunFeed] = {}
+        self._anew: set[Path] = set()
         self._stopping = threading.Event()
         self._backoff = BACKOFF[0]
         self._thread = threading.Thread(target=self._work, name="feeder", daemon=True)
@@ -57,11 +70,12 @@ class Feeder:
     def trouble(self) -> str:
         """What keeps runs from being complete; empty when nothing does."""
         return "; ".join(
-            filter(None, [self._away, *(why for _, why in list(self._aside.values()))])
+            filter(None, [self._away, *(aside.why for aside in list(self._aside.values()))])
         )
 
     def add(self, journal: Path, ending: Ending) -> None:
-        """Take on a run; `ending` will tell how it ends."""
+        """Take on a run, or begin anew with it; `ending` will tell how it ends."""
+        self._anew.add(journal)
         self._journals[journal] = ending
 
     def stop(self) -> None:
@@ -86,12 +100,16 @@ class Feeder:
         if self._client is None:
             self._client = self._connect()
         for journal, ending in list(self._journals.items()):
-            if time.monotonic() < self._aside.get(journal, (0.0, ""))[0]:
+            if journal in self._anew:
+                self._anew.discard(journal)
+                self._drop(journal)
+                self._aside.pop(journal, None)
+            if journal in self._aside and time.monotonic() < self._aside[journal].until:
                 continue
             feed = self._feeds.get(journal)
             if feed is None:
                 feed = self._feeds[journal] = RunFeed(
-                    journal, self._client, self._ledger, self._layout.root, ending
+                    journal, self._client, self._ledger, self._layout, ending
                 )
             try:
                 complete = feed.step()
@@ -101,7 +119,7 @@ class Feeder:
                     raise
                 self._set_aside(journal, exc)
                 continue
-            if complete:
+            if complete and journal not in self._anew:
                 del self._journals[journal], self._feeds[journal]
 
     def _connect(self) -> Any:
@@ -113,11 +131,22 @@ class Feeder:
         client = from_uri(address.uri, api_key=address.writer_key or None)
         return client.include_data_sources()  # type: ignore
 
+    def _drop(self, journal: Path) -> None:
+        feed = self._feeds.pop(journal, None)
+        if feed is not None:
+            feed.close()
+
     def _set_aside(self, journal: Path, exc: Exception) -> None:
         """Leave one run alone for a while: what Tiled cannot take of it must not stop others."""
-        logger.exception("run %s is set aside", journal.stem, extra={"action": "catalog"})
-        self._feeds.pop(journal).close()
-        self._aside[journal] = time.monotonic() + ASIDE, f"Tiled, run {journal.stem}: {exc}"
+        if journal not in self._aside:
+            logger.exception("run %s is set aside", journal.stem, extra={"action": "catalog"})
+        self._drop(journal)
+        before = self._aside.get(journal)
+        pause = min(2 * before.pause, ASIDE[1]) if before else ASIDE[0]
+        self._aside[journal] = _Aside(
+            why=f"Tiled refuses run {journal.stem}, its data are safe: {exc}",
+            pause=pause, until=time.monotonic() + pause,
+        )  # fmt: skip
 
     def _open_circuit(self, exc: Exception) -> None:
         trouble = f"Tiled: {exc}"
@@ -138,4 +167,5 @@ class Feeder:
 def _concerns_all(exc: Exception) -> bool:
     """Tell whether Tiled is away, or refuses everything, rather than this one run."""
     status = getattr(getattr(exc, "response", None), "status_code", None)
-    return isinstance(exc, (ConnectionError, httpx.TransportError)) or status in REFUSALS
+    away = (ConnectionError, httpx.TransportError, sqlite3.OperationalError)
+    return isinstance(exc, away) or status in REFUSALS

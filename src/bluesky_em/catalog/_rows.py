@@ -46,9 +46,9 @@ class RowMap:
         self.changed = True
 
     def dump(self) -> dict[str, Any]:
-        """Give the metadata for Tiled."""
+        """Give the metadata for Tiled, to be had under `KEY`."""
         self.changed = False
-        return {KEY: {"segments": self.segments, "failed": self.failed}}
+        return {"segments": self.segments, "failed": self.failed}
 
 
 def find(segments: Sequence[Mapping[str, Any]], reference: Reference) -> int | None:

@@ -73,7 +73,7 @@ class RunInTiled(_RunWriter):
                     f"{uri} has {there} events in Tiled, acknowledged were {self._rows_given[uri]}"
                 )
         if self.root_node is not None:
-            self.root_node.update_metadata(metadata={KEY: manifest}, drop_revision=True)
+            _describe(self.root_node, manifest)
 
     def descriptor(self, doc: Any) -> None:
         """Make the stream's node, or add a later descriptor to it, once."""
@@ -104,7 +104,7 @@ class RunInTiled(_RunWriter):
         rows = self._maps.get(doc["stream_resource"])
         if rows is not None and rows.changed:
             # before the rows themselves: whoever sees a row can find its reference
-            node.update_metadata(metadata=rows.dump(), drop_revision=True)
+            _describe(node, rows.dump())
         self._update_data_source_for_node(node, consolidator.get_data_source(), patch)
 
     def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:
@@ -126,3 +126,9 @@ class RunInTiled(_RunWriter):
 
 def _key(frame: Frame) -> str:
     return f"{frame.stream}/{frame.detector}"
+
+
+def _describe(node: Any, what: dict[str, Any]) -> None:
+    """Put our metadata into a node, whole: `update_metadata` would keep what was there before."""
+    patch = [{"op": "add", "path": f"/{KEY}", "value": what}]
+    node.patch_metadata(metadata_patch=patch, drop_revision=True)

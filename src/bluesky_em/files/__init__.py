@@ -5,6 +5,6 @@ where a killed writer left it torn. A row that was flushed survives any process.
 """
 
 from ._frames_file import FramesFile, FramesReader
-from ._repair import repair
+from ._repair import is_torn, repair
 
-__all__ = ["FramesFile", "FramesReader", "repair"]
+__all__ = ["FramesFile", "FramesReader", "is_torn", "repair"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _VERSION = 8  # byte offsets in the superblock
@@ -30,9 +31,7 @@ def repair(path: Path) -> bool:
         ValueError: not an HDF5 file with a version 3 superblock, as this package writes them.
     """
     with open(path, "r+b") as file:
-        block = bytearray(file.read(_CHECKSUM + 4))
-        if len(block) < _CHECKSUM + 4 or block[:8] != _SIGNATURE or block[_VERSION] != 3:
-            raise ValueError(f"{path} is no HDF5 file with a version 3 superblock")
+        block = _superblock(file)
         if not block[_FLAGS]:
             return False
         block[_FLAGS] = 0
@@ -43,6 +42,19 @@ def repair(path: Path) -> bool:
         file.flush()
         os.fsync(file.fileno())
         return True
+
+
+def is_torn(path: Path) -> bool:
+    """Tell whether `path` is open for writing, or was when its writer died; raises as `repair`."""
+    with open(path, "rb") as file:
+        return bool(_superblock(file)[_FLAGS])
+
+
+def _superblock(file: BinaryIO) -> bytearray:
+    block = bytearray(file.read(_CHECKSUM + 4))
+    if len(block) < _CHECKSUM + 4 or block[:8] != _SIGNATURE or block[_VERSION] != 3:
+        raise ValueError(f"{file.name} is no HDF5 file with a version 3 superblock")
+    return block
 
 
 def lookup3(data: bytes) -> int:

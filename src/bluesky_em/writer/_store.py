@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+import shutil
+import sqlite3
 import threading
 import zlib
 from collections import deque
@@ -13,13 +16,14 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from rich.filesize import decimal
 
-from ..errors import ServerUnreachable
 from ..faults import step
 from ..files import FramesFile, repair
 from ..frame import Frame
 from ..ledger import Ledger
 from ..link import Line
+from ..reference import Stage
 from ..server import MAX_FETCH
 
 logger = logging.getLogger(__name__)
@@ -27,6 +31,7 @@ logger = logging.getLogger(__name__)
 BATCH_BYTES = 64 << 20  # of pixels that share one flush
 BATCH_FRAMES = 256
 BACKOFF = (0.2, 10.0)  # seconds, first and longest wait while a server or a disk is away
+SPARE = 32 << 20  # bytes of the storage disk that are left to ledger, catalog and journals
 TRIES = 5  # of a frame that comes wrong, before it is called failed
 
 
@@ -123,12 +128,13 @@ class Store:
             action()
             self._tasks.popleft()
             return
-        if not self._reconciled:
-            self._reconcile()
         batch = self._next_batch()
+        lost = self._given_up(batch)
+        if not self._reconciled and (not batch or len(lost) < len(batch)):
+            self._reconcile()
         if not batch:
             return
-        lost = self._write(batch)
+        self._write(batch, lost)
         stored = [frame for frame in batch if frame.reference not in lost]
         self._ledger.stored([frame.reference for frame in stored])
         for reference, reason in lost.items():
@@ -138,18 +144,26 @@ class Store:
             self._tasks.popleft()
         self._tries = 0
         self._reconciled = False  # until the server has heard of it
-        self._line.call("release", [frame.reference for frame in stored])
-        self._reconciled = True
+        if stored:
+            self._line.call("release", [frame.reference for frame in stored])
+            self._reconciled = True
 
-    def _write(self, batch: list[Frame]) -> dict[str, str]:
-        """Bring frames into their files, flushed and verified; give those that are lost, and why.
+    def _given_up(self, batch: list[Frame]) -> dict[str, str]:
+        """Give those that somebody has called failed while they waited here, and why."""
+        stages = self._ledger.stages([frame.reference for frame in batch])
+        return {ref: reason for ref, (stage, reason) in stages.items() if stage is Stage.FAILED}
+
+    def _write(self, batch: list[Frame], lost: dict[str, str]) -> None:
+        """Bring frames into their files, flushed and verified; add to `lost` those that are.
 
         A lost frame holds its row, with the fill value.
         """
-        lost: dict[str, str] = {}
+        self._check_room(batch)
         for frame in batch:
             file = self._file(frame)
             file.extend(frame.row + 1)
+            if frame.reference in lost:
+                continue
             try:
                 pixels = self._fetch(frame)
             except LookupError as exc:
@@ -165,7 +179,16 @@ class Store:
         for frame in batch:
             if frame.reference not in lost and not self._file(frame).holds(frame):
                 raise OSError(f"{frame.reference}: its bytes in {frame.path} are not its own")
-        return lost
+
+    def _check_room(self, batch: list[Frame]) -> None:
+        """Refuse before HDF5 is torn by a full disk."""
+        free, size = shutil.disk_usage(self._root).free, sum(map(_size, batch))
+        if free < size + SPARE:
+            raise OSError(
+                errno.ENOSPC,
+                f"the disk of {self._root} has {decimal(free)} free, of which {decimal(SPARE)} "
+                "are kept for documents: frames stay in their spools until there is more",
+            )
 
     def _reconcile(self) -> None:
         """Have the spool let go of what is safe: an earlier release may not have arrived."""
@@ -187,11 +210,11 @@ class Store:
             if not isinstance(task, Frame) or size > BATCH_BYTES:
                 break
             batch.append(task)
-            size += int(np.prod(task.shape)) * np.dtype(task.dtype).itemsize
+            size += _size(task)
         return batch
 
     def _fetch(self, frame: Frame) -> np.ndarray:
-        size = int(np.prod(frame.shape)) * np.dtype(frame.dtype).itemsize
+        size = _size(frame)
         blocks = [
             self._line.call("fetch", frame.reference, start, MAX_FETCH)
             for start in range(0, size, MAX_FETCH)
@@ -230,11 +253,12 @@ class Store:
 
     def _pause(self, exc: Exception) -> None:
         """Wait and try again, with files opened anew: their handles may not survive a full disk."""
-        if str(exc) != self.trouble:
-            expected = isinstance(exc, (Corrupt, ServerUnreachable, OSError))
+        trouble = getattr(exc, "strerror", None) or str(exc) or repr(exc)
+        if trouble != self.trouble:
+            expected = isinstance(exc, (Corrupt, OSError, sqlite3.OperationalError))
             details = None if expected else exc
-            logger.warning("waiting: %s", exc, exc_info=details, extra={"action": "store"})
-        self.trouble = str(exc) or repr(exc)
+            logger.warning("waiting: %s", trouble, exc_info=details, extra={"action": "store"})
+        self.trouble = trouble
         try:
             for file in self._files.values():
                 file.close()
@@ -244,3 +268,7 @@ class Store:
             os._exit(1)
         self._stopping.wait(self._backoff)
         self._backoff = min(2 * self._backoff, BACKOFF[1])
+
+
+def _size(frame: Frame) -> int:
+    return int(np.prod(frame.shape)) * np.dtype(frame.dtype).itemsize

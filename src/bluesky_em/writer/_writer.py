@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import filelock
 
+from .. import requests
 from ..catalog import Address, Ending, Feeder
 from ..errors import StorageBusy
 from ..frame import Frame
@@ -18,6 +20,7 @@ from ..journal import JournalReader, is_abandoned
 from ..layout import Layout
 from ..ledger import Ledger
 from ..reference import Stage
+from ..requests import Action, Request
 from ._frames import FrameFinder
 from ._store import Store
 
@@ -26,6 +29,8 @@ logger = logging.getLogger(__name__)
 PERIOD = 0.01  # seconds between two looks at the journals
 HEARTBEAT = 1.0  # seconds
 GIVE_UP = 30.0  # seconds without progress, after the parent has gone
+RETRY = 1.0  # seconds until the storage disk is tried again
+DISK = (OSError, sqlite3.OperationalError)  # what a disk that is full, or away, raises
 
 
 @dataclass
@@ -36,6 +41,10 @@ class _Run:
     reader: JournalReader
     find: FrameFinder
     ending: Ending = field(default_factory=Ending)
+    frames: list[Frame] = field(default_factory=list)
+    """found in the journal, not yet taken on"""
+    stopped: bool = False
+    """its stop document was in the journal"""
     paths: dict[str, set[Path]] = field(default_factory=dict)
     """files, by the acquisition server their frames come from"""
     open_stores: int | None = None
@@ -73,6 +82,7 @@ class Writer:
         self._runs: dict[Path, _Run] = {}
         self._complete = self._ledger.complete_runs()
         self._aside: dict[str, str] = {}
+        self._disk = ""
         self._seen_change = -1
         self._draining = threading.Event()
 
@@ -81,18 +91,21 @@ class Writer:
         next_beat = 0.0
         progress, left = time.monotonic(), -1
         while True:
-            self._look()
-            now = time.monotonic()
-            if now >= next_beat:
-                next_beat = now + HEARTBEAT
-                self._ledger.beat(self.trouble)
-                self._seen_change = -1  # a folder's time stamp is too coarse to be trusted alone
-                self._find_abandoned()
-                before, left = left, self._left()
-                if left != before:
-                    progress = now
-                if self._draining.is_set() and (left == 0 or now - progress > GIVE_UP):
-                    break
+            try:
+                self._look()
+                now = time.monotonic()
+                if now >= next_beat:
+                    next_beat = now + HEARTBEAT
+                    self._beat()
+                    before, left = left, self._left()
+                    if left != before:
+                        progress = now
+                self._disk = ""
+            except DISK as exc:
+                self._wait_for_disk(exc)
+            idle = time.monotonic() - progress
+            if self._draining.is_set() and (left == 0 or idle > GIVE_UP):
+                break
             time.sleep(PERIOD)
         self.close()
 
@@ -104,7 +117,7 @@ class Writer:
     def trouble(self) -> str:
         """What keeps frames from being stored or catalogued; empty when nothing does."""
         troubles = [store.trouble for store in self._stores.values()] + [self._feeder.trouble]
-        return "; ".join(filter(None, [*troubles, *self._aside.values()]))
+        return "; ".join(filter(None, [self._disk, *troubles, *self._aside.values()]))
 
     def close(self) -> None:
         """End all threads and let go of the folder."""
@@ -113,6 +126,20 @@ class Writer:
         self._feeder.stop()
         self._ledger.close()
         self._lock.release()
+
+    def _beat(self) -> None:
+        self._ledger.beat(self.trouble)
+        self._seen_change = -1  # a folder's time stamp is too coarse to be trusted alone
+        self._find_abandoned()
+        self._hear_requests()
+
+    def _wait_for_disk(self, exc: Exception) -> None:
+        """Go on where we are, later: nothing of this is any run's fault."""
+        trouble = f"the storage disk: {exc}"
+        if trouble != self._disk:
+            logger.warning("waiting: %s", trouble, extra={"action": "disk"})
+        self._disk = trouble
+        self._draining.wait(RETRY)
 
     def _left(self) -> int:
         """Count what waits: frames on their way, and references Tiled has not got yet."""
@@ -128,44 +155,75 @@ class Writer:
             for path in sorted(self._layout.journal.glob("*.msgpack")):
                 if path not in self._runs and path.stem not in self._complete:
                     self._adopt(path)
+        refused: Exception | None = None
         for path, run in list(self._runs.items()):
             try:
                 self._advance(path, run)
+            except DISK as exc:
+                refused = exc
             except Exception as exc:  # one run's documents must not stop the others'
                 logger.exception("run %s is set aside", run.uid, extra={"action": "look"})
                 self._aside[run.uid] = f"run {run.uid} is set aside until the next start: {exc!r}"
                 del self._runs[path]
                 self._complete.add(path.stem)
+        if refused is not None:
+            raise refused
 
     def _adopt(self, path: Path) -> None:
+        self._ledger.opened(path.stem)
         run = _Run(path.stem, JournalReader(path), FrameFinder(self._layout))
         self._runs[path] = run
-        self._ledger.opened(path.stem)
         self._feeder.add(path, run.ending)
 
     def _advance(self, path: Path, run: _Run) -> None:
-        frames, stopped = [], False
         try:
             for name, document in run.reader:
-                frames += run.find(name, document)
-                stopped = stopped or name == "stop"
+                run.frames += run.find(name, document)
+                run.stopped = run.stopped or name == "stop"
         finally:  # also of a journal that turns out damaged
-            if frames:
-                self._take_on(run, frames)
-        if stopped:
+            self._take_on(run)
+        if run.stopped and run.open_stores is None:
             self._finish(run)
         if run.ending.files_closed and self._ledger.is_complete(path.stem):
             run.reader.close()
             self._complete.add(run.uid)
             del self._runs[path]
 
-    def _take_on(self, run: _Run, frames: list[Frame]) -> None:
-        self._ledger.captured(frames)
-        stages = self._ledger.stages([frame.reference for frame in frames])
-        for frame in frames:
+    def _take_on(self, run: _Run) -> None:
+        if not run.frames:
+            return
+        self._ledger.captured(run.frames)
+        stages = self._ledger.stages([frame.reference for frame in run.frames])
+        for frame in run.frames:
             run.paths.setdefault(frame.server, set()).add(self._layout.root / frame.path)
             if stages[frame.reference][0] is Stage.CAPTURED:
                 self._store(frame.server).add(frame)
+        run.frames.clear()
+
+    def _hear_requests(self) -> None:
+        try:
+            for path, request in requests.pending(self._layout):
+                self._fulfil(request)
+                path.unlink()
+        except ValueError as exc:
+            logger.error("%s", exc, extra={"action": "request"})
+
+    def _fulfil(self, request: Request) -> None:
+        """Do what was asked for; doing it twice changes nothing."""
+        path = self._layout.journal_of(request.run)
+        if not path.exists():
+            raise ValueError(f"a request to {request.action} names no run here: {request.run!r}")
+        logger.info("asked to %s: %s", request.action, request, extra={"action": "request"})
+        if request.action is Action.GIVE_UP:
+            reason = f"given up by request: {request.reason or 'no reason was given'}"
+            self._ledger.given_up(request.run, reason, request.references)
+            return
+        self._ledger.retried(request.run, request.references)
+        self._complete.discard(path.stem)
+        self._aside.pop(request.run, None)
+        if path in self._runs:
+            self._runs.pop(path).reader.close()
+        self._adopt(path)  # from its first document, whatever has become of it before
 
     def _find_abandoned(self) -> None:
         """Finish runs whose process died before their stop document."""

@@ -3,7 +3,7 @@ from typing import Any
 
 from bluesky_em import Reference
 from bluesky_em.axes import Axis
-from bluesky_em.catalog import KEY, axes_at, find
+from bluesky_em.catalog import axes_at, find
 from bluesky_em.catalog._rows import RowMap
 from bluesky_em.frame import Frame
 
@@ -22,7 +22,7 @@ def segments_of(*frames: Frame) -> list[dict[str, Any]]:
     rows = RowMap()
     for each in frames:
         rows.add(each)
-    return rows.dump()[KEY]["segments"]
+    return rows.dump()["segments"]
 
 
 def row_of(segments: list[dict[str, Any]], number: int, run: str = "run") -> int | None:
@@ -73,7 +73,7 @@ def test_a_failed_row_is_listed_with_its_reason():
     rows = RowMap()
     rows.add(frame(0, 0))
     rows.fail(frame(0, 0), "died with its server")
-    assert rows.dump()[KEY]["failed"] == {"0": "died with its server"}
+    assert rows.dump()["failed"] == {"0": "died with its server"}
 
 
 def test_the_map_has_changed_only_when_there_is_something_new_to_tell():

@@ -1,0 +1,303 @@
+"""What an outage costs a plan, and how fast storage catches up after it.
+
+`uv run python benchmarks/outages.py [--json] [--events 100] [--rounds 3] [--seconds 120]`
+
+Two measurements, each in one run, so quote the ratios:
+
+- plan time with the writer dead, with Tiled dead, and with a slow disk (another process fills it
+  and syncs all the while), over the healthy run just before; beside it `TiledWriter`, subscribed
+  directly, under the same outages
+- 50 spectra/s through an outage of some seconds, first of the writer, then of Tiled: how fast the
+  backlog is worked off while spectra go on coming, and the memory of every process
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+import psutil
+from bluesky_tiled_plugins import TiledWriter
+from rich.console import Console
+from rich.table import Table
+from run import OneRun
+from tiled.client import from_uri
+
+from bluesky_em.catalog import address_of
+from bluesky_em.ledger import Ledger
+from bluesky_em.plan_stubs import per_shot
+from bluesky_em.reference import Stage
+from bluesky_em.session import Session
+
+EXPOSURE = 0.01  # s, of the plans that are timed
+PACE = 0.0165  # s, the exposure that makes about 50 spectra/s
+LONG = 1e9  # s until a dead process is started again: not in this outage
+FILLER = """
+import os, sys
+with open(sys.argv[1], "wb", buffering=0) as file:
+    while True:
+        file.seek(0)
+        for _ in range(16):
+            file.write(os.urandom(1 << 20))
+            os.fsync(file.fileno())
+"""
+
+
+@contextlib.contextmanager
+def dead(session: Session, victim: str) -> Iterator[None]:
+    """Kill a process behind storage, and have it started again afterwards."""
+    child = session.storage.keeper._children[victim]
+    os.kill(child.pid or 0, signal.SIGKILL)
+    while child.pid is not None:
+        time.sleep(0.01)
+    child._start_at = time.monotonic() + LONG
+    try:
+        yield
+    finally:
+        child._start_at = 0.0
+
+
+@contextlib.contextmanager
+def slow_disk(session: Session) -> Iterator[None]:
+    """Have other processes write to the storage disk and sync it as fast as it can."""
+    fillers = [
+        subprocess.Popen([sys.executable, "-c", FILLER, session.storage.layout.root / f"junk{i}"])
+        for i in range(2)
+    ]
+    try:
+        yield
+    finally:
+        for filler in fillers:
+            filler.kill()
+            filler.wait()
+
+
+def sync_time(folder: Path) -> float:
+    """Measure how long a small file takes to be safe on the disk, median of 20, in s."""
+    times = []
+    with open(folder / "probe", "wb", buffering=0) as file:
+        for _ in range(20):
+            began = time.perf_counter()
+            file.write(bytes(4096))
+            os.fsync(file.fileno())
+            times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def timed(session: Session, events: int) -> float:
+    """Time a plan."""
+    plan = session.plans["spectrum"](session.devices["eels"], exposure=EXPOSURE, num=events)
+    began = time.perf_counter()
+    session.RE(plan)
+    return time.perf_counter() - began
+
+
+def plan_time(session: Session, events: int, rounds: int, console: Console) -> dict[str, Any]:
+    """Time plans in each outage over the healthy one before; medians over the rounds."""
+    outages: dict[str, Callable[[], Any]] = {
+        "slow disk": lambda: slow_disk(session),
+        "writer dead": lambda: dead(session, "writer"),
+        "Tiled dead": lambda: dead(session, "Tiled server"),
+    }
+    timed(session, events)
+    session.storage.flush()
+    ratios: dict[str, list[float]] = {name: [] for name in outages}
+    synced = {"healthy": sync_time(session.storage.layout.root)}
+    for number in range(rounds):
+        for name, outage in outages.items():
+            console.print(f"round {number + 1}: {name}")
+            healthy = timed(session, events)
+            session.storage.flush(120)
+            with outage():
+                ratios[name].append(timed(session, events) / healthy)
+                if name == "slow disk":
+                    synced[name] = sync_time(session.storage.layout.root)
+            session.storage.flush(120)
+    return {
+        "ratio_to_healthy": {n: round(statistics.median(r), 3) for n, r in ratios.items()},
+        "ratios": {name: [round(r, 3) for r in each] for name, each in ratios.items()},
+        "fsync_ms": {name: round(1e3 * value, 2) for name, value in synced.items()},
+    }
+
+
+def tiled_writer_time(session: Session, events: int, console: Console) -> dict[str, Any]:
+    """Time the same plan with `TiledWriter` subscribed directly, Tiled killed after a third."""
+    address = address_of(session.storage.layout)
+    assert address is not None
+    writer = TiledWriter(from_uri(address.uri, api_key=address.writer_key), batch_size=1)
+    session.RE.unsubscribe(session.token)
+    token = session.RE.subscribe(writer)
+    eels, paths = session.devices["eels"], OneRun(session.storage.layout.data)
+
+    def kill(name: str, document: dict[str, Any]) -> None:
+        if name == "event" and document["seq_num"] == events // 3:
+            stack.enter_context(dead(session, "Tiled server"))
+
+    def once() -> float:
+        eels._paths, paths.run = paths, str(uuid.uuid4())
+        return timed(session, events)
+
+    console.print("TiledWriter, healthy")
+    healthy = once()
+    console.print("TiledWriter, slow disk")
+    with slow_disk(session):
+        slow = once()
+    console.print("TiledWriter, Tiled killed (a minute or more)")
+    failure = ""
+    with contextlib.ExitStack() as stack:
+        watching = session.RE.subscribe(kill)
+        began = time.perf_counter()
+        try:
+            once()
+        except Exception as exc:  # whatever it raises is what a plan's author gets
+            failure = repr(exc)
+        killed = time.perf_counter() - began
+        session.RE.unsubscribe(watching)
+    session.RE.unsubscribe(token)
+    session.token = session.RE.subscribe(session.storage)
+    eels._paths = session.storage.path_provider
+    return {
+        "ratio_to_healthy": {
+            "slow disk": round(slow / healthy, 3), "Tiled dead": round(killed / healthy, 1)
+        },
+        "plan_failed_with": failure,
+    }  # fmt: skip
+
+
+class Sampler:
+    """Looks each second at the ledger, and at the memory of every process."""
+
+    def __init__(self, session: Session):
+        self.session = session
+        self.ledger = Ledger(session.storage.layout.ledger, read_only=True)
+        self.memory: dict[str, list[float]] = {}
+        self.catalogued: list[tuple[float, int]] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def backlog(self) -> int:
+        """Count the spectra taken and not yet catalogued."""
+        done = self.ledger.counts()
+        return len(self.session.storage.references) - done[Stage.CATALOGUED] - done[Stage.FAILED]
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self.ledger.close()
+
+    def _look(self) -> None:
+        keeper, pcs = self.session.storage.keeper, self.session.pcs
+        assert pcs is not None
+        while not self._stopping.wait(1.0):
+            pids = {name: keeper.pid(name) for name in ("writer", "Tiled server")}
+            pids |= {name: process.pid for name, process in pcs.processes.items()}
+            pids["RunEngine"] = os.getpid()
+            for name, pid in pids.items():
+                with contextlib.suppress(psutil.NoSuchProcess, TypeError):
+                    size = psutil.Process(pid).memory_info().rss / 1e6 if pid else 0.0
+                    self.memory.setdefault(name, []).append(size)
+            now = time.monotonic()
+            self.catalogued.append((now, self.ledger.counts()[Stage.CATALOGUED]))
+
+
+def catch_up(session: Session, victim: str, seconds: float, console: Console) -> dict[str, Any]:
+    """Take 50 spectra/s; kill, wait, revive, and go on until the backlog is worked off."""
+    eels, sampler = session.devices["eels"], Sampler(session)
+    enough = threading.Event()
+    result: dict[str, Any] = {}
+
+    @bpp.stage_decorator([eels])
+    @bpp.run_decorator()
+    def plan() -> Any:
+        while not enough.is_set():
+            yield from per_shot([eels])
+
+    def script() -> None:
+        time.sleep(10.0)
+        before = {name: max(values) for name, values in sampler.memory.items()}
+        console.print(f"{victim}: dead for {seconds:g} s")
+        with dead(session, victim):
+            time.sleep(seconds)
+        result["backlog"] = sampler.backlog()
+        level = sampler.catalogued[-1][1]
+        while sampler.catalogued[-1][1] == level:
+            time.sleep(0.1)
+        began, first = sampler.catalogued[-2]
+        result["rate"] = len(session.storage.references)
+        while sampler.backlog() > 50:
+            time.sleep(0.1)
+        ended, last = sampler.catalogued[-1]
+        result["seconds_to_catch_up"] = round(ended - began, 1)
+        result["catch_up_rate"] = round((last - first) / (ended - began), 1)
+        result["memory_mb"] = {
+            name: {"before": round(before[name]), "most": round(max(sampler.memory[name]))}
+            for name in before
+        }
+        enough.set()
+
+    session.RE(bps.mv(eels.exposure, PACE))
+    already = len(session.storage.references)
+    thread = threading.Thread(target=script)
+    began = time.perf_counter()
+    thread.start()
+    session.RE(plan())
+    taken = len(session.storage.references) - already
+    result["rate"] = round(taken / (time.perf_counter() - began), 1)
+    thread.join()
+    sampler.close()
+    session.storage.flush(120)
+    result["ratio"] = round(result["catch_up_rate"] / result["rate"], 2)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--events", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=120, help="of the long outage")
+    options = parser.parse_args()
+    console = Console(stderr=options.json)
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        Session(Path(folder) / "storage") as session,
+    ):
+        console.print("Waiting for Tiled (10-15 s)...")
+        assert session.data.catalog is not None
+        results: dict[str, Any] = {
+            "storage": plan_time(session, options.events, options.rounds, console),
+            "tiled_writer": tiled_writer_time(session, options.events, console),
+        }
+        for victim in ("writer", "Tiled server"):
+            outage = catch_up(session, victim, options.seconds, console)
+            results[f"{victim}, {options.seconds:g} s"] = outage
+    print(json.dumps(results)) if options.json else show(results, console)
+
+
+def show(results: dict[str, Any], console: Console) -> None:
+    """Print the figures for a person."""
+    for name, figures in results.items():
+        table = Table("figure", "value", title=name)
+        for figure, value in figures.items():
+            table.add_row(figure, str(value))
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()

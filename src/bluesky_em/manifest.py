@@ -1,0 +1,82 @@
+"""What became of a run: the accounts of a run that is complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from .ledger import Entry
+from .reference import Stage
+
+NAME = "manifest.json"
+"""In the run's folder, beside its files."""
+_PACKAGES = ("bluesky-em", "bluesky", "ophyd-async", "event-model", "tiled", "h5py", "numpy")
+
+
+def compose(
+    run: str, entries: Iterable[Entry], events: Mapping[str, int], *, abandoned: bool
+) -> dict[str, Any]:
+    """Compose a run's manifest, of plain data.
+
+    Args:
+        run: its uid.
+        entries: the ledger's, of all its references.
+        events: how many there are, by stream.
+        abandoned: its process died before it could say stop.
+
+    Returns:
+        `complete` (True), `abandoned`, `references` (counts by stage), `failed` (reference to
+        reason), `events`, `files` (see `_file`), `versions` of the software that wrote it.
+    """
+    entries = list(entries)
+    kept = sorted((e for e in entries if e.frame.path), key=lambda e: (e.frame.path, e.frame.row))
+    return {
+        "run": run,
+        "complete": True,
+        "abandoned": abandoned,
+        "references": dict(Counter(entry.stage.value for entry in entries)),
+        "failed": {e.frame.reference: e.reason for e in entries if e.stage is Stage.FAILED},
+        "events": dict(events),
+        "files": [_file(list(group)) for _, group in groupby(kept, key=lambda e: e.frame.path)],
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in _PACKAGES},
+        },
+    }
+
+
+def write(manifest: Mapping[str, Any], folder: Path) -> None:
+    """Put a manifest into the run's folder, replacing an earlier one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{NAME}.part"
+    part.write_text(json.dumps(manifest, indent=1))
+    os.replace(part, folder / NAME)
+
+
+def _file(entries: list[Entry]) -> dict[str, Any]:
+    """Describe one file: its rows, those that hold no frame (`gaps`), and one checksum of all.
+
+    The checksum is the CRC-32 of its frames' CRC-32s, as little-endian `u4` in row order.
+    """
+    first = entries[0].frame
+    checksum = 0
+    for entry in entries:
+        if entry.stage is not Stage.FAILED:
+            checksum = zlib.crc32(entry.frame.checksum.to_bytes(4, "little"), checksum)
+    return {
+        "path": first.path,
+        "stream": first.stream,
+        "detector": first.detector,
+        "shape": [entries[-1].frame.row + 1, *first.shape],
+        "dtype": first.dtype,
+        "checksum": checksum,
+        "gaps": [entry.frame.row for entry in entries if entry.stage is Stage.FAILED],
+    }

@@ -1,0 +1,29 @@
+"""C2: kill -9 of any process, at any step; every reference is accounted for, once, truthfully."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bluesky_em import faults
+
+KILLS = 52
+HARNESS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
+
+
+@pytest.mark.timeout(400)
+def test_nothing_is_lost_doubled_or_wrong_after_kills_of_every_process_at_every_step() -> None:
+    done = subprocess.run(
+        [sys.executable, HARNESS, "--kills", str(KILLS), "--settle", "120", "--json"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    outcome = json.loads(done.stdout)
+    assert outcome["findings"] == [] and done.returncode == 0
+    assert outcome["lost"] == outcome["doubled"] == outcome["wrong"] == outcome["unfinished"] == 0
+    assert sum(outcome["kills"].values()) >= KILLS
+    victims, steps = zip(*(kill.split(", ") for kill in outcome["kills"]), strict=True)
+    assert set(steps) == {"at random", *faults.STEPS}
+    assert {"engine", "writer", "Tiled server", "gatan server", "autoscript server"} <= set(victims)
+    assert outcome["catalogued"] + outcome["failed"] >= outcome["references"] > 100

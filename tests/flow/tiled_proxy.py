@@ -1,0 +1,80 @@
+"""A real Tiled server seen through a proxy that refuses, stalls, or passes on."""
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+
+PASSED_ON = {"content-type", "etag", "retry-after"}
+
+
+class TiledProxy(ThreadingHTTPServer):
+    """Passes requests on to `target`, unless told otherwise.
+
+    Attributes:
+        refusal: an HTTP status to answer everything with; 0 passes on.
+        delay: s before each answer.
+        asked: how often, by answer.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, target: str):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.uri = f"http://127.0.0.1:{self.server_address[1]}"
+        self.refusal = 0
+        self.delay = 0.0
+        self.asked: Counter[int] = Counter()
+        self.stopping = threading.Event()
+        self.client = httpx.Client(base_url=target, timeout=60)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients come and go: the writer gives up on an answer that takes too long."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: TiledProxy
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.server.stopping.wait(self.server.delay)
+        if self.server.refusal:
+            status, headers, content = self.server.refusal, {}, b'{"detail": "refused"}'
+        else:
+            kept = {k: v for k, v in self.headers.items() if k.lower() != "accept-encoding"}
+            response = self.server.client.request(
+                self.command, self.path, content=body, headers=kept
+            )
+            status, headers, content = response.status_code, response.headers, response.content
+        self.server.asked[status] += 1
+        self.send_response(status)
+        for name in PASSED_ON & set(headers):
+            self.send_header(name, headers[name])
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def proxy_to(target: str) -> Iterator[TiledProxy]:
+    proxy = TiledProxy(target)
+    thread = threading.Thread(target=proxy.serve_forever, args=[0.05], daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.stopping.set()
+        proxy.shutdown()
+        proxy.server_close()
+        proxy.client.close()
+        thread.join()
