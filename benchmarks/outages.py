@@ -139,7 +139,7 @@ def tiled_writer_time(session: Session, events: int, console: Console) -> dict[s
     """Time the same plan with `TiledWriter` subscribed directly, Tiled killed after a third."""
     address = address_of(session.storage.layout)
     assert address is not None
-    writer = TiledWriter(from_uri(address.uri, api_key=address.api_key), batch_size=1)
+    writer = TiledWriter(from_uri(address.uri, api_key=address.writer_key), batch_size=1)
     session.RE.unsubscribe(session.token)
     token = session.RE.subscribe(writer)
     eels, paths = session.devices["eels"], OneRun(session.storage.layout.data)

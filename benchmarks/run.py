@@ -119,7 +119,7 @@ def main() -> None:
     ):
         console.print("Waiting for Tiled (10-15 s)...")
         address = _tiled(session)
-        client = from_uri(address.uri, api_key=address.api_key)
+        client = from_uri(address.uri, api_key=address.writer_key)
         results = measure(session, client, options.events, options.rounds, console)
         results |= latency(session, options.events)
     if options.json:

@@ -127,7 +127,9 @@ def serve(
     instrument: Instrument,
     simulate: Annotated[bool, typer.Option("--simulate", help="Without an instrument.")] = False,
     host: Annotated[str, typer.Option(help="Beyond loopback: set BLUESKY_EM_TOKEN.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Default: 9091 Gatan, 9095 AutoScript.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Default: 9091 Gatan, 9095 AutoScript.")
+    ] = None,
     spool: Annotated[Path | None, typer.Option(help="Folder for waiting frames.")] = None,
     spool_limit: Annotated[
         float | None, typer.Option(min=0.001, help="GB that may wait; default: its disk.")

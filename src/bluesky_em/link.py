@@ -1,27 +1,34 @@
 """The control PC's end of the line to an acquisition server.
 
-A Pyro proxy belongs to one thread, and a call blocks that thread: so a link has *lanes*, each one
-thread with one proxy. Exposures have a lane, settings another, and `abort` a third, so that
-neither a long exposure nor a slow stage can stand in its way.
+A call blocks its connection and its thread: so a link has *lanes*, each one thread with one line.
+Exposures have a lane, settings another, and `abort` a third, so that neither a long exposure nor a
+slow stage can stand in its way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import socket
+import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import Pyro5.api
-import Pyro5.core
-import Pyro5.errors
+from Pyro5.errors import CommunicationError, ConnectionClosedError, ProtocolError, TimeoutError
 
+from . import credentials
+from .address import Address
+from .caller import Caller, Refused
 from .errors import ServerUnreachable
 
 DEFAULT_TIMEOUT = 10.0  # seconds; every call has one
 IDLE = 1.0  # seconds without a call, after which a connection is tried before it is used
+
+_CHECK = (
+    "Is it running there? On that PC: `bluesky-em serve gatan` or `bluesky-em serve autoscript`; "
+    "then check host and port in your devices/ file"
+)
 
 
 class Line:
@@ -32,14 +39,15 @@ class Line:
         token: defaults to the environment's BLUESKY_EM_TOKEN.
 
     Raises:
-        ValueError: `uri` is not a Pyro address with a host and a port.
+        ValueError: `uri` is no address with a host and a port.
     """
 
     def __init__(self, uri: str, *, token: str | None = None):
         self.uri = uri
-        self.address = _address(uri)
-        self._token = os.environ.get("BLUESKY_EM_TOKEN", "") if token is None else token
-        self._proxy: Pyro5.api.Proxy | None = None
+        self._address = Address.parse(uri)
+        self.address = str(self._address)
+        self._token = credentials.token() if token is None else token
+        self._caller: Caller | None = None
         self._last_answer = 0.0
 
     def call(self, method: str, *args: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
@@ -50,66 +58,85 @@ class Line:
             Exception: whatever the server raised, e.g. ValueError for an illegal setting.
         """
         self._check_if_idle()
-        proxy = self._connected()
-        proxy._pyroTimeout = timeout
+        caller = self._connected()
         try:
-            answer = getattr(proxy, method)(*args)
-        except Pyro5.errors.CommunicationError as exc:
+            answer = caller.call(method, args, timeout)
+        except BaseException as exc:  # its answer must not be taken for the next call's
             self.close()
-            raise self._unreachable(method, timeout, exc) from exc
+            if isinstance(exc, CommunicationError):
+                raise self._lost(method, timeout, exc) from exc
+            raise
         self._last_answer = time.monotonic()
+        if isinstance(answer, Exception):
+            raise answer
         return answer
 
     def close(self) -> None:
         """Hang up; the next call dials again."""
-        if self._proxy is not None:
-            self._proxy._pyroRelease()
-            self._proxy = None
+        if self._caller is not None:
+            self._caller.close()
+            self._caller = None
 
     def _check_if_idle(self) -> None:
-        """Hang up on a server that has been started anew since the last call.
+        """Hang up on a server that has been started anew since the last call, or has hung up.
 
         Rather than asking again after a failure: an exposure must not happen twice.
         """
-        if self._proxy is not None and time.monotonic() - self._last_answer > IDLE:
+        if self._caller is not None and time.monotonic() - self._last_answer > IDLE:
             try:
-                self._proxy._pyroTimeout = DEFAULT_TIMEOUT
-                self._proxy.ping()
-            except Pyro5.errors.CommunicationError:
+                self._caller.ping(DEFAULT_TIMEOUT)
+            except CommunicationError:
                 self.close()
 
-    def _connected(self) -> Pyro5.api.Proxy:
-        if self._proxy is None:
-            proxy = Pyro5.api.Proxy(self.uri)
-            proxy._pyroSerializer = "msgpack"
-            proxy._pyroHandshake = self._token
-            proxy._pyroTimeout = DEFAULT_TIMEOUT
+    def _connected(self) -> Caller:
+        if self._caller is None:
             try:
-                proxy._pyroBind()
-            except Pyro5.errors.CommunicationError as exc:
-                raise self._unreachable("connect", DEFAULT_TIMEOUT, exc) from exc
-            self._proxy = proxy
-        return self._proxy
+                self._caller = Caller(self._address, self._token, DEFAULT_TIMEOUT)
+            except (OSError, CommunicationError) as exc:
+                raise ServerUnreachable(self._why_not(exc)) from exc
+        return self._caller
 
-    def _unreachable(self, method: str, timeout: float, exc: Exception) -> ServerUnreachable:
-        if "unknown object" in str(exc):
-            return ServerUnreachable(
-                f"A server answers at {self.address}, but it is not the one that {self.uri} names: "
-                "are two ports exchanged in your devices/ file?"
-            )
-        if "rejected" in str(exc):  # by the server's handshake, which says why
-            return ServerUnreachable(f"The acquisition server at {self.address} refused: {exc}")
-        if isinstance(exc, Pyro5.errors.TimeoutError) and method != "connect":
+    def _lost(self, method: str, timeout: float, exc: CommunicationError) -> ServerUnreachable:
+        if isinstance(exc, TimeoutError):
             return ServerUnreachable(
                 f"The acquisition server at {self.address} did not answer {method!r} within "
                 f"{timeout:g} s: is the instrument busy with a long exposure, or waiting for "
                 "somebody at its own screen?"
             )
         return ServerUnreachable(
-            f"No acquisition server answers at {self.address} ({exc}). Is it running there? On "
-            "that PC: `bluesky-em serve gatan` or `bluesky-em serve autoscript`; then check host "
-            "and port in your devices/ file"
+            f"The connection to the acquisition server at {self.address} was lost during "
+            f"{method!r} ({exc}). {_CHECK}"
         )
+
+    def _why_not(self, exc: Exception) -> str:
+        """Say what is the matter with a connection that could not be made, and what to do."""
+        at = f"at {self.address}"
+        if isinstance(exc, Refused):
+            if "unknown object" in str(exc):
+                return (
+                    f"A server answers {at}, but it is not the one that {self.uri} names: "
+                    "are two ports exchanged in your devices/ file?"
+                )
+            return f"The acquisition server {at} refused: {exc}"
+        if isinstance(exc, ssl.SSLCertVerificationError):
+            return (
+                f"What answers {at} cannot prove that it is {self._address.host}: "
+                f"{exc.verify_message}. The file in BLUESKY_EM_TLS_CA must have the certificate "
+                "of that PC, and that the name in your devices/ file"
+            )
+        if isinstance(exc, ssl.SSLError):
+            return (
+                f"What answers {at} does not speak TLS ({exc.reason}), though BLUESKY_EM_TLS_CA "
+                "is set here: set BLUESKY_EM_TLS_CERT and BLUESKY_EM_TLS_KEY there"
+            )
+        if isinstance(exc, socket.gaierror):
+            return f"There is no computer named {self._address.host!r}: check your devices/ file"
+        if isinstance(exc, (ConnectionClosedError, ProtocolError, ConnectionResetError)):
+            return (
+                f"What answers {at} hung up, or does not speak our language ({exc}): does it "
+                "demand TLS (BLUESKY_EM_TLS_CA here), or is something else at that port?"
+            )
+        return f"No acquisition server answers {at} ({exc}). {_CHECK}"
 
 
 class Link:
@@ -132,7 +159,7 @@ class Link:
     def close(self) -> None:
         """Hang up; closing twice is harmless."""
         for line, thread in self._lanes.values():
-            thread.submit(line.close)  # a proxy is released by the thread that owns it
+            thread.submit(line.close)  # after the call that may be under way
             thread.shutdown()
         self._lanes.clear()
 
@@ -161,16 +188,3 @@ def close_links() -> None:
     with _links_lock:
         for link in _links.values():
             link.close()
-
-
-def _address(uri: str) -> str:
-    try:
-        location = Pyro5.core.URI(uri).location
-    except Pyro5.errors.PyroError:
-        location = None
-    if location is None:
-        raise ValueError(
-            f"{uri!r} is no address of an acquisition server; expected "
-            "'PYRO:<name>@<host>:<port>', e.g. 'PYRO:eels_server@gatan-pc:9091'"
-        )
-    return location

@@ -6,16 +6,15 @@ the stage and turns on the beam.
 """
 
 import errno
-import hmac
 import ipaddress
-import os
 import threading
 import time
 
 import numpy as np
 import Pyro5.api
-import Pyro5.server
 
+from . import credentials
+from .daemon import Daemon
 from .faults import step
 from .spool import Spool
 
@@ -167,27 +166,6 @@ class AcquisitionServer:
         }
 
 
-class _Daemon(Pyro5.server.Daemon):
-    """A Pyro daemon that lets nobody in without the token."""
-
-    def __init__(self, host, port, token):
-        super(_Daemon, self).__init__(host=host, port=port)
-        self._token = token
-
-    def validateHandshake(self, conn, data):  # noqa: N802 (Pyro's name)
-        """Check the token a client sends with its first message."""
-        if self._token and not hmac.compare_digest(
-            str(data).encode("utf-8"), self._token.encode("utf-8")
-        ):
-            raise ValueError(
-                "this acquisition server wants a token: set BLUESKY_EM_TOKEN to its own"
-                if not data
-                else "this acquisition server wants a token: set BLUESKY_EM_TOKEN, which is "
-                "another one here"
-            )
-        return "hello"
-
-
 def serve(driver, name, host, port, spool, extra=None, started=None, spool_limit=None):
     """Serve until interrupted; then leave the instrument safe.
 
@@ -203,8 +181,10 @@ def serve(driver, name, host, port, spool, extra=None, started=None, spool_limit
 
     Raises:
         PermissionError: `host` is not loopback and BLUESKY_EM_TOKEN is not set.
+        ValueError: token, certificate or key cannot be used.
+        OSError: it is not possible to listen there.
     """
-    token = os.environ.get("BLUESKY_EM_TOKEN", "")
+    token, tls = credentials.token(), credentials.server_tls()
     if not token and not _is_loopback(host):
         raise PermissionError(
             "refusing to serve {} on {} without a token: anyone on that network could move the "
@@ -213,11 +193,10 @@ def serve(driver, name, host, port, spool, extra=None, started=None, spool_limit
         )
     server = AcquisitionServer(driver, Spool(spool, spool_limit))
     try:
-        daemon = _Daemon(host, port, token)
+        daemon = Daemon(host, port, token, tls)
     except OSError as exc:
         raise OSError(
-            "cannot listen on {}:{} ({}): does another server run there? Give another --port, "
-            "and tell the devices file".format(host, port, exc.strerror)
+            "cannot listen on {}:{} ({}): {}".format(host, port, exc.strerror, _advice(exc))
         ) from exc
     try:
         uri = daemon.register(server, name)
@@ -231,6 +210,15 @@ def serve(driver, name, host, port, spool, extra=None, started=None, spool_limit
         driver.abort()
         driver.park()
         daemon.close()
+
+
+def _advice(exc):
+    if exc.errno in (errno.EADDRINUSE, errno.EACCES):
+        return "does another server run there? Give another --port, and tell the devices file"
+    return (
+        "is that an address of this computer? --host 127.0.0.1 listens to this computer only, "
+        "0.0.0.0 to all its networks"
+    )
 
 
 def _is_loopback(host):

@@ -12,6 +12,7 @@ import pytest
 from bluesky.utils import MsgGenerator
 from bluesky_tiled_plugins import TiledWriter
 from event_model import DocumentNames, Filler, schema_validators
+from tiled.client import from_uri
 
 from bluesky_em import Data, journal
 from bluesky_em.catalog import Address
@@ -60,9 +61,9 @@ def test_the_event_holds_the_reference_and_the_descriptor_the_configuration(
 
 
 def test_replaying_the_journal_into_a_plain_tiled_writer_gives_the_same_run(
-    session: Session, run
+    session: Session, tiled: Address, run
 ) -> None:
-    catalog = session.data.catalog
+    catalog = from_uri(tiled.uri, api_key=tiled.writer_key)
     elsewhere = catalog.create_container(f"replayed-{uuid.uuid4()}")
     writer = TiledWriter(elsewhere)
     for name, document in documents_of(session, run[0]):
@@ -75,6 +76,7 @@ def test_replaying_the_journal_into_a_plain_tiled_writer_gives_the_same_run(
     assert set(ours_data) == set(theirs_data)
     for key in ours_data:
         np.testing.assert_array_equal(ours_data[key], theirs_data[key])
+    catalog.context.close()
 
 
 def test_databroker_opens_the_run(tiled: Address, run) -> None:

@@ -23,7 +23,7 @@ def proxy(tiled: Address) -> Iterator[TiledProxy]:
 def storage(session: Session, tiled: Address, proxy: TiledProxy) -> Iterator[Storage]:
     """Another storage folder, where that server may read, behind the proxy."""
     folder = session.storage.layout.data / "behind-a-proxy"
-    with Storage(folder, tiled=proxy.uri, api_key=tiled.api_key) as storage:
+    with Storage(folder, tiled=proxy.uri, api_key=tiled.writer_key) as storage:
         session.RE.unsubscribe(session.token)
         token = session.RE.subscribe(storage)
         eels = session.devices["eels"]

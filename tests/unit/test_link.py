@@ -3,9 +3,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bluesky_em.address import Address
 from bluesky_em.errors import ServerUnreachable
 from bluesky_em.link import Line, Link, link_to
 from tests.unit.fake_server import PATIENCE, FakeDriver, calling, free_port, lanes_to, served
@@ -26,7 +28,7 @@ def test_a_dead_port_is_named_with_what_to_do():
         with pytest.raises(ServerUnreachable) as caught:
             line.call("identity")
     message = str(caught.value)
-    assert message.startswith(f"No acquisition server answers at 127.0.0.1:{port} (cannot connect")
+    assert message.startswith(f"No acquisition server answers at 127.0.0.1:{port} ([Errno ")
     assert "`bluesky-em serve gatan`" in message
     assert "check host and port in your devices/ file" in message
 
@@ -37,12 +39,32 @@ def test_an_unreachable_server_is_a_connection_error_to_those_who_know_no_better
             line.call("identity")
 
 
-@pytest.mark.parametrize("uri", ["", "gatan-pc:9091", "PYRO:eels_server", "PYRONAME:eels_server"])
-def test_what_is_no_address_is_refused_with_an_example_of_one(uri: str):
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "", "gatan-pc:9091", "PYRO:eels_server", "PYRONAME:eels_server", "PYRO:eels_server@pc",
+        "PYRO:eels_server@gatan-pc:99999", "PYRO:eels_server@gatan-pc:0", "PYRO:@gatan-pc:9091",
+        "PYRO:eels_server@gatan-pc:9091/x", "PYRO:eels_server@gatan..pc:9091",
+        "PYRO:eels_server@./u:/tmp/socket", "PYRONAME:eels_server@gatan-pc:9091",
+        "http://gatan-pc:9091", "\0", None, 9091,
+    ],
+)  # fmt: skip
+def test_what_is_no_address_is_refused_with_an_example_of_one(uri: Any):
     with pytest.raises(ValueError) as caught:
         Line(uri)
     assert str(caught.value).startswith(f"{uri!r} is no address of an acquisition server")
     assert "'PYRO:eels_server@gatan-pc:9091'" in str(caught.value)
+
+
+def test_a_computer_that_is_not_there_is_named():
+    with calling("PYRO:eels_server@no-such-pc.invalid:9091") as line:
+        with pytest.raises(ServerUnreachable, match="no computer named 'no-such-pc.invalid'"):
+            line.call("identity")
+
+
+def test_an_address_is_taken_apart_and_put_together():
+    assert str(Address.parse("PYRO:eels_server@[::1]:9091")) == "[::1]:9091"
+    assert str(Address.parse(" pyro:eels_server@gatan-pc:9091 ")) == "gatan-pc:9091"
 
 
 def test_a_remote_value_error_arrives_as_one_with_its_words(tmp_path: Path):

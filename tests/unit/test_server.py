@@ -113,6 +113,16 @@ def test_beyond_loopback_a_token_is_demanded(host: str, driver: FakeDriver, tmp_
     assert "Set BLUESKY_EM_TOKEN here and on the control PC" in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Pyro's socket
+def test_an_address_that_is_not_this_computers_is_refused_with_advice(
+    driver: FakeDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("BLUESKY_EM_TOKEN", "sesame")
+    for host in ("no-such-pc.invalid", "192.0.2.1"):
+        with pytest.raises(OSError, match=f"cannot listen on {host}:0 .*an address of this comput"):
+            serve(driver, "eels_server", host, 0, str(tmp_path / "spool"))
+
+
 def test_with_a_token_it_serves_beyond_loopback(
     driver: FakeDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

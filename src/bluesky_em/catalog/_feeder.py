@@ -128,7 +128,7 @@ class Feeder:
         address = self._address()
         if address is None:
             raise ConnectionError("the embedded Tiled server is not ready yet (it takes 10-15 s)")
-        client = from_uri(address.uri, api_key=address.api_key or None)
+        client = from_uri(address.uri, api_key=address.writer_key or None)
         return client.include_data_sources()  # type: ignore
 
     def _drop(self, journal: Path) -> None:

@@ -1,4 +1,4 @@
-"""The embedded Tiled server: a process of its own, on loopback, with a random key."""
+"""The embedded Tiled server: a process of its own, on loopback, with random keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ class Address:
     uri: str
     """e.g. `http://127.0.0.1:8000`"""
     api_key: str
-    """empty for none"""
+    """for those who read; empty for none"""
+    writer_key: str = ""
+    """for the feed; empty for none"""
     ready: bool = True
     """False while the embedded server starts"""
 
@@ -43,7 +45,7 @@ def serve(root: Path) -> None:
     """Serve a storage folder's catalog until nobody needs it.
 
     That is: until the parent is gone, and no writer works on the folder. Takes 10-15 s before it
-    answers; `address_of` tells where, from then on. Port and key stay over restarts.
+    answers; `address_of` tells where, from then on. Port and keys stay over restarts.
 
     Raises:
         filelock.Timeout: it is being served already.
@@ -61,18 +63,24 @@ def _run(layout: Layout) -> None:
     import uvicorn
     from tiled.server.app import build_app_from_config
 
+    from . import _keys
+
     last = _last_address(layout)
-    key = last.api_key if last else secrets.token_hex(32)
     listener = _bind(int(last.uri.rpartition(":")[2]) if last else 0)
-    uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    _publish(layout, Address(uri=uri, api_key=key, ready=False))
+    address = Address(
+        uri=f"http://127.0.0.1:{listener.getsockname()[1]}",
+        api_key=(last and last.api_key) or secrets.token_hex(32),
+        writer_key=(last and last.writer_key) or secrets.token_hex(32),
+    )
+    _publish(layout, replace(address, ready=False))
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            _publish(layout, Address(uri=uri, api_key=key))
+            _publish(layout, address)
 
-    app = build_app_from_config(_config(layout, key))
+    app = build_app_from_config(_config(layout))
+    _keys.grant(app, {address.api_key: _keys.READER, address.writer_key: _keys.WRITER})
     server = Server(uvicorn.Config(app, log_level="warning"))
 
     def leave(hurry: bool) -> None:
@@ -86,10 +94,10 @@ def _run(layout: Layout) -> None:
 
     lifeline.watch(leave)
     server.run(sockets=[listener])
-    _publish(layout, Address(uri=uri, api_key=key, ready=False))
+    _publish(layout, replace(address, ready=False))
 
 
-def _config(layout: Layout, key: str) -> dict[str, Any]:
+def _config(layout: Layout) -> dict[str, Any]:
     storage = layout.catalog / "tables.duckdb"
     return {
         "trees": [
@@ -108,7 +116,7 @@ def _config(layout: Layout, key: str) -> dict[str, Any]:
                 },
             }
         ],
-        "authentication": {"single_user_api_key": key},
+        "authentication": {"single_user_api_key": secrets.token_hex(32)},  # see _keys
         "expose_raw_assets": False,
         "media_types": {
             "BlueskyRun": {

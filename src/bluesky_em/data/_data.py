@@ -36,7 +36,8 @@ class Data:
 
     Args:
         tiled: address of the Tiled server; with `storage`, defaults to the embedded one.
-        api_key: its key; defaults to the environment's TILED_API_KEY, or the embedded server's.
+        api_key: its key; defaults to the environment's TILED_API_KEY, or to the embedded server's
+            for reading.
         storage: the storage folder.
 
     Raises:

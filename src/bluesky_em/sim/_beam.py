@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import Pyro5.api
-import Pyro5.errors
+
+from ..address import Address
+from ..link import Line
 
 CALL_TIMEOUT = 2.0  # s
 RETRY_AFTER = 5.0  # s without another attempt, so that an exposure is never delayed twice
@@ -100,11 +102,15 @@ class RemoteBeam:
     A simulated Gatan PC must work alone too: when nobody answers at the address, `snapshot` gives
     the last state known, or, if there never was one, an unblanked beam in the middle of the scan,
     and asks again only after `RETRY_AFTER` seconds. `refresh` is the explicit way: it raises.
+
+    Raises:
+        ValueError: `uri` is no address.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._proxies = threading.local()
+        Address.parse(uri)
+        self._lines = threading.local()
         self._last: dict[str, Any] = asdict(BeamState(blanked=False))
         self._retry_at = 0.0  # time.monotonic()
 
@@ -120,9 +126,8 @@ class RemoteBeam:
     def refresh(self) -> dict[str, Any]:
         """Return the state now, or raise ConnectionError if the other side does not answer."""
         try:
-            self._last = self._proxy().snapshot()
-        except (Pyro5.errors.PyroError, OSError) as exc:
-            self.close()
+            self._last = self._line().call("snapshot", timeout=CALL_TIMEOUT)
+        except ConnectionError as exc:
             raise ConnectionError(
                 f"The simulated beam at {self.uri} does not answer: {exc}. "
                 "Is the simulated AutoScript server running on this computer?"
@@ -131,15 +136,12 @@ class RemoteBeam:
 
     def close(self) -> None:
         """Let go of this thread's connection; the next call opens a new one."""
-        proxy = self._proxies.__dict__.pop("proxy", None)
-        if proxy is not None:
-            proxy._pyroRelease()
+        line = self._lines.__dict__.pop("line", None)
+        if line is not None:
+            line.close()
 
-    def _proxy(self) -> Any:
-        # A Pyro5 proxy belongs to the thread that made it.
-        if not hasattr(self._proxies, "proxy"):
-            proxy = Pyro5.api.Proxy(self.uri)
-            proxy._pyroSerializer = "msgpack"
-            proxy._pyroTimeout = CALL_TIMEOUT
-            self._proxies.proxy = proxy
-        return self._proxies.proxy
+    def _line(self) -> Line:
+        # A line belongs to the thread that made it.
+        if not hasattr(self._lines, "line"):
+            self._lines.line = Line(self.uri)
+        return self._lines.line

@@ -29,7 +29,8 @@ def main(root: Path, tiled: str | None) -> None:
     def address() -> Address | None:
         if tiled is None:
             return address_of(layout)
-        return Address(uri=tiled, api_key=os.environ.get("TILED_API_KEY", ""))
+        key = os.environ.get("TILED_API_KEY", "")
+        return Address(uri=tiled, api_key=key, writer_key=key)
 
     writer = Writer(root, address)
     lifeline.watch(lambda hurry: writer.drain())
