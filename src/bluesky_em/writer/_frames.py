@@ -85,7 +85,7 @@ class FrameFinder:
         streams = self._streams.setdefault(detector, [])
         if stream not in streams:
             streams.append(stream)
-        suffix = "" if streams[0] == stream else stream
+        suffix = None if streams[0] == stream else stream
         run, started = self._start["uid"], self._start["time"]
         path = self._layout.frames_of(run, started, detector, suffix)
         return path.relative_to(self._layout.root).as_posix()
