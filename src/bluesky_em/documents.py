@@ -231,5 +231,5 @@ class RunOf:
     def forget(self, run: str) -> None:
         """Drop what was learnt of a run that has stopped."""
         for uid in self._members.pop(run, ()):
-            if self._runs[uid] == run:  # a resource may be another run's by now
+            if self._runs.get(uid) == run:  # a resource may be another run's by now
                 del self._runs[uid]

@@ -294,6 +294,25 @@ def test_a_storage_subscribed_twice_says_so_at_the_first_document(documents: lis
         assert kept.path_provider.open_runs == {d["uid"] for n, d in documents if n == "start"}
 
 
+@given(st.permutations(["run-a", "run-b"]), st.permutations(["run-a", "run-b"]))
+def test_a_classic_detector_in_two_open_runs_is_kept_in_the_one_that_told_of_it_last(
+    told: list[str], stopped: list[str]
+):
+    camera = {**resource("staged once", "/", "x", SERVER, "ccd", HEADER), "spec": "AD_TIFF"}
+    picture = {"datum_id": "staged once/0", "resource": "staged once", "datum_kwargs": {}}
+    stop = {"time": 3.0, "exit_status": "success"}
+    documents: list[Document] = [
+        *(("start", {"uid": run, "time": 0.0}) for run in ("run-a", "run-b")),
+        *(("resource", {**camera, "run_start": run}) for run in told),
+        ("datum", picture),
+        *(("stop", {**stop, "uid": run, "run_start": run}) for run in stopped),
+    ]
+    taken, journals, _ = feed(documents)
+    assert taken == documents
+    assert [name for name, _ in journals[told[0]]] == ["start", "resource", "stop"]
+    assert [name for name, _ in journals[told[1]]] == ["start", "resource", "datum", "stop"]
+
+
 def test_a_reference_without_its_datum_is_refused_since_nobody_could_follow_it():
     start = {"uid": "run-a", "time": 0.0}
     key = data_key("eels", SERVER, [4], "<f4", ["energy"])
