@@ -421,6 +421,11 @@ class MicroscopeDriver:
             dwell,
             _region(options.get("region")),
         )
+        if min(scan.region[2:]) * scan.size < 0.5:
+            raise ValueError(
+                "region is {!r}; its width and height must be at least a pixel, that is {:.6g} of "
+                "the scan at size {}.".format(options["region"], 1 / scan.size, scan.size)
+            )
         seconds = dwell * scan.shape[0] * scan.shape[1]
         if seconds > SCAN_TIME_MAX:
             raise ValueError(
@@ -495,8 +500,8 @@ def _or_nan(value: Optional[float]) -> float:
 def _number(name: str, value: Any) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError):
-        raise ValueError("{} is {!r}; give a number.".format(name, value)) from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("{} is {!r}; give a number of usual size.".format(name, value)) from None
 
 
 def _check_limits(name: str, value: float, limits: Any, units: str) -> None:
@@ -511,13 +516,19 @@ def _check_limits(name: str, value: float, limits: Any, units: str) -> None:
 
 
 def _one_of(name: str, value: Any, choices: Any) -> Any:
-    if value not in choices:
-        raise ValueError(
-            "{} is {!r}; it must be one of {}.".format(
-                name, value, ", ".join(str(c) for c in choices)
-            )
-        )
-    return value
+    for choice in choices:
+        if _same(value, choice):
+            return choice
+    raise ValueError(
+        "{} is {!r}; it must be one of {}.".format(name, value, ", ".join(str(c) for c in choices))
+    )
+
+
+def _same(value: Any, choice: Any) -> bool:
+    try:
+        return bool(value == choice)
+    except ValueError:  # an array
+        return False
 
 
 def _region(value: Any) -> Tuple[float, float, float, float]:
@@ -525,7 +536,7 @@ def _region(value: Any) -> Tuple[float, float, float, float]:
         return 0.0, 0.0, 1.0, 1.0
     try:
         left, top, width, height = (float(v) for v in value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             "region is {!r}; give left, top, width, height in fractions of the scan.".format(value)
         ) from None
