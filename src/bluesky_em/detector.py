@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 EXPOSURE_GRACE = 30.0  # seconds a server may take beyond the exposure itself
 LOOK = 0.25  # seconds between two looks whether there is room for a frame
+LONGEST_EXPOSURE = 86400.0  # seconds; what is impossible is for the instrument to refuse
 
 
 @dataclass
@@ -139,7 +140,8 @@ class RefDetector(StandardReadable, Triggerable):
         generation, looks = self._generation, 0
         resource = self._resource_now()
         reference = Reference(run=resource.run, detector=self.name, number=resource.next_number)
-        options, duration = await self._options(), await self._duration()
+        options = await self._options()
+        duration = min(max(0.0, await self._duration()), LONGEST_EXPOSURE)  # 0 if it is NaN
         call = ("expose", str(reference), self._detector, options)
         header = None
         while header is None:

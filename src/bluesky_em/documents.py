@@ -8,8 +8,10 @@ axes, so that the writer and any reader know what to expect without asking the i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Real
 from typing import Any, cast
 
+import numpy as np
 from event_model import DataKey, unpack_datum_page, unpack_event_page
 
 from .reference import Reference
@@ -20,6 +22,34 @@ DATASET = "/entry/data/data"
 """Path of the frames inside every file that bluesky-em writes: shape `(frames, *frame)`."""
 SPEC = "HDF5"
 """The resource spec; Tiled reads it as `application/x-hdf5`."""
+
+_Kind = tuple[Any, str]
+_TEXT: _Kind = (str, "a string")
+_NUMBER: _Kind = (Real, "a number")
+_MAPPING: _Kind = (Mapping, "a mapping")
+_COLUMN: _Kind = ((list, tuple, np.ndarray), "a list")
+_EVENT: dict[str, _Kind] = {"descriptor": _TEXT, "data": _MAPPING, "timestamps": _MAPPING}
+_DATUM: dict[str, _Kind] = {"resource": _TEXT, "datum_kwargs": _MAPPING}
+_FIELDS: dict[str, dict[str, _Kind]] = {
+    "start": {"uid": _TEXT, "time": _NUMBER},
+    "descriptor": {
+        "uid": _TEXT, "run_start": _TEXT, "time": _NUMBER, "name": _TEXT, "data_keys": _MAPPING,
+    },
+    "event": _EVENT | {"uid": _TEXT, "time": _NUMBER, "seq_num": _NUMBER},
+    "event_page": _EVENT | {"uid": _COLUMN, "time": _COLUMN, "seq_num": _COLUMN},
+    "resource": {
+        "uid": _TEXT, "spec": _TEXT, "root": _TEXT, "resource_path": _TEXT,
+        "resource_kwargs": _MAPPING,
+    },
+    "datum": _DATUM | {"datum_id": _TEXT},
+    "datum_page": _DATUM | {"datum_id": _COLUMN},
+    "stream_resource": {"uid": _TEXT, "data_key": _TEXT},
+    "stream_datum": {"uid": _TEXT, "descriptor": _TEXT, "stream_resource": _TEXT},
+    "stop": {"uid": _TEXT, "run_start": _TEXT, "time": _NUMBER, "exit_status": _TEXT},
+}  # fmt: skip
+"""What a document cannot do without, if it is to be filed and catalogued."""
+_FRAME = {"number", "dtype", "checksum", "axes", "metadata", "ended"}
+"""What our datums cannot do without, in their `datum_kwargs`."""
 
 
 def data_key(name: str, server: str, shape: list[int], dtype: str, dims: list[str]) -> DataKey:
@@ -79,10 +109,62 @@ def datum(reference: Reference, resource_uid: str, header: Document) -> dict[str
     }
 
 
+def check(name: str, document: Document) -> None:
+    """Refuse a document that could be neither filed nor catalogued.
+
+    Raises:
+        ValueError: it is of no known kind, or lacks what that kind cannot do without.
+    """
+    if name not in _FIELDS:
+        raise ValueError(f"there is no {name!r} document; there are: {', '.join(_FIELDS)}")
+    if not isinstance(document, Mapping):
+        raise ValueError(f"this {name} document is no mapping, but {document!r}")
+    for field, (kind, words) in _FIELDS[name].items():
+        if field not in document:
+            raise ValueError(f"this {name} document has no {field!r}, only {[*document]}")
+        if not isinstance(document[field], kind):
+            value = document[field]
+            raise ValueError(f"this {name} document has {value!r} as {field!r}; give {words}")
+    if not isinstance(document.get("filled", {}), Mapping):
+        raise ValueError(f"this {name} document has {document['filled']!r} as 'filled'")
+    if name == "start" and (not document["uid"] or "/" in document["uid"]):
+        raise ValueError(
+            f"this start document has {document['uid']!r} as 'uid'; give one without '/'"
+        )
+    if name.endswith("_page"):
+        _check_columns(name, document)
+
+
+def _check_columns(name: str, page: Document) -> None:
+    columns = {field: page[field] for field, kind in _FIELDS[name].items() if kind is _COLUMN}
+    for field in ("data", "timestamps", "filled", "datum_kwargs"):
+        columns |= {f"{field}.{key}": column for key, column in page.get(field, {}).items()}
+    if not all(isinstance(column, _COLUMN[0]) for column in columns.values()):
+        raise ValueError(f"this {name} document has columns that are no lists: {columns}")
+    lengths = {field: len(column) for field, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"this {name} document has columns of different lengths: {lengths}")
+
+
+def check_ours(datum_doc: Document) -> None:
+    """Refuse a `datum` of ours from which no frame could be made.
+
+    Raises:
+        ValueError: it lacks something.
+    """
+    missing = _FRAME - datum_doc["datum_kwargs"].keys()
+    if missing:
+        raise ValueError(
+            f"the datum document of {datum_doc['datum_id']!r} lacks {sorted(missing)} in its "
+            "datum_kwargs: RefDetector puts them there"
+        )
+
+
 def is_ours(resource_doc: Document) -> bool:
     """Tell whether a `resource` is one of ours, whose frames wait in a spool."""
     kwargs = resource_doc.get("resource_kwargs", {})
-    return resource_doc.get("spec") == SPEC and "server" in kwargs and "detector" in kwargs
+    addressed = isinstance(kwargs.get("server"), str) and isinstance(kwargs.get("detector"), str)
+    return resource_doc.get("spec") == SPEC and addressed
 
 
 def events(name: str, document: Document) -> Iterator[Document]:
@@ -117,24 +199,37 @@ class RunOf:
 
     def __init__(self) -> None:
         self._runs: dict[str, str] = {}
-        self._members: dict[str, list[str]] = {}
+        self._members: dict[str, set[str]] = {}
 
     def __call__(self, name: str, document: Document) -> str | None:
-        """Give the run's uid, or None where no earlier document tells."""
+        """Give the run's uid, or None where no earlier document tells.
+
+        Raises:
+            ValueError: a descriptor of another run has the same uid.
+        """
         if name == "start":
-            run: str | None = document["uid"]
-        elif name in ("event", "event_page", "stream_datum"):
-            run = self._runs.get(document["descriptor"])
-        elif name in ("datum", "datum_page"):
-            run = self._runs.get(document["resource"])
-        else:
-            run = document.get("run_start")
-        if run is not None and name in ("descriptor", "resource"):
-            self._runs[document["uid"]] = run
-            self._members.setdefault(run, []).append(document["uid"])
+            return document["uid"]
+        if name in ("event", "event_page", "stream_datum"):
+            return self._runs.get(document["descriptor"])
+        if name in ("datum", "datum_page"):
+            return self._runs.get(document["resource"])
+        run = document.get("run_start")
+        if name == "descriptor" and self._runs.get(document["uid"], run) != run:
+            raise ValueError(
+                f"the descriptor {document['uid']!r} belongs to run "
+                f"{self._runs[document['uid']]!r}, and cannot belong to {run!r}, too: give each "
+                "run descriptors of its own"
+            )
         return run
+
+    def learn(self, name: str, document: Document, run: str) -> None:
+        """Take note of a document that has been kept."""
+        if name in ("descriptor", "resource"):
+            self._runs[document["uid"]] = run
+            self._members.setdefault(run, set()).add(document["uid"])
 
     def forget(self, run: str) -> None:
         """Drop what was learnt of a run that has stopped."""
-        for uid in self._members.pop(run, []):
-            self._runs.pop(uid, None)
+        for uid in self._members.pop(run, ()):
+            if self._runs.get(uid) == run:  # a resource may be another run's by now
+                del self._runs[uid]

@@ -26,6 +26,8 @@ from .documents import Document
 BLOCK = 1 << 22  # bytes read at a time
 LATE = 64 << 20  # bytes of documents that may wait in memory while the disk refuses
 _ARRAY = 1  # msgpack extension type: [dtype, shape, bytes] of a numpy array
+_SCALARS = "biufSU"  # dtype kinds of numpy scalars that Python has, too
+_ARRAYS = _SCALARS + "cmM"  # of arrays that are nothing but their bytes
 
 
 class Journal:
@@ -38,11 +40,19 @@ class Journal:
     the plan goes on, and whoever could produce more of them is told by `late` to wait.
 
     Args:
-        path: `<storage>/journal/<run uid>.msgpack`; made if absent.
+        path: `<storage>/journal/<run uid>.msgpack`, which is made.
         make_room: called when the disk is full; tells whether it has freed some.
+
+    Raises:
+        FileExistsError: there is a journal of that run: documents of two runs must never mix.
     """
 
     def __init__(self, path: Path, make_room: Callable[[], bool] = lambda: False):
+        if path.exists():
+            raise FileExistsError(
+                f"a run with this uid has begun already, its journal is {path}. Is Storage "
+                "subscribed twice, or an earlier run played back? Give another run another uid"
+            )
         self.path = path
         self.late: deque[bytes] = deque()
         """records that are in memory only"""
@@ -52,7 +62,7 @@ class Journal:
         self._lock = filelock.FileLock(_lock_of(path), timeout=0)
         self._lock.acquire()  # before there is a journal: no writer must see it without its lock
         self._file = open(path, "ab", buffering=0)
-        self._size = self._file.tell()
+        self._size = 0
         self._appending = threading.Lock()
         self._closing = threading.Lock()
 
@@ -168,21 +178,32 @@ class JournalReader:
         while True:
             self._file.seek(self._offset)  # of the last whole record: a torn one is read again
             data = self._file.read(self._block)
-            unpacker = _unpacker()
-            unpacker.feed(data)
             start = self._offset
-            for record in unpacker:
-                if not _is_record(record):
-                    raise ValueError(
-                        f"{self.path} is damaged at byte {self._offset}: {str(record)[:80]!r} is "
-                        "no document. What comes before it is safe"
-                    )
-                self._offset = start + unpacker.tell()
+            for record, end in self._whole_records(data):
+                self._offset = start + end
                 yield record
             if len(data) < self._block:
                 return
             if self._offset == start:
                 self._block *= 2  # a record larger than the block
+
+    def _whole_records(self, data: bytes) -> Iterator[tuple[Any, int]]:
+        """Give each whole record in `data`, and where it ends."""
+        unpacker = _unpacker()
+        unpacker.feed(data)
+        while True:
+            try:
+                record = unpacker.unpack()
+                if not _is_record(record):
+                    raise ValueError(f"{str(record)[:80]!r} is no document")
+            except msgpack.OutOfData:
+                return
+            except Exception as exc:  # whatever damaged bytes may do to a decoder
+                raise ValueError(
+                    f"{self.path} is damaged at byte {self._offset}: {exc or repr(exc)}. "
+                    "What comes before it is safe"
+                ) from exc
+            yield record, unpacker.tell()
 
     def close(self) -> None:
         """Close the file; closing twice is harmless."""
@@ -205,9 +226,14 @@ def pack(name: str, document: Document) -> bytes:
     Raises:
         TypeError: the document holds something that is neither plain data nor numpy.
     """
+    if not (isinstance(name, str) and isinstance(document, Mapping)):
+        raise TypeError(
+            f"a document is a mapping with a name, not {type(document).__name__} {document!r} "
+            f"named {name!r}"
+        )
     try:
         packed: Any = msgpack.packb([name, document], default=_to_plain, use_bin_type=True)
-    except (TypeError, ValueError, OverflowError) as exc:
+    except (TypeError, ValueError, OverflowError, BufferError) as exc:
         raise TypeError(f"this {name} document cannot be kept: {exc}") from exc
     return packed
 
@@ -235,13 +261,13 @@ def _to_dict(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     try:
         return dict(pairs)
     except TypeError:  # a key was a tuple once, and is a list now
-        return {str(key): value for key, value in pairs}
+        return {str(key) if isinstance(key, list) else key: value for key, value in pairs}
 
 
 def _to_plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) and value.dtype.kind in _SCALARS:
         return value.item()
-    if isinstance(value, np.ndarray) and value.dtype.kind not in "OV":
+    if _is_plain_array(value):
         fields = [value.dtype.str, list(value.shape), np.ascontiguousarray(value).tobytes()]
         return msgpack.ExtType(_ARRAY, msgpack.packb(fields, use_bin_type=True))
     if isinstance(value, Mapping):
@@ -250,8 +276,19 @@ def _to_plain(value: Any) -> Any:
         return list(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, int):
+        raise TypeError(f"an integer may have 64 bits, {value!r} has more; give it as a string")
     raise TypeError(
         f"a document may hold plain data and numpy arrays, not {type(value).__name__} {value!r}"
+    )
+
+
+def _is_plain_array(value: Any) -> bool:
+    """Tell whether an array is nothing but its dtype, shape and bytes; a masked one is more."""
+    return (
+        isinstance(value, np.ndarray)
+        and value.dtype.kind in _ARRAYS
+        and not isinstance(value, np.ma.MaskedArray)
     )
 
 

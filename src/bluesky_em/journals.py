@@ -65,11 +65,14 @@ class Journals:
         """Make a run's journal.
 
         Raises:
+            FileExistsError: the run has one already.
             OSError: it cannot be made; a run must not begin like that.
         """
         path = self._layout.journal_of(run)
         try:
             self._open[run] = Journal(path, self._reserve.give_up)
+        except FileExistsError:
+            raise
         except OSError as exc:
             raise OSError(
                 exc.errno,

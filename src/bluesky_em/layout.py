@@ -8,8 +8,15 @@ from __future__ import annotations
 
 import re
 import zlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
+
+LONGEST = 48  # characters of a name in a path; Windows allows a whole path 260
+_DEVICES = {
+    *"con prn aux nul".split(),
+    *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
+}
+"""What Windows takes for a device, whatever the suffix."""
 
 
 class Layout:
@@ -31,30 +38,48 @@ class Layout:
         """Give a run's journal."""
         return self.journal / f"{plain(run)}.msgpack"
 
-    def frames_of(self, run: str, started: float, detector: str, stream: str = "") -> Path:
-        """Give the file of a detector's frames in a run; `stream` only where it has several."""
-        name = f"{plain(detector)}.{plain(stream)}" if stream else plain(detector)
+    def frames_of(self, run: str, started: float, detector: str, stream: str | None = None) -> Path:
+        """Give the file of a detector's frames in a run; `stream` only where it has several.
+
+        Raises:
+            ValueError: `started` is no time.
+        """
+        name = plain(detector) if stream is None else f"{plain(detector)}.{plain(stream)}"
         return self.folder_of(run, started) / f"{name}.h5"
 
     def folder_of(self, run: str, started: float) -> Path:
-        """Give the folder of a run's files."""
+        """Give the folder of a run's files.
+
+        Raises:
+            ValueError: `started` is no time.
+        """
         return self.data / _dated(run, started)
 
 
 def plain(name: str) -> str:
     """Make a file name of a detector's, stream's or run's name: it can never leave its folder.
 
-    Different names stay different: what had to be changed gets a hash of what it was.
+    Every file system takes it. Different names stay different, also where case does not count:
+    what is not short, lower case and harmless gets a hash of what it was.
 
     >>> plain("eels")
     'eels'
     >>> plain("../../etc/passwd")
     '______etc_passwd-df406b03'
     """
-    cleaned = re.sub(r"[^\w-]", "_", name, flags=re.ASCII)
-    return cleaned if cleaned == name else f"{cleaned}-{zlib.crc32(name.encode()):08x}"
+    harmless = re.fullmatch(rf"[a-z0-9_-]{{1,{LONGEST}}}", name) and name not in _DEVICES
+    if harmless and not re.search(r"-[0-9a-f]{8}$", name):  # which would look like a hash
+        return name
+    cleaned = re.sub(r"[^\w-]", "_", name, flags=re.ASCII)[: LONGEST - 9]
+    return f"{cleaned}-{zlib.crc32(name.encode(errors='surrogatepass')):08x}"
 
 
 def _dated(run: str, started: float) -> PurePosixPath:
-    day = datetime.fromtimestamp(started, tz=UTC)
-    return PurePosixPath(f"{day:%Y/%m/%d}", plain(run))
+    try:
+        day = datetime.fromtimestamp(0, tz=UTC) + timedelta(seconds=started)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"a run cannot have started at {started!r}: its time is in seconds since 1970, "
+            "e.g. time.time()"
+        ) from None
+    return PurePosixPath(f"{day.year:04}/{day:%m/%d}", plain(run))

@@ -48,6 +48,20 @@ class Reference:
     number: int
     """Count of the detector's exposures in that run, from 0."""
 
+    def __post_init__(self) -> None:
+        if not self.run or "/" in self.run:
+            raise ValueError(
+                f"no reference can name the run {self.run!r}: a run's uid has no '/' and is not "
+                "empty; the RunEngine's own are like that"
+            )
+        if not self.detector:
+            raise ValueError(
+                f"no reference can name the detector {self.detector!r}: give the device a name, "
+                "e.g. name='eels'"
+            )
+        if self.number < 0:
+            raise ValueError(f"no reference has the number {self.number}: it counts from 0")
+
     def __str__(self) -> str:
         return f"{self.run}/{self.detector}/{self.number}"
 
@@ -60,7 +74,7 @@ class Reference:
         """
         run, _, rest = str(text).partition("/")
         detector, _, number = rest.rpartition("/")
-        if not (run and detector and re.fullmatch(r"0|[1-9][0-9]*", number)):
+        if not (run and detector and re.fullmatch(r"0|[1-9][0-9]{0,17}", number)):
             raise ValueError(
                 f"{text!r} is not a reference: expected '<run uid>/<detector>/<number>', "
                 "e.g. what `storage.references[-1]` or an event's data gives"

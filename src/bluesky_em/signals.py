@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any, TypeVar
 
+import numpy as np
 from bluesky.protocols import Reading
 from event_model import DataKey
 from ophyd_async.core import (
@@ -61,11 +62,23 @@ class ServerSignal(SignalBackend[SignalDatatypeT]):
 
     async def put(self, value: SignalDatatypeT | None) -> None:
         """Set it and wait until the instrument says so; what it reads back goes to observers."""
-        # A plan's np.float64 must become a plain float before it can travel.
-        self._setpoint = self._convert(self._setpoint if value is None else value)
-        back = await self._link.call("set", self._setting, self._setpoint, timeout=SETTLING)
+        setpoint = self._setpoint if value is None else self._plain(value)
+        back = await self._link.call("set", self._setting, setpoint, timeout=SETTLING)
+        self._setpoint = setpoint
         if self._callback:
             self._callback(self._reading(back))
+
+    def _plain(self, value: Any) -> Any:
+        """Make a plan's np.float64 the plain float that can travel; refuse what is none."""
+        kinds = {bool: (bool, np.bool_), str: (str,)}
+        if not isinstance(value, kinds.get(self._convert, object)):  # bool("False") would be True
+            raise ValueError(f"{self._setting} is {value!r}; give a {self._convert.__name__}")
+        try:
+            return self._convert(value)
+        except (TypeError, ValueError, OverflowError) as exc:
+            raise ValueError(
+                f"{self._setting} is {value!r}; give a {self._convert.__name__} ({exc})"
+            ) from None
 
     async def get_reading(self) -> Reading[SignalDatatypeT]:
         """Read the hardware."""

@@ -108,6 +108,7 @@ class Storage:
         self._resources: dict[str, Mapping[str, Any]] = {}
         self._adopted: set[tuple[str, str]] = set()
         self._run_of = RunOf()
+        self._datums: dict[str, set[str]] = {}
         self._journals = Journals(
             self.layout, power_safe=durability == "power", hold=self._hold_detectors
         )
@@ -117,26 +118,72 @@ class Storage:
         self.data = Data(tiled, api_key=api_key, storage=self.layout.root)
 
     def __call__(self, name: str, document: Mapping[str, Any]) -> None:
-        """Append a document to its run's journal: what `RE.subscribe(storage)` calls."""
+        """Append a document to its run's journal: what `RE.subscribe(storage)` calls.
+
+        Raises:
+            ValueError: it is no document that could be filed or catalogued; it is not kept.
+            TypeError: it holds what is no data; it is not kept.
+            FileExistsError: a run of this uid has begun already.
+            OSError: as `Journal.append` does.
+        """
+        documents.check(name, document)
         run = self._run_of(name, document)
-        if name == "start" and run is not None:
-            pack(name, document)  # what cannot be kept must not leave an empty journal behind
-            self._journals.begin(run)
-            self.path_provider.opened(run, document["time"])
-            self._warn_if_unguarded()
-        if run is None or run not in self._journals:
+        if name == "start":
+            self._begin(document["uid"], document)
+        elif run is None or run not in self._journals:
             self._take_in_stray(name, document)
-            return
-        self._journals.append(run, name, document)
-        if name == "resource":
-            self._resources[document["uid"]] = document
-        for datum in documents.datums(name, document):
-            if documents.is_ours(self._resources.get(datum["resource"], {})):
-                self._references.append(datum["datum_id"])
-        if name == "stop":
-            self.path_provider.closed(run)
-            self._run_of.forget(run)
-            self._journals.end(run)
+        elif name == "stop":
+            try:
+                self._journals.append(run, name, document)
+            finally:  # if it cannot be kept, the run is like one whose process died
+                self._end(run)
+        else:
+            self._check_references(run, name, document)
+            datums = list(documents.datums(name, document))
+            ours = [datum for datum in datums if self._is_ours(datum)]
+            for datum in ours:
+                documents.check_ours(datum)
+            self._journals.append(run, name, document)
+            self._run_of.learn(name, document, run)
+            self._datums[run].update(datum["datum_id"] for datum in datums)
+            self._references.extend(datum["datum_id"] for datum in ours)
+            if name == "resource":
+                self._resources[document["uid"]] = document
+
+    def _begin(self, run: str, start: Mapping[str, Any]) -> None:
+        # What cannot be kept must not leave an empty journal behind.
+        pack("start", start)
+        self.layout.folder_of(run, start["time"])
+        self._journals.begin(run)
+        self._datums[run] = set()
+        self.path_provider.opened(run, start["time"])
+        self._warn_if_unguarded()
+        try:
+            self._journals.append(run, "start", start)
+        except OSError:
+            self._end(run)
+            raise
+
+    def _end(self, run: str) -> None:
+        self.path_provider.closed(run)
+        self._run_of.forget(run)
+        del self._datums[run]
+        self._journals.end(run)
+
+    def _is_ours(self, datum: Mapping[str, Any]) -> bool:
+        return documents.is_ours(self._resources.get(datum["resource"], {}))
+
+    def _check_references(self, run: str, name: str, document: Mapping[str, Any]) -> None:
+        """Refuse an event whose reference nobody could ever follow."""
+        for event in documents.events(name, document):
+            for key, value in event["data"].items():
+                is_of_run = isinstance(value, str) and value.startswith(f"{run}/")
+                if is_of_run and value not in self._datums[run]:
+                    raise ValueError(
+                        f"this {name} refers to {value!r}, but the datum document that tells "
+                        f"where it is has not come. If {key!r} was read as a child of another "
+                        "device, read the detector itself: the RunEngine asks no child for it"
+                    )
 
     def guard(self, plan: MsgGenerator[P]) -> MsgGenerator[P]:
         """Have a plan notice, at its checkpoints, that storage has failed.
@@ -169,13 +216,15 @@ class Storage:
         """Find a run for a document that names none that is open.
 
         Classic detectors emit a resource when they are staged and use it for all runs until they
-        are unstaged: its datums go, with the resource, to the run that is open now.
+        are unstaged: its datums go, with the resource, to the run that is open now. Ours do not:
+        a reference names its run.
         """
-        resource = self._resources.get(document.get("resource", ""))
+        is_datum = name in ("datum", "datum_page")
+        resource = self._resources.get(document["resource"]) if is_datum else None
         run = self._journals.newest
-        if resource is None or run is None:
+        if resource is None or documents.is_ours(resource) or run is None:
             logger.warning(
-                "a %s document belongs to no run whose start was seen here, and is not kept: %s. "
+                "a %s document belongs to no run that is open here, and is not kept: %s. "
                 "Subscribe Storage before the run begins", name, document,
                 extra={"action": "stray"},
             )  # fmt: skip

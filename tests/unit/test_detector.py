@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,31 @@ async def test_an_error_of_the_instrument_fails_the_trigger_and_costs_no_number(
     with pytest.raises(RuntimeError, match="aborted"):
         await status
     assert (await shoot(camera))[0] == f"{RUN}/cam/0"
+
+
+@pytest.mark.parametrize("exposure", [math.inf, math.nan, -100.0, 1e300])
+async def test_an_impossible_exposure_is_refused_in_the_instruments_words(
+    camera: Camera, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, exposure: float
+):
+    def refuse(detector: str, options: dict[str, Any]) -> None:
+        raise ValueError(f"exposure is {options['exposure']} s; it must lie between 0 and 10 s")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "expose", refuse)
+        await camera.exposure.set(exposure)
+        with pytest.raises(ValueError, match="it must lie between 0 and 10 s"):
+            await camera.trigger()
+    await camera.exposure.set(0.1)
+    assert (await shoot(camera))[0] == f"{RUN}/cam/0"
+
+
+async def test_a_detector_without_a_name_is_refused_before_it_exposes(
+    driver: FakeDriver, paths: RunPathProvider
+):
+    async with connected(driver, paths, "") as (camera,):
+        with pytest.raises(ValueError, match="give the device a name, e.g. name='eels'"):
+            await camera.trigger()
+    assert "expose" not in driver.calls
 
 
 async def test_a_server_that_is_not_there_is_named_with_host_and_port(paths: RunPathProvider):

@@ -114,6 +114,8 @@ def test_every_document_is_routed_to_its_run_in_two_interleaved_ones():
     for (name, mine), (_, other) in zip(of_one, of_two, strict=True):
         assert run_of(name, mine) == one["uid"], name
         assert run_of(name, other) == two["uid"], name
+        run_of.learn(name, mine, one["uid"])
+        run_of.learn(name, other, two["uid"])
 
 
 def test_a_document_whose_run_was_not_seen_is_of_no_run():
@@ -127,8 +129,9 @@ def test_a_document_whose_run_was_not_seen_is_of_no_run():
 def test_a_forgotten_run_is_unknown_and_the_other_one_stays():
     (one, of_one), (two, of_two) = a_run(), a_run()
     run_of = RunOf()
-    for name, doc in [("start", one), *of_one, ("start", two), *of_two]:
-        run_of(name, doc)
+    for start, documents in ((one, of_one), (two, of_two)):
+        for name, doc in documents:
+            run_of.learn(name, doc, start["uid"])
     run_of.forget(one["uid"])
     run_of.forget(one["uid"])
     for name in ("event", "datum", "stream_datum"):

@@ -107,10 +107,11 @@ def test_a_record_can_be_read_as_soon_as_it_is_appended(path: Path):
     journal.close()
 
 
-def test_reopening_goes_on_after_what_is_there(path: Path):
+def test_a_journal_that_is_there_is_not_added_to_by_another_run(path: Path):
     write(path, ("start", {}))
-    write(path, ("stop", {}))
-    assert [name for name, _ in read(path)] == ["start", "stop"]
+    with pytest.raises(FileExistsError, match="has begun already.*subscribed twice.*another uid"):
+        Journal(path)
+    assert [name for name, _ in read(path)] == ["start"]
 
 
 @pytest.mark.parametrize(

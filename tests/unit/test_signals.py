@@ -76,6 +76,13 @@ async def test_a_refused_value_raises_with_the_instruments_words(
     assert driver.values["energy_offset"] == 0.0
 
 
+async def test_a_refused_value_is_not_remembered_as_the_setpoint(device: Filter):
+    await device.energy.set(10.0)
+    with pytest.raises(ValueError, match="must be between"):
+        await device.energy.set(5000)
+    assert await device.energy.locate() == {"setpoint": 10.0, "readback": 10.0}
+
+
 async def test_a_signal_is_described_with_units_and_the_place_it_lives(device: Filter):
     key = (await device.energy.describe())["filter-energy"]
     assert (key["units"], key["precision"], key["dtype"]) == ("eV", 2, "number")  # type: ignore

@@ -137,10 +137,8 @@ class MicroscopeDriver:
         if setting.write is None:
             raise ValueError("{} can be read but not set.".format(name))
         with self._calling("set {} to {!r}".format(name, value)):
-            if setting.dtype == "float":
-                value = _number(name, value)
             if setting.limits is not None:
-                _check_limits(name, value, setting.limits(), setting.units)
+                value = _in_limits(name, value, setting.limits(), setting.units)
             setting.write(value)
             return setting.read()
 
@@ -327,15 +325,16 @@ class MicroscopeDriver:
             voltage = self._client.optics.acceleration_voltage
         return float(getattr(voltage, "value", voltage))
 
-    def _set_camera_length(self, value: float) -> None:
+    def _set_camera_length(self, value: Any) -> None:
         camera_length = self._client.optics.camera_length
         available = list(camera_length.available_values)
         for choice in available:
-            if math.isclose(_nominal(choice), value, rel_tol=1e-6):
-                camera_length.value = choice
-                return
+            with contextlib.suppress(TypeError, ValueError, OverflowError):  # no number
+                if math.isclose(_nominal(choice), float(value), rel_tol=1e-6):
+                    camera_length.value = choice
+                    return
         raise ValueError(
-            "camera_length is {:.6g} m; it must be one of {} m.".format(
+            "camera_length is {!r} m; it must be one of {} m.".format(
                 value, ", ".join("{:.6g}".format(_nominal(v)) for v in available)
             )
         )
@@ -413,14 +412,18 @@ class MicroscopeDriver:
         return self._scan(options) if detector == "scan_image" else self._camera(options)
 
     def _scan(self, options: Mapping[str, Any]) -> _Scan:
-        dwell = _number("dwell", options.get("dwell", 1e-6))
-        _check_limits("dwell", dwell, DWELL_LIMITS, "s")
+        dwell = _in_limits("dwell", options.get("dwell", 1e-6), DWELL_LIMITS, "s")
         scan = _Scan(
             _one_of("detector", options.get("detector", "HAADF"), self._scanning_detectors),
             _one_of("size", options.get("size", 512), SCAN_SIZES),
             dwell,
             _region(options.get("region")),
         )
+        if min(scan.region[2:]) * scan.size < 0.5:
+            raise ValueError(
+                "region is {!r}; its width and height must be at least a pixel, that is {:.6g} of "
+                "the scan at size {}.".format(options["region"], 1 / scan.size, scan.size)
+            )
         seconds = dwell * scan.shape[0] * scan.shape[1]
         if seconds > SCAN_TIME_MAX:
             raise ValueError(
@@ -433,8 +436,7 @@ class MicroscopeDriver:
 
     def _camera(self, options: Mapping[str, Any]) -> _Camera:
         default = self._cameras[0] if self._cameras else ""
-        exposure = _number("exposure", options.get("exposure", 0.1))
-        _check_limits("exposure", exposure, CAMERA_EXPOSURE_LIMITS, "s")
+        exposure = _in_limits("exposure", options.get("exposure", 0.1), CAMERA_EXPOSURE_LIMITS, "s")
         return _Camera(
             _one_of("camera", options.get("camera", default), self._cameras),
             _one_of("size", options.get("size", 512), CAMERA_SIZES),
@@ -492,32 +494,40 @@ def _or_nan(value: Optional[float]) -> float:
     return math.nan if value is None else float(value)
 
 
-def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError("{} is {!r}; give a number.".format(name, value)) from None
-
-
-def _check_limits(name: str, value: float, limits: Any, units: str) -> None:
+def _in_limits(name: str, value: Any, limits: Any, units: str) -> float:
     low, high = limits
-    if not low <= value <= high:
-        suffix = " " + units if units else ""
+    suffix = " " + units if units else ""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            "{} is {!r}; give a number from {:.6g} to {:.6g}{}.".format(
+                name, value, low, high, suffix
+            )
+        ) from None
+    if not low <= number <= high:
         raise ValueError(
             "{} is {:.6g}{}; it must lie between {:.6g} and {:.6g}{}.".format(
-                name, value, suffix, low, high, suffix
+                name, number, suffix, low, high, suffix
             )
         )
+    return number
 
 
 def _one_of(name: str, value: Any, choices: Any) -> Any:
-    if value not in choices:
-        raise ValueError(
-            "{} is {!r}; it must be one of {}.".format(
-                name, value, ", ".join(str(c) for c in choices)
-            )
-        )
-    return value
+    for choice in choices:
+        if _same(value, choice):
+            return choice
+    raise ValueError(
+        "{} is {!r}; it must be one of {}.".format(name, value, ", ".join(str(c) for c in choices))
+    )
+
+
+def _same(value: Any, choice: Any) -> bool:
+    try:
+        return bool(value == choice)
+    except ValueError:  # an array
+        return False
 
 
 def _region(value: Any) -> Tuple[float, float, float, float]:
@@ -525,7 +535,7 @@ def _region(value: Any) -> Tuple[float, float, float, float]:
         return 0.0, 0.0, 1.0, 1.0
     try:
         left, top, width, height = (float(v) for v in value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             "region is {!r}; give left, top, width, height in fractions of the scan.".format(value)
         ) from None

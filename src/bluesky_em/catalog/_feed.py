@@ -26,6 +26,25 @@ BATCH = 2000  # documents of a long backlog that are read, and flushed, at a tim
 SHARE = 1.5  # times what the last flush took: leave the catalog and the processor time for others
 
 
+class Normalizer(RunNormalizer):
+    """Lets a run end whose events refer to data that no datum document tells of.
+
+    The catalog's notes of the run say which. (The RunEngine does not check that a device emits
+    what it refers to.)
+    """
+
+    def stop(self, doc: Any) -> None:
+        """Note what is missing, then end as ever."""
+        missing = [ref for ref in self._ext_ref_cache if ref.datum_id not in self._datum_cache]
+        self._ext_ref_cache = [ref for ref in self._ext_ref_cache if ref not in missing]
+        for ref in missing:
+            self.notes.append(
+                f"{ref.data_key} of event {ref.seq_num} refers to {ref.datum_id!r}, for which no "
+                "datum document came"
+            )
+        super().stop(doc)
+
+
 class RunFeed:
     """Brings one run from its journal to Tiled.
 
@@ -60,7 +79,7 @@ class RunFeed:
         self._streams: dict[str, str] = {}
         self._events: Counter[str] = Counter()
         self._tiled = RunInTiled(client, self._frames.get, lambda p: (layout.root / p).as_uri())
-        self._normalizer = RunNormalizer()
+        self._normalizer = Normalizer()
         self._normalizer.subscribe(self._tiled)
 
     def step(self) -> bool:

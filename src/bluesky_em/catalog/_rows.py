@@ -21,7 +21,7 @@ class RowMap:
     Tiled keeps no datum ids. Numbers and rows usually rise together, under one calibration: so
     the map is a list of *segments*, a new one only where a number was skipped (a point the
     RunEngine interrupted and repeated), where the axes changed, or where the frames of several
-    open runs carry uids of their own.
+    open runs carry uids of their own. All but the last tell how many `rows` they have.
     """
 
     def __init__(self) -> None:
@@ -35,6 +35,8 @@ class RowMap:
         uid = Reference.parse(frame.reference).run
         axes = [asdict(axis) for axis in frame.axes]
         if self._next != (uid, frame.number, frame.row) or self.segments[-1]["axes"] != axes:
+            if self._next is not None:
+                self.segments[-1]["rows"] = self._next[2] - self.segments[-1]["row"]
             segment = {"row": frame.row, "number": frame.number, "axes": axes, "run": uid}
             self.segments.append(segment)
             self.changed = True
@@ -56,16 +58,16 @@ def find(segments: Sequence[Mapping[str, Any]], reference: Reference) -> int | N
 
     It may be beyond the rows that are there: the last segment is open.
 
-    >>> segments = [{"run": "a", "number": 0, "row": 0}, {"run": "a", "number": 5, "row": 3}]
+    >>> segments = [
+    ...     {"run": "a", "number": 0, "row": 0, "rows": 3}, {"run": "a", "number": 5, "row": 3}
+    ... ]
     >>> [find(segments, Reference(run="a", detector="eels", number=n)) for n in (2, 3, 6)]
     [2, None, 4]
     """
-    end = math.inf
-    for segment in reversed(segments):
-        row = segment["row"] + reference.number - segment["number"]
-        if segment["run"] == reference.run and segment["row"] <= row < end:
-            return row
-        end = segment["row"]
+    for segment in segments:
+        ahead = reference.number - segment["number"]
+        if segment["run"] == reference.run and 0 <= ahead < segment.get("rows", math.inf):
+            return segment["row"] + ahead
     return None
 
 

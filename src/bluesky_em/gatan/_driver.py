@@ -487,8 +487,12 @@ def _in_limits(name: str, value: Any, limits: Tuple[float, float], units: str) -
     low, high = limits
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError("{} is {!r}; give a number.".format(name, value)) from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            "{} is {!r}; give a number from {:.6g} to {:.6g}{}.".format(
+                name, value, low, high, units
+            )
+        ) from None
     if not low <= number <= high:
         raise ValueError(
             "{} is {:.6g}{}; it must lie between {:.6g} and {:.6g}{}.".format(
@@ -501,13 +505,20 @@ def _in_limits(name: str, value: Any, limits: Tuple[float, float], units: str) -
 def _choice(name: str, value: Any, choices: Mapping[int, Any], units: str) -> int:
     """Return the index of a choice."""
     for index, choice in choices.items():
-        if choice == value:
+        if _same(value, choice):
             return index
     raise ValueError(
         "{} is {!r}; it must be one of {}{}.".format(
             name, value, ", ".join(str(c) for c in choices.values()), units
         )
     )
+
+
+def _same(value: Any, choice: Any) -> bool:
+    try:
+        return bool(value == choice)
+    except ValueError:  # an array
+        return False
 
 
 def _settling_time(change: float) -> float:

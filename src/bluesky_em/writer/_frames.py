@@ -23,6 +23,7 @@ class FrameFinder:
         self._start: Document = {}
         self._resources: dict[str, Document] = {}
         self._datums: dict[str, Document] = {}
+        self._placed: set[str] = set()
         self._descriptors: dict[str, Document] = {}
         self._streams: dict[str, list[str]] = {}
         self._rows: dict[str, int] = {}
@@ -36,7 +37,7 @@ class FrameFinder:
         elif name == "resource" and documents.is_ours(document):
             self._resources[document["uid"]] = document
         for datum in documents.datums(name, document):
-            if datum["resource"] in self._resources:
+            if datum["resource"] in self._resources and datum["datum_id"] not in self._placed:
                 self._datums[datum["datum_id"]] = datum
         return [
             self._frame(event, key, self._datums.pop(value))
@@ -56,6 +57,7 @@ class FrameFinder:
     def _frame(self, event: Document, key: str, datum: Document) -> Frame:
         stream = self._descriptors[event["descriptor"]]["name"]
         path = self._path(key, stream)
+        self._placed.add(datum["datum_id"])
         # Counted, not taken from seq_num: after a pause the RunEngine may emit a number again.
         row = self._rows[path] = self._rows.get(path, -1) + 1
         return replace(self._compose(datum, key), stream=stream, row=row, path=path)
@@ -85,7 +87,7 @@ class FrameFinder:
         streams = self._streams.setdefault(detector, [])
         if stream not in streams:
             streams.append(stream)
-        suffix = "" if streams[0] == stream else stream
+        suffix = None if streams[0] == stream else stream
         run, started = self._start["uid"], self._start["time"]
         path = self._layout.frames_of(run, started, detector, suffix)
         return path.relative_to(self._layout.root).as_posix()

@@ -1,0 +1,8 @@
+"""The same examples in every run: what passed once passes again."""
+
+from hypothesis import settings
+
+settings.register_profile(
+    "same-every-time", derandomize=True, database=None, deadline=None, max_examples=200
+)
+settings.load_profile("same-every-time")
