@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from rich.filesize import decimal
 
 from . import journal, lifeline, requests
-from .audit import Finding, Place, audit_run
+from .audit import Fault, Finding, Place, audit_run
 from .errors import ServerUnreachable, StorageBusy
 from .files import FramesReader, is_torn, repair
 from .layout import Layout
@@ -200,33 +200,20 @@ def _runs(
         if documents and ledger.is_complete(path.stem):  # otherwise the writer will be at it
             run = documents[0][1]["uid"]
             found = audit_run(layout, ledger, run, client)
-            yield from (_of_run(layout, run, finding, client) for finding in found)
+            yield from (_of_run(layout, run, finding) for finding in found)
 
 
-def _of_run(layout: Layout, run: str, finding: Finding, client: Any) -> Ailment:
+def _of_run(layout: Layout, run: str, finding: Finding) -> Ailment:
     if finding.place is Place.FILE:
         cure = "restore the file from a backup; the journal tells what was in it"
+        return Ailment(what=str(finding), cure=cure)
+    if finding.fault is Fault.DOUBLED:
+        cure = "delete the run in Tiled, with an administrator's key, and ask the doctor again"
         return Ailment(what=str(finding), cure=cure)
 
     def again() -> None:
         path = requests.ask(layout, Request(action=Action.RETRY, run=run))
         requests.heard([path], HEARD)
 
-    if finding.place is Place.LEDGER:
-        return Ailment(
-            what=str(finding),
-            cure="have the writer go through the run's journal again",
-            repair=again,
-        )
-
-    def bring_anew() -> None:
-        catalog = getattr(client, "v3", client)
-        if run in catalog:
-            catalog.delete_contents(run, recursive=True, external_only=False)
-        again()
-
-    return Ailment(
-        what=str(finding),
-        cure="bring the run to Tiled anew, from its journal; its files stay as they are",
-        repair=bring_anew,
-    )
+    cure = "have the writer go through the run's journal again, and bring to Tiled what it lacks"
+    return Ailment(what=str(finding), cure=cure, repair=again)

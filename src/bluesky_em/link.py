@@ -58,7 +58,7 @@ class Line:
             Exception: whatever the server raised, e.g. ValueError for an illegal setting.
         """
         self._check_if_idle()
-        caller = self._connected()
+        caller = self._connected(min(timeout, DEFAULT_TIMEOUT))
         try:
             answer = caller.call(method, args, timeout)
         except BaseException as exc:  # its answer must not be taken for the next call's
@@ -88,10 +88,10 @@ class Line:
             except CommunicationError:
                 self.close()
 
-    def _connected(self) -> Caller:
+    def _connected(self, timeout: float) -> Caller:
         if self._caller is None:
             try:
-                self._caller = Caller(self._address, self._token, DEFAULT_TIMEOUT)
+                self._caller = Caller(self._address, self._token, timeout)
             except (OSError, CommunicationError) as exc:
                 raise ServerUnreachable(self._why_not(exc)) from exc
         return self._caller
