@@ -7,6 +7,7 @@ axes, so that the writer and any reader know what to expect without asking the i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Real
 from typing import Any, cast
@@ -48,6 +49,8 @@ _FIELDS: dict[str, dict[str, _Kind]] = {
     "stop": {"uid": _TEXT, "run_start": _TEXT, "time": _NUMBER, "exit_status": _TEXT},
 }  # fmt: skip
 """What a document cannot do without, if it is to be filed and catalogued."""
+_ADDRESSABLE = re.compile(r"[^/\\?#%\x00-\x1f\x7f]+")
+"""What can be a part of a URL: Tiled addresses streams and arrays by their names."""
 _FRAME = {"number", "dtype", "checksum", "axes", "metadata", "ended"}
 """What our datums cannot do without, in their `datum_kwargs`."""
 
@@ -127,6 +130,16 @@ def check(name: str, document: Document) -> None:
             raise ValueError(f"this {name} document has {value!r} as {field!r}; give {words}")
     if not isinstance(document.get("filled", {}), Mapping):
         raise ValueError(f"this {name} document has {document['filled']!r} as 'filled'")
+    if name == "descriptor":
+        for kind, word in [
+            ("stream", document["name"]),
+            *(("key", k) for k in document["data_keys"]),
+        ]:
+            if not _ADDRESSABLE.fullmatch(word) or word in (".", ".."):
+                raise ValueError(
+                    f"this descriptor document has a {kind} named {word!r}; it is to be a part of "
+                    "an address, so give a name without any of / \\ ? # % or control characters"
+                )
     if name == "start" and (not document["uid"] or "/" in document["uid"]):
         raise ValueError(
             f"this start document has {document['uid']!r} as 'uid'; give one without '/'"

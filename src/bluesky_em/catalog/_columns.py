@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow
+
+from ._values import numpy_dtype
 
 _TYPES = {
     "number": pyarrow.float64(),
@@ -33,9 +34,10 @@ def column_types(schema: pyarrow.Schema, data_keys: Mapping[str, Any]) -> pyarro
 
 
 def _type_of(data_key: Mapping[str, Any], guessed: pyarrow.DataType) -> pyarrow.DataType:
-    if data_key.get("dtype") == "array" and pyarrow.types.is_list(guessed):
-        dtype = data_key.get("dtype_numpy")
-        if isinstance(dtype, str) and np.dtype(dtype).kind in "iufb":
-            return pyarrow.list_(pyarrow.from_numpy_dtype(np.dtype(dtype)))
-        return guessed
+    dtype = numpy_dtype(data_key)
+    if data_key.get("dtype") == "array" and dtype is not None and dtype.kind in "iufb":
+        wanted = pyarrow.from_numpy_dtype(dtype)
+        for _ in data_key.get("shape") or (1,):
+            wanted = pyarrow.list_(wanted)
+        return wanted
     return _TYPES.get(data_key.get("dtype", ""), guessed)

@@ -9,8 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
-
 from .. import documents, manifest
 from ..faults import step
 from ..frame import Frame
@@ -19,30 +17,12 @@ from ..layout import Layout
 from ..ledger import Ledger
 from ..reference import Stage
 from ._ending import Ending
+from ._normalizer import Normalizer
 from ._run import RunInTiled
 
 LINGER = 0.1  # seconds between two flushes: an HTTP call costs 15-30 ms whatever it carries
 BATCH = 2000  # documents of a long backlog that are read, and flushed, at a time
 SHARE = 1.5  # times what the last flush took: leave the catalog and the processor time for others
-
-
-class Normalizer(RunNormalizer):
-    """Lets a run end whose events refer to data that no datum document tells of.
-
-    The catalog's notes of the run say which. (The RunEngine does not check that a device emits
-    what it refers to.)
-    """
-
-    def stop(self, doc: Any) -> None:
-        """Note what is missing, then end as ever."""
-        missing = [ref for ref in self._ext_ref_cache if ref.datum_id not in self._datum_cache]
-        self._ext_ref_cache = [ref for ref in self._ext_ref_cache if ref not in missing]
-        for ref in missing:
-            self.notes.append(
-                f"{ref.data_key} of event {ref.seq_num} refers to {ref.datum_id!r}, for which no "
-                "datum document came"
-            )
-        super().stop(doc)
 
 
 class RunFeed:
@@ -117,12 +97,13 @@ class RunFeed:
 
     def _complete(self, stop: dict[str, Any] | None) -> bool:
         self._flush()
-        run = self._start["uid"]
-        account = manifest.compose(
-            run, self._ledger.frames(run), self._events, abandoned=stop is None
-        )
-        manifest.write(account, self._layout.folder_of(run, self._start["time"]))
-        self._tiled.conclude(account)
+        if self._start:  # else not even that was kept
+            run = self._start["uid"]
+            account = manifest.compose(
+                run, self._ledger.frames(run), self._events, abandoned=stop is None
+            )
+            manifest.write(account, self._layout.folder_of(run, self._start["time"]))
+            self._tiled.conclude(account)
         step("feed: before stop")
         if stop is not None:
             self._release("stop", stop)

@@ -41,6 +41,7 @@ class RunInTiled(_RunWriter):
         self._rows_there: dict[str, int] = {}
         self._rows_given: dict[str, int] = {}
         self._tables: dict[str, Any] = {}
+        self._data_keys: dict[str, dict[str, Any]] = {}
 
     def flush(self) -> None:
         """Write what has come since the last time: files' new rows first, then the events."""
@@ -50,6 +51,7 @@ class RunInTiled(_RunWriter):
         step("feed: files registered")
         for stream, rows in self._internal_data_cache.items():
             if rows:
+                self.data_keys = dict(self._data_keys[stream])  # another stream's may differ
                 self._write_internal_data(rows, self._desc_nodes[stream])
                 rows.clear()
         step("feed: events appended")
@@ -67,7 +69,7 @@ class RunInTiled(_RunWriter):
                 attempt adds them.
         """
         for uri, table in self._tables.items():
-            there = len(table.read(["seq_num"]))
+            there = _rows_of(table)
             if there < self._rows_given[uri]:
                 raise RuntimeError(
                     f"{uri} has {there} events in Tiled, acknowledged were {self._rows_given[uri]}"
@@ -77,6 +79,7 @@ class RunInTiled(_RunWriter):
 
     def descriptor(self, doc: Any) -> None:
         """Make the stream's node, or add a later descriptor to it, once."""
+        self._data_keys.setdefault(doc["name"], {}).update(doc["data_keys"])
         node = self._desc_nodes.get(doc["name"])
         updates: Any = node.metadata.get("_config_updates", []) if node is not None else []
         if any(update["uid"] == doc["uid"] for update in updates):
@@ -113,7 +116,7 @@ class RunInTiled(_RunWriter):
         self._tables[key] = df_client
         if key not in self._rows_there:
             found = bool(self._desc_nodes[desc_name].found)  # type: ignore (a FindOrMake)
-            self._rows_there[key] = len(df_client.read(["seq_num"])) if found else 0
+            self._rows_there[key] = _rows_of(df_client) if found else 0
         given = self._rows_given.get(key, 0)
         self._rows_given[key] = given + table.num_rows
         table = table.slice(max(0, self._rows_there[key] - given))
@@ -126,6 +129,11 @@ class RunInTiled(_RunWriter):
 
 def _key(frame: Frame) -> str:
     return f"{frame.stream}/{frame.detector}"
+
+
+def _rows_of(table: Any) -> int:
+    """Count a table's rows by one column: a table of many columns is one of several."""
+    return len(table.read(table.columns[:1]))
 
 
 def _describe(node: Any, what: dict[str, Any]) -> None:

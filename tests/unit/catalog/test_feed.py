@@ -1,25 +1,18 @@
-from typing import Any
+from pathlib import Path
 
-from event_model import compose_run
+from bluesky_em.catalog import Ending
+from bluesky_em.catalog._feed import RunFeed
+from bluesky_em.layout import Layout
+from bluesky_em.ledger import Ledger
 
-from bluesky_em.catalog._feed import Normalizer
 
-
-def test_a_run_ends_though_an_event_refers_to_data_of_which_nothing_was_told():
-    run = compose_run()
-    key: Any = {"source": "camera", "dtype": "array", "shape": [4, 4], "external": "FILESTORE:"}
-    described = run.compose_descriptor(name="primary", data_keys={"camera": key})
-    event = described.compose_event(
-        data={"camera": "nobody's"}, timestamps={"camera": 0.0}, filled={"camera": False}
-    )
-    given: list[tuple[str, Any]] = []
-    normalizer = Normalizer()
-    normalizer.subscribe(lambda name, document: given.append((name, document)))
-    normalizer("start", run.start_doc)
-    normalizer("descriptor", described.descriptor_doc)
-    normalizer("event", event)
-    normalizer("stop", run.compose_stop())
-    assert [name for name, _ in given] == ["start", "descriptor", "event", "stop"]
-    assert given[-1][1]["_run_normalizer_notes"] == [
-        'camera of event 1 refers to "nobody\'s", for which no datum document came'
-    ]
+def test_a_run_of_which_not_even_the_start_was_kept_is_done_with_at_once(tmp_path: Path):
+    layout, ledger = Layout(tmp_path), Ledger(tmp_path / "ledger.sqlite")
+    layout.journal.mkdir()
+    path = layout.journal_of("run")
+    path.touch()  # its process died just then
+    ledger.opened(path.stem)
+    feed = RunFeed(path, None, ledger, layout, Ending(files_closed=True, abandoned=True))
+    assert feed.step()
+    assert ledger.is_complete("run")
+    ledger.close()
