@@ -64,9 +64,9 @@ class RunInTiled(_RunWriter):
         """Put the run's manifest into its metadata: what became of its references.
 
         Raises:
-            RuntimeError: Tiled lacks events that it has acknowledged. (Tiled 0.2.20 shares one
-                DuckDB connection between threads: a read may roll an append back.) The next
-                attempt adds them.
+            RuntimeError: Tiled lacks events that it has acknowledged. (A Tiled 0.2.20 that is not
+                ours shares one DuckDB connection between threads: a read may roll an append
+                back.) The next attempt adds them.
         """
         for uri, table in self._tables.items():
             there = _rows_of(table)

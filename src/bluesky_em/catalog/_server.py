@@ -15,6 +15,7 @@ import filelock
 
 from .. import lifeline
 from ..layout import Layout
+from ._tables import connection_per_request
 
 _LOOK = 0.5  # seconds between two looks whether a writer works, once the parent is gone
 _ENDING = 20.0  # seconds the server may take to finish its requests
@@ -93,12 +94,12 @@ def _run(layout: Layout) -> None:
         os._exit(0)
 
     lifeline.watch(leave)
-    server.run(sockets=[listener])
+    with connection_per_request(_tables(layout)):
+        server.run(sockets=[listener])
     _publish(layout, replace(address, ready=False))
 
 
 def _config(layout: Layout) -> dict[str, Any]:
-    storage = layout.catalog / "tables.duckdb"
     return {
         "trees": [
             {
@@ -110,7 +111,7 @@ def _config(layout: Layout) -> dict[str, Any]:
                     "readable_storage": [str(layout.data)],
                     "writable_storage": [
                         str(layout.catalog / "arrays"),
-                        f"duckdb:///{storage.as_posix()}",
+                        _tables(layout),
                     ],
                     "specs": [{"name": "CatalogOfBlueskyRuns", "version": "3.0"}],
                 },
@@ -124,6 +125,10 @@ def _config(layout: Layout) -> dict[str, Any]:
             }
         },
     }
+
+
+def _tables(layout: Layout) -> str:
+    return f"duckdb:///{(layout.catalog / 'tables.duckdb').as_posix()}"
 
 
 def _bind(port: int) -> socket.socket:
