@@ -48,7 +48,7 @@ def a_run(draw: st.DrawFn, run: str) -> list[Document]:
         ours = resource(f"{run}:{name}", "/", "x.h5", SERVER, name, HEADER)
         spec = {} if server else {"spec": "AD_TIFF", "resource_kwargs": {"path": "x"}}
         documents.append(("resource", {**ours, **spec, "run_start": run}))
-    for stream in draw(st.sampled_from([["primary"], ["primary", "dark"], ["primary", ""]])):
+    for stream in draw(st.sampled_from([["primary"], ["primary", "dark"], ["primary", "dark 2"]])):
         documents.append((
             "descriptor",
             {"uid": f"{run}:{stream}", "run_start": run, "time": 1.0, "name": stream,
