@@ -28,6 +28,7 @@ from .ledger import Ledger
 from .link import Line
 from .requests import Action, Request
 from .reserve import SIZE
+from .server import PROTOCOL
 
 CLOCKS = 1.0  # seconds by which two PCs' clocks may differ
 HEARD = 5.0  # seconds a writer, if there is one, may take to hear a request
@@ -146,6 +147,12 @@ def _servers(ledger: Ledger) -> Iterator[Ailment]:
             yield Ailment(
                 what=f"the clock of {server} is {status['time'] - after:+.1f} s from this one",
                 cure="let both PCs follow one time server; only time stamps are wrong",
+            )
+        if status["protocol"] != PROTOCOL:
+            yield Ailment(
+                what=f"{server} speaks version {status['protocol']} of our protocol, this PC "
+                f"version {PROTOCOL}",
+                cure="bring bluesky-em on both PCs to the same version",
             )
         if status["bytes"] > 0.8 * status["capacity"]:
             yield Ailment(

@@ -18,6 +18,7 @@ from .daemon import Daemon
 from .faults import step
 from .spool import Spool
 
+PROTOCOL = 1  # raised when control PCs and instrument PCs must be updated together
 MAX_FETCH = 1 << 20  # bytes; larger messages are slower (1 MB: 2 GB/s, 16 MB: 0.5 GB/s)
 
 
@@ -163,6 +164,7 @@ class AcquisitionServer:
             "bytes": size,
             "capacity": self._spool.capacity(),
             "time": time.time(),
+            "protocol": PROTOCOL,
         }
 
 
