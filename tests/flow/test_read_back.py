@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
+import httpx
 import numpy as np
 import pytest
 
@@ -79,6 +82,35 @@ def test_metadata_tell_run_configuration_and_exposure(session: Session, http: Da
     for metadata in (here, there):
         assert metadata["configuration"]["eels"]["data"]["eels-exposure"] == 0.002
     assert here["frame"]["exposure"] == 0.002
+
+
+def test_tables_are_read_while_others_grow(session: Session, tiled: Address) -> None:
+    def spectra(num: int) -> str:
+        plan = session.plans["spectrum"](session.devices["eels"], num=num, exposure=0.01)
+        uid = session.RE(plan).run_start_uids[0]
+        session.data.wait(uid)
+        return uid
+
+    table = f"{tiled.uri}/api/v1/table/full/{spectra(1)}/primary/internal"
+    grown = threading.Event()
+
+    def read() -> set[int]:
+        key = {"Authorization": f"Apikey {tiled.api_key}"}
+        with httpx.Client(headers=key, timeout=60) as client:
+            answers = set()
+            while not grown.is_set():
+                answers.add(client.get(table).status_code)
+            return answers
+
+    with ThreadPoolExecutor() as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        try:
+            uid = spectra(40)
+        finally:
+            grown.set()
+        assert [reader.result() for reader in readers] == [{200}] * 3
+    events = session.data.catalog[uid]["primary"].base["internal"].read()
+    assert list(events["seq_num"]) == list(range(1, 41))
 
 
 def test_another_process_reads_with_the_tiled_address_only(
