@@ -146,6 +146,8 @@ class Storage:
             self._journals.append(run, name, document)
             self._run_of.learn(name, document, run)
             self._datums[run].update(datum["datum_id"] for datum in datums)
+            for event in documents.events(name, document):  # a reference belongs to one event
+                self._datums[run].difference_update(filter(_is_text, event["data"].values()))
             self._references.extend(datum["datum_id"] for datum in ours)
             if name == "resource":
                 self._resources[document["uid"]] = document
@@ -177,7 +179,7 @@ class Storage:
         """Refuse an event whose reference nobody could ever follow."""
         for event in documents.events(name, document):
             for key, value in event["data"].items():
-                is_of_run = isinstance(value, str) and value.startswith(f"{run}/")
+                is_of_run = _is_text(value) and value.startswith(f"{run}/")
                 if is_of_run and value not in self._datums[run]:
                     raise ValueError(
                         f"this {name} refers to {value!r}, but the datum document that tells "
@@ -299,3 +301,7 @@ class Storage:
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
