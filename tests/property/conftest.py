@@ -3,6 +3,6 @@
 from hypothesis import settings
 
 settings.register_profile(
-    "same-every-time", derandomize=True, database=None, deadline=None, max_examples=200
+    "same-every-time", derandomize=True, database=None, deadline=None, max_examples=100
 )
 settings.load_profile("same-every-time")

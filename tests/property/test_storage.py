@@ -233,7 +233,7 @@ def test_runs_that_overlap_are_kept_apart_whole_and_in_order(documents: list[Doc
 
 
 @given(with_accidents())
-@settings(max_examples=400)
+@settings(max_examples=300)
 def test_whatever_comes_each_document_is_kept_once_in_its_run_or_refused_aloud(
     documents_and_unhurt: tuple[list[Document], set[str]],
 ):
