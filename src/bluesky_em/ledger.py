@@ -134,7 +134,7 @@ class Ledger:
             )
 
     def retried(self, run: str, references: Iterable[str] = ()) -> None:
-        """Have a run gone through again, and its failed frames (or only some) tried again.
+        """Have a run's failed frames (or only some) tried again.
 
         Those that are in no event stay failed: there is no row for them.
         """
@@ -145,7 +145,6 @@ class Ledger:
                 " AND path != ''" + (" AND reference=?" if chosen else ""),
                 [(run, reference) for reference in chosen] if chosen else [(run,)],
             )
-            db.execute("UPDATE run SET complete=0 WHERE uid=?", (run,))
 
     def given_up(self, run: str, reason: str, references: Iterable[str] = ()) -> None:
         """Note that all frames of a run (or only some) that still wait are lost, and why."""
@@ -161,6 +160,11 @@ class Ledger:
         """Enter a run."""
         with self._transaction() as db:
             db.execute("INSERT OR IGNORE INTO run (uid) VALUES (?)", (run,))
+
+    def reopened(self, run: str) -> None:
+        """Note that a run is not complete any more: it is gone through again."""
+        with self._transaction() as db:
+            db.execute("UPDATE run SET complete=0 WHERE uid=?", (run,))
 
     def completed(self, run: str) -> None:
         """Note that a run is complete: every reference catalogued or failed, stop in Tiled."""

@@ -21,6 +21,7 @@ from rich.filesize import decimal
 from ..faults import step
 from ..files import FramesFile, repair
 from ..frame import Frame
+from ..layout import plain
 from ..ledger import Ledger
 from ..link import Line
 from ..reference import Stage
@@ -199,7 +200,7 @@ class Store:
         self._reconciled = True
 
     def _has_ended(self, reference: str) -> bool:
-        run = reference.partition("/")[0]
+        run = plain(reference.partition("/")[0])  # as its journal is named
         return run in self._ended or bool(self._ledger.is_complete(run))
 
     def _next_batch(self) -> list[Frame]:

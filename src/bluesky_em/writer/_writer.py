@@ -219,6 +219,7 @@ class Writer:
             self._ledger.given_up(request.run, reason, request.references)
             return
         self._ledger.retried(request.run, request.references)
+        self._ledger.reopened(path.stem)
         self._complete.discard(path.stem)
         self._aside.pop(request.run, None)
         if path in self._runs:
