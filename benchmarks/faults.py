@@ -1,6 +1,6 @@
 """Kill everything, again and again, and count what is left.
 
-`uv run python benchmarks/faults.py --kills 1000 [--seed 1] [--json]`
+`uv run python benchmarks/faults.py --kills 1000 [--seed 1] [--folders 2] [--json]`
 
 Real processes, killed with SIGKILL: the RunEngine's, the writer, the Tiled server, and both
 acquisition servers; at random moments, and at each named step of `bluesky_em.faults`. Spectra and
@@ -286,6 +286,32 @@ def run(kills: int, seed: int, folder: Path, console: Console, settle: float) ->
         slaughter.close()
 
 
+def run_at_once(folders: int, options: argparse.Namespace) -> Outcome:
+    """Share the kills between several storage folders, each with processes of its own."""
+    shares = [options.kills // folders + (n < options.kills % folders) for n in range(folders)]
+    began = time.monotonic()
+    children = [
+        subprocess.Popen(
+            [
+                sys.executable, __file__, "--json", "--folders", "1", "--kills", str(share),
+                "--seed", str(options.seed + number), "--settle", str(options.settle),
+            ],
+            stdout=subprocess.PIPE, text=True,
+        )
+        for number, share in enumerate(shares)
+    ]  # fmt: skip
+    total = Outcome()
+    for child in children:
+        outcome = json.loads(child.communicate()[0])
+        for kill, times in outcome.pop("kills").items():
+            process, _, step = kill.partition(", ")
+            total.kills[process, step] += times
+        for name, value in outcome.items():
+            setattr(total, name, getattr(total, name) + value)
+    total.seconds = round(time.monotonic() - began, 1)
+    return total
+
+
 def show(outcome: Outcome, console: Console) -> None:
     """Print the accounts for a person."""
     table = Table("process", "killed", "times")
@@ -307,11 +333,15 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--folders", type=int, default=2, help="storage folders at once")
     parser.add_argument("--settle", type=float, default=1800, help="s to catch up at the end")
     options = parser.parse_args()
     console = Console(stderr=options.json)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        outcome = run(options.kills, options.seed, Path(folder) / "s", console, options.settle)
+    if options.folders > 1:
+        outcome = run_at_once(options.folders, options)
+    else:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            outcome = run(options.kills, options.seed, Path(folder) / "s", console, options.settle)
     show(outcome, console)
     if options.json:
         kills = {f"{process}, {step}": n for (process, step), n in outcome.kills.items()}

@@ -16,7 +16,7 @@ HARNESS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 @pytest.mark.timeout(400)
 def test_nothing_is_lost_doubled_or_wrong_after_kills_of_every_process_at_every_step() -> None:
     done = subprocess.run(
-        [sys.executable, HARNESS, "--kills", str(KILLS), "--settle", "120", "--json"],
+        [sys.executable, HARNESS, "--kills", str(KILLS), "--folders", "1", "--settle", "120", "--json"],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     outcome = json.loads(done.stdout)
