@@ -15,10 +15,8 @@ HARNESS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 
 @pytest.mark.timeout(400)
 def test_nothing_is_lost_doubled_or_wrong_after_kills_of_every_process_at_every_step() -> None:
-    done = subprocess.run(
-        [sys.executable, HARNESS, "--kills", str(KILLS), "--folders", "1", "--settle", "120", "--json"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    options = ["--kills", str(KILLS), "--folders", "1", "--settle", "120", "--json"]
+    done = subprocess.run([sys.executable, HARNESS, *options], stdout=subprocess.PIPE, text=True)
     outcome = json.loads(done.stdout)
     assert outcome["findings"] == [] and done.returncode == 0
     assert outcome["lost"] == outcome["doubled"] == outcome["wrong"] == outcome["unfinished"] == 0
