@@ -1,5 +1,6 @@
 """What a plan does when storage has failed for good: nothing, a pause, or an end."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import bluesky.plan_stubs as bps
 import pytest
 from bluesky import RunEngine
 from bluesky.utils import RunEngineInterrupted
+from event_model import compose_run
 
 from bluesky_em import Storage, health
 from bluesky_em.errors import StorageFailed
@@ -23,16 +25,23 @@ def engine() -> Iterator[RunEngine]:
     _stop_loop(engine)
 
 
-@pytest.fixture
-def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Tiled server that does not answer is a failure at once."""
-    monkeypatch.setattr(health, "LASTING", 0.0)
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    """Storage whose Tiled server does not answer, with little patience for that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(health, "LASTING", 1.5)
+        with Storage(tmp_path_factory.mktemp("storage"), tiled=NOWHERE) as storage:
+            run = compose_run()
+            storage("start", run.start_doc)
+            storage("stop", run.compose_stop())
+            yield storage
 
 
-def failing(folder: Path, policy: OnFailure) -> Storage:
-    storage = Storage(folder, tiled=NOWHERE, on_failure=policy)
-    while not storage.status().failure:
-        pass
+def failing(storage: Storage, policy: OnFailure) -> Storage:
+    storage._on_failure = policy
+    deadline = time.monotonic() + 60
+    while "Tiled" not in storage.status().failure:
+        assert time.monotonic() < deadline
     return storage
 
 
@@ -46,39 +55,33 @@ def plan(reached: list[str]):
         reached.append("cleaned up")
 
 
-@pytest.mark.usefixtures("_no_patience")
-def test_by_default_a_plan_goes_on(engine: RunEngine, tmp_path: Path) -> None:
+def test_by_default_a_plan_goes_on(engine: RunEngine, storage: Storage) -> None:
     reached: list[str] = []
-    with failing(tmp_path, "continue") as storage:
-        engine.preprocessors.append(storage.guard)
-        engine(plan(reached))
+    engine.preprocessors.append(failing(storage, "continue").guard)
+    engine(plan(reached))
     assert reached == ["before", "after", "cleaned up"]
 
 
-@pytest.mark.usefixtures("_no_patience")
 def test_a_plan_that_is_to_pause_pauses_at_its_checkpoint_and_can_be_resumed(
-    engine: RunEngine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    engine: RunEngine, storage: Storage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reached: list[str] = []
-    with failing(tmp_path, "pause") as storage:
-        engine.preprocessors.append(storage.guard)
-        with pytest.raises(RunEngineInterrupted):
-            engine(plan(reached))
-        assert reached == ["before"]
-        assert "Paused, since storage has failed: " in capsys.readouterr().out
-        engine.resume()
+    engine.preprocessors.append(failing(storage, "pause").guard)
+    with pytest.raises(RunEngineInterrupted):
+        engine(plan(reached))
+    assert reached == ["before"]
+    assert "Paused, since storage has failed: Tiled: " in capsys.readouterr().out
+    engine.resume()
     assert reached == ["before", "after", "cleaned up"]
 
 
-@pytest.mark.usefixtures("_no_patience")
 def test_a_plan_that_is_to_abort_ends_at_its_checkpoint_and_cleans_up(
-    engine: RunEngine, tmp_path: Path
+    engine: RunEngine, storage: Storage
 ) -> None:
     reached: list[str] = []
-    with failing(tmp_path, "abort") as storage:
-        engine.preprocessors.append(storage.guard)
-        with pytest.raises(StorageFailed, match="What was taken until now is safe"):
-            engine(plan(reached))
+    engine.preprocessors.append(failing(storage, "abort").guard)
+    with pytest.raises(StorageFailed, match="Tiled: .*What was taken until now is safe"):
+        engine(plan(reached))
     assert reached == ["before", "cleaned up"]
 
 
