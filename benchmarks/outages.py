@@ -4,9 +4,9 @@
 
 Two measurements, each in one run, so quote the ratios:
 
-- plan time with the writer dead, with Tiled dead, and with a slow disk (another process fills it
-  and syncs all the while), over the healthy run just before; beside it `TiledWriter`, subscribed
-  directly, under the same outages
+- plan time with the writer dead, with Tiled dead, and with a slow disk (each fsync of any process
+  takes 0.1 s more), over the healthy run just before; beside it `TiledWriter`, subscribed directly,
+  under the same outages
 - 50 spectra/s through an outage of some seconds, first of the writer, then of Tiled: how fast the
   backlog is worked off while spectra go on coming, and the memory of every process
 """
@@ -47,15 +47,22 @@ from bluesky_em.session import Session
 EXPOSURE = 0.01  # s, of the plans that are timed
 PACE = 0.0165  # s, the exposure that makes about 50 spectra/s
 LONG = 1e9  # s until a dead process is started again: not in this outage
-FILLER = """
-import os, sys
-with open(sys.argv[1], "wb", buffering=0) as file:
-    while True:
-        file.seek(0)
-        for _ in range(16):
-            file.write(os.urandom(1 << 20))
-            os.fsync(file.fileno())
+SLOW = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static int slowly(const char *name, int file) {
+    const char *sign = getenv("SLOW_DISK");
+    if (sign && access(sign, F_OK) == 0) usleep(100000);
+    return ((int (*)(int)) dlsym(RTLD_NEXT, name))(file);
+}
+int fsync(int file) { return slowly("fsync", file); }
+int fdatasync(int file) { return slowly("fdatasync", file); }
 """
+"""A disk that takes 0.1 s to be sure of anything, while the file named by SLOW_DISK exists. Put
+between all processes and the C library, since no device here can be made slow."""
 
 
 @contextlib.contextmanager
@@ -72,19 +79,25 @@ def dead(session: Session, victim: str) -> Iterator[None]:
         child._start_at = 0.0
 
 
+def begin_anew_with_a_disk_that_can_be_slow(folder: Path) -> None:
+    """Compile `SLOW` and start this program anew under it."""
+    source, library = folder / "slow.c", folder / "slow.so"
+    source.write_text(SLOW)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    environment = {"LD_PRELOAD": str(library), "SLOW_DISK": str(folder / "slow")}
+    command = [sys.executable, *sys.argv]
+    sys.exit(subprocess.run(command, env={**os.environ, **environment}).returncode)
+
+
 @contextlib.contextmanager
 def slow_disk(session: Session) -> Iterator[None]:
-    """Have other processes write to the storage disk and sync it as fast as it can."""
-    fillers = [
-        subprocess.Popen([sys.executable, "-c", FILLER, session.storage.layout.root / f"junk{i}"])
-        for i in range(2)
-    ]
+    """Have every process wait 0.1 s whenever it wants to be sure that the disk has its data."""
+    sign = Path(os.environ["SLOW_DISK"])
+    sign.touch()
     try:
         yield
     finally:
-        for filler in fillers:
-            filler.kill()
-            filler.wait()
+        sign.unlink()
 
 
 def sync_time(folder: Path) -> float:
@@ -271,9 +284,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--events", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=120, help="of the long outage")
+    parser.add_argument("--seconds", type=float, default=120, help="of the long outage; 0: none")
     options = parser.parse_args()
     console = Console(stderr=options.json)
+    if "SLOW_DISK" not in os.environ:
+        with tempfile.TemporaryDirectory() as folder:
+            begin_anew_with_a_disk_that_can_be_slow(Path(folder))
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         Session(Path(folder) / "storage") as session,
@@ -284,7 +300,7 @@ def main() -> None:
             "storage": plan_time(session, options.events, options.rounds, console),
             "tiled_writer": tiled_writer_time(session, options.events, console),
         }
-        for victim in ("writer", "Tiled server"):
+        for victim in ("writer", "Tiled server") if options.seconds else ():
             outage = catch_up(session, victim, options.seconds, console)
             results[f"{victim}, {options.seconds:g} s"] = outage
     print(json.dumps(results)) if options.json else show(results, console)
