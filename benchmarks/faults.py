@@ -176,8 +176,8 @@ class Slaughter:
         """Take no more spectra, and wait until all runs are complete."""
         for name in self.faults.iterdir():
             name.unlink()
+        time.sleep(1.0)  # the last one killed may not be dead at once
         self._replace_the_dead()
-        time.sleep(1.0)
         self.engine.close()
         deadline = time.monotonic() + timeout
         ledger = Ledger(self.storage.layout.ledger, read_only=True)
