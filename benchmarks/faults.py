@@ -43,10 +43,11 @@ FIRES = 20.0  # seconds until an armed step must have been come by
 ENGINE = """
 import sys, time
 import bluesky.plan_stubs as bps, bluesky.preprocessors as bpp
+import numpy as np
 from bluesky import RunEngine
 from bluesky_em import Storage, autoscript, gatan
 from bluesky_em.plan_stubs import per_shot
-from ophyd_async.core import init_devices
+from ophyd_async.core import Array1D, init_devices, soft_signal_rw
 
 RE = RunEngine()
 storage = Storage(sys.argv[1])
@@ -55,6 +56,7 @@ sys.stdin.readline()
 with init_devices():
     eels = gatan.Spectrometer(sys.argv[2], path_provider=storage.path_provider)
     haadf = autoscript.ScanImage(sys.argv[3], path_provider=storage.path_provider)
+    trace = soft_signal_rw(Array1D[np.float64], np.arange(32.0))  # an array inside events
 
 def tell(name, document):
     for detector in ("eels", "haadf"):
@@ -66,7 +68,7 @@ RE.subscribe(tell, "event")
 @bpp.run_decorator()
 def plan():
     for _ in range(40):
-        yield from per_shot([eels, haadf])
+        yield from per_shot([eels, haadf, trace])
 
 RE(bps.mv(eels.exposure, 0.02, haadf.size, 128, haadf.dwell, 1e-6))
 while True:

@@ -138,12 +138,15 @@ def _check_catalog(
         what = f"the manifest in Tiled says {said}, the ledger says {dict(stages)}"
         yield Finding(fault=Fault.WRONG, place=Place.CATALOG, run=run, what=what)
     names = {d["uid"]: d["name"] for name, d in run_documents if name == "descriptor"}
-    expected: dict[str, list[int]] = {}
+    expected: dict[str, list[Document]] = {}
     for name, document in run_documents:
         for event in documents.events(name, document):
-            expected.setdefault(names[event["descriptor"]], []).append(event["seq_num"])
-    for stream, numbers in expected.items():
-        yield from _check_stream(node[stream].base, run, stream, numbers, entries)
+            expected.setdefault(names[event["descriptor"]], []).append(event)
+    for stream, events in expected.items():
+        base = node[stream].base
+        numbers = [event["seq_num"] for event in events]
+        yield from _check_stream(base, run, stream, numbers, entries)
+        yield from _check_arrays(base, run, stream, events)
 
 
 def _check_stream(
@@ -170,3 +173,14 @@ def _check_stream(
             if zlib.crc32(pixels[frame.row].tobytes()) != frame.checksum:
                 what = f"{frame.reference}: Tiled gives other bytes than were exposed"
                 yield Finding(fault=Fault.WRONG, place=Place.CATALOG, run=run, what=what)
+
+
+def _check_arrays(node: Any, run: str, stream: str, events: list[Document]) -> Iterator[Finding]:
+    """Count the rows of arrays that came inside events; few others are as long as their stream."""
+    given = Counter(key for event in events for key in event["data"])
+    inside = {key for key, about in node.metadata["data_keys"].items() if "external" not in about}
+    for key in sorted(inside & set(node)):
+        if (there := node[key].shape[0]) != given[key]:
+            fault = Fault.LOST if there < given[key] else Fault.DOUBLED
+            what = f"{stream}/{key} has {there} rows in Tiled, events: {given[key]}"
+            yield Finding(fault=fault, place=Place.CATALOG, run=run, what=what)

@@ -7,13 +7,18 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import bluesky.plans as bp
 import numpy as np
 import pytest
+from ophyd_async.core import Array1D, soft_signal_rw
+from tiled.client import from_uri
 from typer.testing import CliRunner, Result
 
 from bluesky_em import Data, ReferenceFailed
 from bluesky_em.__main__ import app
+from bluesky_em.catalog import Address
 from bluesky_em.files import FramesReader
 from bluesky_em.layout import Layout
 from bluesky_em.session import Session
@@ -118,6 +123,20 @@ def test_bytes_that_were_changed_behind_storages_back_are_found(
     assert verified.exit_code == 1 and "wrong: " in verified.stdout
     assert "exposed was" in verified.stdout and "Tiled gives other bytes" in verified.stdout
     path.write_bytes(content)
+
+
+def test_rows_of_an_array_inside_events_that_are_doubled_in_tiled_are_found(
+    session: Session, tiled: Address
+) -> None:
+    trace = soft_signal_rw(Array1D[np.float64], np.arange(32.0), name="trace")
+    (uid,) = session.RE(bp.count([trace], num=2)).run_start_uids
+    session.data.wait(uid)
+    assert run(session, "verify", uid).exit_code == 0
+    writer: Any = from_uri(tiled.uri, api_key=tiled.writer_key)
+    with contextlib.closing(writer.context):
+        writer[uid]["primary"].base["trace"].patch(np.zeros((2, 32)), offset=(2,), extend=True)
+    verified = run(session, "verify", uid).stdout
+    assert "doubled: primary/trace has 4 rows in Tiled, events: 2" in verified
 
 
 def lose(layout: Layout, uid: str) -> None:

@@ -12,6 +12,42 @@ from ._columns import column_types
 CONFLICT = 409  # HTTP status: there is a node of that name already
 
 
+class GivenRows:
+    """A Tiled array whose length is that of the rows given in this attempt.
+
+    There may be more: an earlier attempt's. Who appends at `shape[0]` writes over those, with the
+    same values, and over rows that were made and never filled.
+    """
+
+    def __init__(self, node: Any, given: int = 0):
+        self._node = node
+        self._given = given
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._node, name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of what was given."""
+        return (self._given, *self._node.shape[1:])
+
+    def patch(self, array: Any, offset: tuple[int, ...], extend: bool) -> None:
+        """Write rows at `offset`."""
+        self._node.patch(array.astype(self._node.dtype), offset=offset, extend=extend)
+        self._given = offset[0] + len(array)
+
+
+class GivenRaggedRows(GivenRows):
+    """The same of a ragged array, which cannot be written over: rows that are there are left."""
+
+    def patch(self, array: Any, offset: Any, extend: bool) -> None:
+        """Append the rows that are not there, of those that begin at `offset`."""
+        there = self._node.shape[0]
+        if offset + len(array) > there:
+            self._node.patch(array[max(0, there - offset) :], offset=there, extend=extend)
+        self._given = offset + len(array)
+
+
 class FindOrMake:
     """A Tiled container whose making of children can be repeated.
 
@@ -45,16 +81,28 @@ class FindOrMake:
         """Make the node `key`, or give the one there is, with the rows it has."""
         return self._make(self._node.new, key, **kwargs)
 
-    def write_array(self, array: Any, key: str, **kwargs: Any) -> Any:
-        """Write the array `key`, or add to the one there is the rows it lacks."""
+    def write_array(self, array: Any, key: str, **kwargs: Any) -> GivenRows:
+        """Write the array `key`, or write its first rows anew in the one there is."""
         try:
-            return self._node.write_array(array, key=key, **kwargs)
+            return GivenRows(self._node.write_array(array, key=key, **kwargs), len(array))
+        except ClientError as exc:
+            rows = GivenRows(self._existing(key, exc))
+        rows.patch(array, offset=(0,), extend=True)
+        return rows
+
+    def write_ragged(self, array: Any, key: str, **kwargs: Any) -> GivenRaggedRows:
+        """Write the ragged array `key`, or add to the one there is the rows it lacks."""
+        try:
+            return GivenRaggedRows(self._node.write_ragged(array, key=key, **kwargs), len(array))
         except ClientError as exc:
             node = self._existing(key, exc)
-        there = node.shape[0]
-        if len(array) > there:
-            node.patch(array[there:], offset=(there,), extend=True)
-        return node
+        try:  # was it made and never filled?
+            node.write(array[: node.shape[0]])
+        except ClientError as exc:
+            _expect_conflict(exc)
+        rows = GivenRaggedRows(node)
+        rows.patch(array, offset=0, extend=True)
+        return rows
 
     def _make(self, make: Callable[..., Any], key: str, **kwargs: Any) -> Any:
         try:
@@ -63,7 +111,11 @@ class FindOrMake:
             return self._existing(key, exc)
 
     def _existing(self, key: str, exc: ClientError) -> Any:
-        if exc.response.status_code != CONFLICT:
-            raise exc
+        _expect_conflict(exc)
         self.found.add(key)
         return self._node[key]
+
+
+def _expect_conflict(exc: ClientError) -> None:
+    if exc.response.status_code != CONFLICT:
+        raise exc

@@ -119,6 +119,8 @@ def _fit_array(value: Any, data_key: Mapping[str, Any]) -> Any:
     if dtype is None or None in shape or (value is None and not _has_node(data_key, dtype)):
         return value
     array = np.asarray(value)  # ValueError: it is ragged
+    if array.dtype.kind == "U" and dtype.kind == "S":
+        array = np.char.encode(array, "utf-8")  # what ophyd-async promises of lists of strings
     if not ({array.dtype.kind, dtype.kind} <= set("biuf") or array.dtype.kind == dtype.kind):
         raise ValueError(f"an array of {array.dtype} is none of {dtype}")
     with np.errstate(invalid="ignore", over="ignore"):
