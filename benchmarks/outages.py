@@ -252,7 +252,6 @@ def catch_up(session: Session, victim: str, seconds: float, console: Console) ->
         while sampler.catalogued[-1][1] == level:
             time.sleep(0.1)
         began, first = sampler.catalogued[-2]
-        result["rate"] = len(session.storage.references)
         while sampler.backlog() > 50:
             time.sleep(0.1)
         ended, last = sampler.catalogued[-1]

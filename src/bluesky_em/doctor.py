@@ -56,7 +56,7 @@ def examine(layout: Layout, catalog: Callable[[], Any] | None, newest: int) -> I
     ledger = Ledger(layout.ledger, read_only=True)
     try:
         yield from _packages()
-        yield from _folder(layout)
+        yield from _folder(layout, ledger)
         yield from _leftovers(layout)
         yield from _servers(ledger)
         yield from _torn_files(layout)
@@ -80,10 +80,9 @@ def _packages() -> Iterator[Ailment]:
             )
 
 
-def _folder(layout: Layout) -> Iterator[Ailment]:
+def _folder(layout: Layout, ledger: Ledger) -> Iterator[Ailment]:
     try:
-        probe = layout.journal / ".writable"
-        probe.touch()
+        layout.try_writing()
     except OSError as exc:
         yield Ailment(
             what=f"{layout.root} cannot be written ({exc.strerror})",
@@ -96,21 +95,13 @@ def _folder(layout: Layout) -> Iterator[Ailment]:
             what=f"the disk of {layout.root} has only {decimal(free)} free",
             cure="free some space; until then frames stay in their spools",
         )
-    waiting = _unfinished(layout)
+    complete = ledger.complete_runs()
+    waiting = [p for p in layout.journal.glob("*.msgpack") if p.stem not in complete]
     if waiting and not lifeline.is_held(layout.writer_lock):
         yield Ailment(
             what=f"{len(waiting)} runs are not complete, and no writer works on {layout.root}",
             cure=f"open a Storage on it, or `bluesky-em writer {layout.root}`",
         )
-
-
-def _unfinished(layout: Layout) -> list[Path]:
-    ledger = Ledger(layout.ledger, read_only=True)
-    try:
-        complete = ledger.complete_runs()
-    finally:
-        ledger.close()
-    return [p for p in sorted(layout.journal.glob("*.msgpack")) if p.stem not in complete]
 
 
 def _leftovers(layout: Layout) -> Iterator[Ailment]:

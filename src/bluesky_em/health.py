@@ -32,7 +32,7 @@ class Health:
         self._trouble = trouble
         self._beat = 0.0
         self._beaten = self._sound = time.monotonic()
-        self._forgiven = self._lost()[0]
+        self._forgiven = self._ledger.lost()[0]
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="health", daemon=True)
         self._thread.start()
@@ -40,7 +40,7 @@ class Health:
     def forgive(self) -> None:
         """Take what has happened as noticed: only what comes from now on is a failure."""
         self._sound = time.monotonic()
-        self._forgiven = self._lost()[0]
+        self._forgiven = self._ledger.lost()[0]
         self.failure = ""
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class Health:
         now = time.monotonic()
         if not trouble:
             self._sound = now
-        count, reason = self._lost()
+        count, reason = self._ledger.lost()
         if count > self._forgiven:
             return f"{count - self._forgiven} frames failed, the last one: {reason}"
         return trouble if now - self._sound >= LASTING else ""
@@ -72,6 +72,3 @@ class Health:
         if now - self._beaten > PERIOD + LASTING:
             return f"the writer has given no sign of life for {now - self._beaten:.0f} s"
         return pulse.trouble
-
-    def _lost(self) -> tuple[int, str]:
-        return self._ledger.lost()

@@ -34,6 +34,14 @@ class Layout:
         self.writer_lock = root / "writer.lock"
         self.writer_log = root / "writer.log"
 
+    def try_writing(self) -> None:
+        """Write what says that journals can be written.
+
+        Raises:
+            OSError: they cannot.
+        """
+        (self.journal / ".writable").touch()
+
     def journal_of(self, run: str) -> Path:
         """Give a run's journal."""
         return self.journal / f"{plain(run)}.msgpack"

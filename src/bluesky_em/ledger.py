@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS pulse (
     beat REAL NOT NULL, trouble TEXT NOT NULL
 );
 """
+SILENCE = 10.0  # seconds without a sign of life, after which the writer is called dead or stuck
 _BATCH = 500  # references per statement; SQLite allows 999 variables
 
 
@@ -205,11 +206,11 @@ class Ledger:
 
     def lost(self) -> tuple[int, str]:
         """Count the frames that were in an event and have failed; give the last one's reason."""
-        rows = self._select(
-            "SELECT reference || ': ' || reason FROM frame WHERE stage='failed' AND path != ''"
-            " ORDER BY rowid"
+        where = "FROM frame WHERE stage='failed' AND path != ''"
+        last = self._select(
+            f"SELECT reference || ': ' || reason {where} ORDER BY rowid DESC LIMIT 1"
         )
-        return len(rows), rows[-1][0] if rows else ""
+        return self._count(where), last[0][0] if last else ""
 
     def failures(self, most: int) -> list[str]:
         """Give the newest failed references, each with its reason."""
@@ -222,12 +223,11 @@ class Ledger:
 
     def waiting_at(self, server: str) -> int:
         """Count the frames that wait in a server's spool."""
-        query = "SELECT 1 FROM frame WHERE server=? AND stage='captured'"
-        return len(self._select(query, server))
+        return self._count("FROM frame WHERE server=? AND stage='captured'", server)
 
     def stored_since(self, moment: float) -> int:
         """Count the frames stored since then, s since the epoch."""
-        return len(self._select("SELECT 1 FROM frame WHERE stored_at >= ?", moment))
+        return self._count("FROM frame WHERE stored_at >= ?", moment)
 
     def is_complete(self, run: str) -> bool | None:
         """Tell whether a run is complete; None if it is not known here (yet)."""
@@ -255,6 +255,10 @@ class Ledger:
         with self._lock:
             db = self._connected()
             return db.execute(query, values).fetchall() if db else []
+
+    def _count(self, which: str, *values: Any) -> int:
+        rows = self._select(f"SELECT COUNT(*) {which}", *values)
+        return rows[0][0] if rows else 0
 
     def _select_many(self, query: str, references: list[str]) -> Iterator[sqlite3.Row]:
         for start in range(0, len(references), _BATCH):

@@ -15,13 +15,12 @@ from rich.text import Text
 
 from .errors import ServerUnreachable
 from .layout import Layout
-from .ledger import Ledger
+from .ledger import SILENCE, Ledger
 from .link import Line
 from .reference import Stage
 
 RECENT = 30.0  # seconds over which rates are taken
 ANSWER = 2.0  # seconds a spool's server may take to tell how full it is
-SILENCE = 10.0  # seconds without a sign of life, after which the writer is called dead
 
 
 @dataclass(frozen=True, kw_only=True)

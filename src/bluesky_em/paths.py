@@ -51,7 +51,7 @@ class RunPathProvider:
         """
         root = self._layout.root
         try:
-            (self._layout.journal / ".writable").touch()
+            self._layout.try_writing()
             free = shutil.disk_usage(root).free
         except OSError as exc:
             raise NotEnoughSpace(

@@ -94,7 +94,7 @@ class Storage:
         self.layout = Layout(Path(directory).expanduser().absolute())
         try:
             self.layout.journal.mkdir(parents=True, exist_ok=True)
-            (self.layout.journal / ".writable").touch()
+            self.layout.try_writing()
         except OSError as exc:
             raise OSError(
                 f"{self.layout.root} cannot be a storage folder ({exc.strerror}): give a folder "

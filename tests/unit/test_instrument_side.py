@@ -15,6 +15,7 @@ PACKAGE = Path(bluesky_em.__file__).parent
 FILES = [
     "__init__.py",
     "exposure.py",
+    "limits.py",
     "faults.py",
     "spool.py",
     "credentials.py",

@@ -19,6 +19,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 import numpy as np
 
 from ..exposure import Exposure
+from ..limits import in_limits, one_of
 
 DWELL_LIMITS = (1e-9, 1e-2)  # s per pixel
 SCAN_TIME_MAX = 600.0  # s; a longer scan is a mistake, and its dose with it
@@ -138,7 +139,8 @@ class MicroscopeDriver:
             raise ValueError("{} can be read but not set.".format(name))
         with self._calling("set {} to {!r}".format(name, value)):
             if setting.limits is not None:
-                value = _in_limits(name, value, setting.limits(), setting.units)
+                low, high = setting.limits()
+                value = in_limits(name, value, (low, high), setting.units)
             setting.write(value)
             return setting.read()
 
@@ -412,10 +414,10 @@ class MicroscopeDriver:
         return self._scan(options) if detector == "scan_image" else self._camera(options)
 
     def _scan(self, options: Mapping[str, Any]) -> _Scan:
-        dwell = _in_limits("dwell", options.get("dwell", 1e-6), DWELL_LIMITS, "s")
+        dwell = in_limits("dwell", options.get("dwell", 1e-6), DWELL_LIMITS, "s")
         scan = _Scan(
-            _one_of("detector", options.get("detector", "HAADF"), self._scanning_detectors),
-            _one_of("size", options.get("size", 512), SCAN_SIZES),
+            one_of("detector", options.get("detector", "HAADF"), self._scanning_detectors),
+            one_of("size", options.get("size", 512), SCAN_SIZES),
             dwell,
             _region(options.get("region")),
         )
@@ -436,10 +438,10 @@ class MicroscopeDriver:
 
     def _camera(self, options: Mapping[str, Any]) -> _Camera:
         default = self._cameras[0] if self._cameras else ""
-        exposure = _in_limits("exposure", options.get("exposure", 0.1), CAMERA_EXPOSURE_LIMITS, "s")
+        exposure = in_limits("exposure", options.get("exposure", 0.1), CAMERA_EXPOSURE_LIMITS, "s")
         return _Camera(
-            _one_of("camera", options.get("camera", default), self._cameras),
-            _one_of("size", options.get("size", 512), CAMERA_SIZES),
+            one_of("camera", options.get("camera", default), self._cameras),
+            one_of("size", options.get("size", 512), CAMERA_SIZES),
             exposure,
         )
 
@@ -492,42 +494,6 @@ def _nominal(camera_length: Any) -> float:
 
 def _or_nan(value: Optional[float]) -> float:
     return math.nan if value is None else float(value)
-
-
-def _in_limits(name: str, value: Any, limits: Any, units: str) -> float:
-    low, high = limits
-    suffix = " " + units if units else ""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(
-            "{} is {!r}; give a number from {:.6g} to {:.6g}{}.".format(
-                name, value, low, high, suffix
-            )
-        ) from None
-    if not low <= number <= high:
-        raise ValueError(
-            "{} is {:.6g}{}; it must lie between {:.6g} and {:.6g}{}.".format(
-                name, number, suffix, low, high, suffix
-            )
-        )
-    return number
-
-
-def _one_of(name: str, value: Any, choices: Any) -> Any:
-    for choice in choices:
-        if _same(value, choice):
-            return choice
-    raise ValueError(
-        "{} is {!r}; it must be one of {}.".format(name, value, ", ".join(str(c) for c in choices))
-    )
-
-
-def _same(value: Any, choice: Any) -> bool:
-    try:
-        return bool(value == choice)
-    except ValueError:  # an array
-        return False
 
 
 def _region(value: Any) -> Tuple[float, float, float, float]:

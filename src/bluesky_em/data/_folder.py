@@ -10,12 +10,10 @@ from .. import documents, journal
 from ..errors import UnknownReference
 from ..files import FramesReader
 from ..layout import Layout
-from ..ledger import Entry, Ledger
+from ..ledger import SILENCE, Entry, Ledger
 from ..reference import Reference, Stage
 from ._status import ReferenceStatus
 from ._stored import StoredFrame
-
-SILENCE = 10.0  # seconds without a sign of life, after which the writer is called stuck
 
 
 class Folder:

@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 import numpy as np
 
 from ..exposure import Exposure
+from ..limits import in_limits, one_of
 
 EXPOSURE_LIMITS = (1e-6, 5.0)  # s
 FRAME_LIMITS = (1, 1000)
@@ -250,8 +251,8 @@ class SpectrometerDriver:
             raise ValueError(
                 "eels has no option '{}'. Its options are: exposure (s), frames.".format(unknown[0])
             )
-        exposure = _in_limits("exposure", options.get("exposure", 0.1), EXPOSURE_LIMITS, " s")
-        frames = _in_limits("frames", options.get("frames", 1), FRAME_LIMITS, "")
+        exposure = in_limits("exposure", options.get("exposure", 0.1), EXPOSURE_LIMITS, "s")
+        frames = in_limits("frames", options.get("frames", 1), FRAME_LIMITS)
         if frames != int(frames):
             raise ValueError("frames is {}; give a whole number.".format(frames))
         return exposure, int(frames)
@@ -334,7 +335,7 @@ class SpectrometerDriver:
         }
 
     def _set_energy_offset(self, value: Any) -> float:
-        target = _in_limits("energy_offset", value, self._energy_limits, " eV")
+        target = in_limits("energy_offset", value, self._energy_limits, "eV")
         now = self._filter_state()["energy_offset"]
         if abs(target - now) <= ENERGY_TOLERANCE:
             return now
@@ -357,10 +358,11 @@ class SpectrometerDriver:
     def _set_dispersion(self, value: Any) -> float:
         if self._dispersion_doubt:
             raise RuntimeError(self._dispersion_doubt)
-        index = _choice("dispersion", value, self._dispersions, " eV/channel")
+        dispersion = one_of("dispersion", value, self._dispersions.values(), "eV/channel")
+        index = _index_of(dispersion, self._dispersions)
         self._do("{}({})".format(self._dispersion_setter(), index))
         self._wait_for_filter(0.0)
-        return self._confirm("dispersion", self._dispersions[index])
+        return self._confirm("dispersion", dispersion)
 
     def _dispersion_setter(self) -> Optional[str]:
         return next((name for name in _DISPERSION_SETTERS if self._has[name]), None)
@@ -368,10 +370,10 @@ class SpectrometerDriver:
     def _set_aperture(self, value: Any) -> str:
         if isinstance(value, int) and value in self._apertures:
             value = self._apertures[value]
-        index = _choice("aperture", value, self._apertures, "")
-        self._do("IFCSetAperture({})".format(index))
+        aperture = one_of("aperture", value, self._apertures.values())
+        self._do("IFCSetAperture({})".format(_index_of(aperture, self._apertures)))
         self._wait_for_filter(0.0)
-        return self._confirm("aperture", self._apertures[index])
+        return self._confirm("aperture", aperture)
 
     def _confirm(self, name: str, wanted: Any) -> Any:
         reached = self._filter_state()[name]
@@ -483,42 +485,8 @@ def _setting(
     }
 
 
-def _in_limits(name: str, value: Any, limits: Tuple[float, float], units: str) -> float:
-    low, high = limits
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(
-            "{} is {!r}; give a number from {:.6g} to {:.6g}{}.".format(
-                name, value, low, high, units
-            )
-        ) from None
-    if not low <= number <= high:
-        raise ValueError(
-            "{} is {:.6g}{}; it must lie between {:.6g} and {:.6g}{}.".format(
-                name, number, units, low, high, units
-            )
-        )
-    return number
-
-
-def _choice(name: str, value: Any, choices: Mapping[int, Any], units: str) -> int:
-    """Return the index of a choice."""
-    for index, choice in choices.items():
-        if _same(value, choice):
-            return index
-    raise ValueError(
-        "{} is {!r}; it must be one of {}{}.".format(
-            name, value, ", ".join(str(c) for c in choices.values()), units
-        )
-    )
-
-
-def _same(value: Any, choice: Any) -> bool:
-    try:
-        return bool(value == choice)
-    except ValueError:  # an array
-        return False
+def _index_of(choice: Any, choices: Mapping[int, Any]) -> int:
+    return next(index for index, each in choices.items() if each == choice)
 
 
 def _settling_time(change: float) -> float:
