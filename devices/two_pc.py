@@ -16,6 +16,7 @@ def devices(
     """Make the devices; set BLUESKY_EM_TOKEN to the token of both servers."""
     return {
         "eels": gatan.Spectrometer(gatan_uri, path_provider=path_provider, name="eels"),
+        "adf": gatan.DarkField(gatan_uri, path_provider=path_provider, name="adf"),
         "haadf": autoscript.ScanImage(autoscript_uri, path_provider=path_provider, name="haadf"),
         "ceta": autoscript.CameraImage(autoscript_uri, path_provider=path_provider, name="ceta"),
         "microscope": autoscript.Microscope(autoscript_uri, name="microscope"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .data import Data
     from .detector import RefDetector
     from .errors import BlueskyEMError, NotReady, ReferenceFailed, UnknownReference
+    from .flyer import MapInfo
     from .reference import Reference, Stage
     from .storage import Storage
 
@@ -27,6 +28,7 @@ __all__ = [
     "Reference",
     "Stage",
     "RefDetector",
+    "MapInfo",
     "BlueskyEMError",
     "NotReady",
     "ReferenceFailed",
@@ -39,6 +41,7 @@ _HOMES = {
     "Reference": "reference",
     "Stage": "reference",
     "RefDetector": "detector",
+    "MapInfo": "flyer",
     "BlueskyEMError": "errors",
     "NotReady": "errors",
     "ReferenceFailed": "errors",

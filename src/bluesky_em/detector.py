@@ -18,8 +18,17 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from bluesky.protocols import Asset, Hints, Reading, Triggerable
+from bluesky.protocols import (
+    Asset,
+    Collectable,
+    Flyable,
+    Hints,
+    Preparable,
+    Reading,
+    Stoppable,
+    StreamAsset,
+    Triggerable,
+)
 from event_model import DataKey
 from ophyd_async.core import (
     AsyncStatus,
@@ -29,13 +38,17 @@ from ophyd_async.core import (
     NotConnectedError,
     PathProvider,
     StandardReadable,
+    TriggerInfo,
     WatchableAsyncStatus,
     WatcherUpdate,
 )
 
 from . import documents
-from .errors import FrameMismatch, ServerUnreachable, SpoolFull
+from .course import Course
+from .errors import ServerUnreachable, SpoolFull
+from .flyer import Flyer
 from .link import link_to
+from .mock_server import MockServer
 from .reference import Reference
 
 logger = logging.getLogger(__name__)
@@ -46,33 +59,24 @@ LONGEST_EXPOSURE = 86400.0  # seconds; what is impossible is for the instrument 
 
 
 @dataclass
-class _Resource:
-    """One detector's frames in one run (or, outside a single run, one frame)."""
-
-    uid: str
-    run: str
-    root: str
-    path: str
-    next_number: int
-    emitted: bool = False
-    described: tuple[list[int], str] | None = None
-
-
-@dataclass
 class _Captured:
     """The last frame: it waits in the spool, to be read into an event."""
 
-    resource: _Resource
+    course: Course
     reference: Reference
     header: dict[str, Any]
     emitted: bool = False
 
 
-class RefDetector(StandardReadable, Triggerable):
+class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectable, Stoppable):
     """A detector behind an acquisition server.
 
     `trigger` ends when the exposure ends. `read` gives the reference, which is the event's
     `datum_id`. The pixels are fetched and stored later, by the writer of a `Storage`.
+
+    In a fly scan (`prepare`, `kickoff`, `complete`, `collect`) it takes many frames at its own
+    pace; fly plans written for ophyd-async's `StandardDetector` run unchanged. There the reference
+    is the `stream_datum`: frame `n` of detector `eels` is still `<run uid>/eels/<n>`.
 
     Outside a single open run (several at once, or no `Storage`) each frame gets a resource and a
     uid of its own, since nobody can tell at the trigger which run it will belong to.
@@ -87,27 +91,31 @@ class RefDetector(StandardReadable, Triggerable):
     def __init__(self, uri: str, detector: str, *, path_provider: PathProvider, name: str = ""):
         self.uri = uri
         self._detector = detector
-        self._server: Any = link_to(uri)
+        self._use(link_to(uri))
         self._paths = path_provider
-        self._resources: dict[str, _Resource] = {}
+        self._courses: dict[str, Course] = {}
         self._loose_description: tuple[list[int], str] | None = None
         self._exposing: asyncio.Task | None = None
         self._generation = 0
         self._captured: _Captured | None = None
         self._loose_numbers = itertools.count()
+        self._livetime = 0.0
         self.patience = 600.0
         """s that a trigger waits while there is no room for its frame"""
         self.latency = 0.0
         """s from the end of the last exposure to its reference, by both PCs' clocks"""
         super().__init__(name=name, connector=_ServerConnector())
 
+    LIVETIME: str | None = None
+    """which option a `TriggerInfo.livetime` stands for; None if it stands for none"""
+
     @abstractmethod
     async def _options(self) -> dict[str, Any]:
         """Give the exposure's options, as the driver's `expose` takes them."""
 
     @abstractmethod
-    async def _duration(self) -> float:
-        """Give the time the exposure should take, in s."""
+    def _duration(self, options: dict[str, Any]) -> float:
+        """Give the time that an exposure with these options should take, in s."""
 
     # -- what the RunEngine calls --
 
@@ -117,12 +125,17 @@ class RefDetector(StandardReadable, Triggerable):
         await super().stage()
         await self._end_exposure()
         self._captured = self._loose_description = None
+        self._livetime, self._flyer.active = 0.0, False
 
     @AsyncStatus.wrap
     async def unstage(self) -> None:
-        """End a running exposure; the instrument must not go on after the plan."""
+        """End a running exposure or flight; the instrument must not go on after the plan."""
         await self._end_exposure()
         await super().unstage()
+
+    async def stop(self, success: bool = True) -> None:
+        """End a running exposure or flight; what was captured can still be collected."""
+        await self._end_exposure()
 
     @WatchableAsyncStatus.wrap
     async def trigger(self) -> AsyncIterator[WatcherUpdate[float]]:
@@ -137,11 +150,11 @@ class RefDetector(StandardReadable, Triggerable):
             SpoolFull: there was no room for `patience` seconds.
         """
         await self._end_exposure()
+        self._flyer.active = False
         generation, looks = self._generation, 0
-        resource = self._resource_now()
-        reference = Reference(run=resource.run, detector=self.name, number=resource.next_number)
-        options = await self._options()
-        duration = min(max(0.0, await self._duration()), LONGEST_EXPOSURE)  # 0 if it is NaN
+        course = self._course_now()
+        reference = Reference(run=course.run, detector=self.name, number=course.next_number)
+        options, duration = await self._exposure(self._livetime)
         call = ("expose", str(reference), self._detector, options)
         header = None
         while header is None:
@@ -166,9 +179,10 @@ class RefDetector(StandardReadable, Triggerable):
                 if generation != self._generation:
                     return
         self.latency = time.time() - header["ended"]
-        resource.next_number += 1
-        self._check(resource, reference, header)
-        self._captured = _Captured(resource, reference, header)
+        course.next_number += 1
+        got = (list(header["shape"]), header["dtype"])
+        documents.check_frame(str(reference), got, course.described)
+        self._captured = _Captured(course, reference, header)
 
     async def read(self) -> dict[str, Reading]:
         """Give the reference, stamped with the end of its exposure.
@@ -186,10 +200,12 @@ class RefDetector(StandardReadable, Triggerable):
     async def describe(self) -> dict[str, DataKey]:
         """Describe the frames; from then on every frame of the run must fit."""
         captured = self._captured
-        resource = captured.resource if captured is not None else None
+        course = captured.course if captured is not None else None
         if self._run is not None:
-            resource = self._resource_now()
-        if captured is not None and captured.resource is resource:
+            course = self._course_now()
+        if self._flyer.active:  # a plan that declares its stream without `collect=True`
+            return {**await super().describe(), **await self.describe_collect()}
+        if captured is not None and captured.course is course:
             shape, dtype = list(captured.header["shape"]), captured.header["dtype"]
             dims = [axis["name"] for axis in captured.header["axes"]]
         else:
@@ -197,33 +213,102 @@ class RefDetector(StandardReadable, Triggerable):
             dims = [f"dim_{i}" for i in range(len(shape))]
         if self._run is None:
             self._loose_description = shape, dtype
-        elif resource is not None:
-            resource.described = shape, dtype
+        elif course is not None:
+            course.described = shape, dtype
         key = documents.data_key(self.name, self.uri, shape, dtype, dims)
         return {**await super().describe(), self.name: key}
 
-    async def collect_asset_docs(self, index: int | None = None) -> AsyncIterator[Asset]:
-        """Give the resource, once, and the datum of the frame just read."""
+    async def collect_asset_docs(
+        self, index: int | None = None
+    ) -> AsyncIterator[Asset | StreamAsset]:
+        """Give the documents of the frame just read, or of those captured in a flight so far.
+
+        The resource, or stream resource, comes once.
+        """
+        if self._flyer.active:
+            async for document in self._flyer.assets(index):
+                yield document
+            return
         captured = self._captured
         if captured is None or captured.emitted:
             return
-        resource, header = captured.resource, captured.header
-        if not resource.emitted:
-            resource.emitted = True
+        course, header = captured.course, captured.header
+        if not course.emitted:
+            course.emitted = True
             document = documents.resource(
-                resource.uid, resource.root, resource.path, self.uri, self._detector, header
+                course.uid, course.root, course.path, self.uri, self._detector, header
             )
             yield "resource", document  # type: ignore
         captured.emitted = True
-        yield "datum", documents.datum(captured.reference, resource.uid, header)  # type: ignore
+        yield "datum", documents.datum(captured.reference, course.uid, header)  # type: ignore
+
+    @AsyncStatus.wrap
+    async def prepare(self, value: TriggerInfo) -> None:
+        """Get ready for a flight of `number_of_events` frames; a `MapInfo` makes it a map.
+
+        With one event, get ready for triggers of that `livetime`, in s (0: as it is set).
+
+        Raises:
+            ValueError: this cannot be flown; the message tells what can.
+        """
+        await self._end_exposure()
+        if value.number_of_events == 1:
+            self._livetime = value.livetime
+            return
+        options, duration = await self._exposure(value.livetime)
+        await self._flyer.arm(value, self._course_now(), options, duration)
+
+    @AsyncStatus.wrap
+    async def kickoff(self) -> None:
+        """Begin the flight; detectors of one server that were prepared begin together.
+
+        Raises:
+            RuntimeError: it was not prepared since its last flight.
+        """
+        await self._flyer.kickoff()
+
+    @WatchableAsyncStatus.wrap
+    async def complete(self) -> AsyncIterator[WatcherUpdate[int]]:
+        """Watch the flight; done when its last frame is in the spool.
+
+        Raises:
+            RuntimeError: it ended early.
+            SpoolFull: there was no room for `patience` seconds.
+        """
+        async for update in self._flyer.complete(self.patience):
+            yield update
+
+    async def describe_collect(self) -> dict[str, DataKey]:
+        """Describe the frames of a flight."""
+        shape, dtype = await self._server.call("layout", self._detector, await self._options())
+        if self._run is not None:
+            self._course_now().described = shape, dtype
+        dims = [f"dim_{i}" for i in range(len(shape))]
+        key = documents.data_key(self.name, self.uri, shape, dtype, dims, flown=True)
+        return {self.name: key}
+
+    async def get_index(self) -> int:
+        """Count the frames captured in this flight."""
+        return await self._flyer.index()
+
+    @property
+    def flown(self) -> str | None:
+        """The reference of the last frame collected in a fly scan; it is stored last, too."""
+        return None if self._flyer.last is None else str(self._flyer.last)
 
     async def pause(self) -> None:
-        """Emit the last documents anew: the RunEngine drops those of a point it interrupts."""
+        """Pause a flight after the row at hand.
+
+        In a step scan, emit the last documents anew: the RunEngine drops those of a point it
+        interrupts.
+        """
+        await self._flyer.hold()
         if self._captured is not None:
-            self._captured.emitted = self._captured.resource.emitted = False
+            self._captured.emitted = self._captured.course.emitted = False
 
     async def resume(self) -> None:
-        """Nothing to do: the RunEngine triggers again."""
+        """Go on with a flight; in a step scan the RunEngine triggers again."""
+        await self._flyer.go_on()
 
     async def preflight(self, frames: int) -> None:
         """Find out whether so many frames, as set up now, can be kept; see `plan_stubs.preflight`.
@@ -245,21 +330,26 @@ class RefDetector(StandardReadable, Triggerable):
 
     # -- inside --
 
-    def _resource_now(self) -> _Resource:
+    def _use(self, server: Any) -> None:
+        self._server = server
+        self._flyer = Flyer(server, self.uri, self._detector)
+
+    def _course_now(self) -> Course:
         run = self._run
         if run is None:
-            return self._new_resource(None)
-        if run not in self._resources:
+            return self._new_course(None)
+        if run not in self._courses:
             still_open = getattr(self._paths, "open_runs", ())
-            self._resources = {r: self._resources[r] for r in self._resources if r in still_open}
-            self._resources[run] = self._new_resource(run)
-        return self._resources[run]
+            self._courses = {r: self._courses[r] for r in self._courses if r in still_open}
+            self._courses[run] = self._new_course(run)
+        return self._courses[run]
 
-    def _new_resource(self, run: str | None) -> _Resource:
+    def _new_course(self, run: str | None) -> Course:
         uid, place = str(uuid.uuid4()), self._paths(self.name)
-        return _Resource(
+        return Course(
             uid=uid,
             run=run or uid,
+            detector=self.name,
             root=place.directory_path.as_posix(),
             path=f"{place.filename}.h5",
             next_number=0 if run else next(self._loose_numbers),
@@ -269,6 +359,17 @@ class RefDetector(StandardReadable, Triggerable):
     @property
     def _run(self) -> str | None:
         return getattr(self._paths, "run", None)
+
+    async def _exposure(self, livetime: float) -> tuple[dict[str, Any], float]:
+        """Give the options of an exposure, and how long it should take, in s."""
+        options = await self._options()
+        if livetime:
+            if self.LIVETIME is None:
+                raise ValueError(
+                    f"{self.name} has no time that livetime could set: set its signals instead"
+                )
+            options[self.LIVETIME] = livetime
+        return options, min(max(0.0, self._duration(options)), LONGEST_EXPOSURE)  # 0 if it is NaN
 
     async def _expose(self, call: tuple[Any, ...], timeout: float) -> dict[str, Any]:
         self._exposing = asyncio.create_task(
@@ -289,15 +390,6 @@ class RefDetector(StandardReadable, Triggerable):
             name=f"{self.name} waits: {obstacle}",
         )  # fmt: skip
 
-    def _check(self, resource: _Resource, reference: Reference, header: dict[str, Any]) -> None:
-        got = (list(header["shape"]), header["dtype"])
-        if resource.described and got != resource.described:
-            raise FrameMismatch(
-                f"{reference}: the frame has shape {got[0]} and dtype {got[1]}, but this run's "
-                f"descriptor promised {resource.described[0]} and {resource.described[1]}. "
-                f"Change the frame size of {self.name} between runs, not within one"
-            )
-
     async def _end_exposure(self) -> None:
         self._generation += 1  # whatever is in flight is superseded
         task, self._exposing = self._exposing, None
@@ -305,36 +397,7 @@ class RefDetector(StandardReadable, Triggerable):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await self._server.call("abort", lane="abort")
-
-
-class MockServer:
-    """Answers in mock mode, instead of an acquisition server.
-
-    Attributes:
-        array: the frame every exposure gives; set it to what a test needs.
-    """
-
-    def __init__(self) -> None:
-        self.array = np.zeros((2048,), dtype="<f4")
-
-    async def call(
-        self, method: str, *args: Any, lane: str = "settings", timeout: float = 0.0
-    ) -> Any:
-        """Answer `expose`, `layout` and `preflight` from `array`; do nothing else."""
-        shape, dtype = list(self.array.shape), self.array.dtype.str
-        if method == "layout":
-            return [shape, dtype]
-        if method == "preflight":
-            return self.array.nbytes
-        axes = [
-            {"name": f"dim_{i}", "units": "", "offset": 0.0, "scale": 1.0, "size": size}
-            for i, size in enumerate(shape)
-        ]
-        return {
-            "reference": args[0] if args else "", "shape": shape, "dtype": dtype, "axes": axes,
-            "nbytes": self.array.nbytes, "checksum": 0, "metadata": {},
-            "started": 0.0, "ended": 0.0,
-        }  # fmt: skip
+        await self._flyer.end()
 
 
 class _ServerConnector(DeviceConnector):
@@ -342,7 +405,7 @@ class _ServerConnector(DeviceConnector):
 
     async def connect_mock(self, device: Device, mock: DeviceMock) -> None:
         assert isinstance(device, RefDetector)
-        device._server = MockServer()  # noqa: SLF001 (its own connector)
+        device._use(MockServer())  # noqa: SLF001 (its own connector)
         await super().connect_mock(device, mock)
 
     async def connect_real(self, device: Device, timeout: float, force_reconnect: bool) -> None:

@@ -8,6 +8,7 @@ axes, so that the writer and any reader know what to expect without asking the i
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Real
 from typing import Any, cast
@@ -15,14 +16,18 @@ from typing import Any, cast
 import numpy as np
 from event_model import DataKey, unpack_datum_page, unpack_event_page
 
+from .errors import FrameMismatch
 from .reference import Reference
 
 Document = Mapping[str, Any]
+Layout = tuple[list[int], str]
+"""A frame's shape and dtype."""
 
 DATASET = "/entry/data/data"
 """Path of the frames inside every file that bluesky-em writes: shape `(frames, *frame)`."""
 SPEC = "HDF5"
-"""The resource spec; Tiled reads it as `application/x-hdf5`."""
+"""The resource spec; Tiled reads it as `MIMETYPE`."""
+MIMETYPE = "application/x-hdf5"
 
 _Kind = tuple[Any, str]
 _TEXT: _Kind = (str, "a string")
@@ -53,9 +58,13 @@ _ADDRESSABLE = re.compile(r"[^/\\?#%\x00-\x1f\x7f]+")
 """What can be a part of a URL: Tiled addresses streams and arrays by their names."""
 _FRAME = {"number", "dtype", "checksum", "axes", "metadata", "ended"}
 """What our datums cannot do without, in their `datum_kwargs`."""
+_FLIGHT = {"base", "first", "start", "block", "frames", "dtype", "axes", "metadata"}
+"""The same of our stream resources, in their `parameters`."""
 
 
-def data_key(name: str, server: str, shape: list[int], dtype: str, dims: list[str]) -> DataKey:
+def data_key(
+    name: str, server: str, shape: list[int], dtype: str, dims: list[str], *, flown: bool = False
+) -> DataKey:
     """Describe the frames behind a detector's references.
 
     Args:
@@ -64,14 +73,15 @@ def data_key(name: str, server: str, shape: list[int], dtype: str, dims: list[st
         shape: of one frame, e.g. `[2048]`.
         dtype: numpy string, e.g. `<f4`.
         dims: one name per dimension, e.g. `["energy"]`.
+        flown: the frames come with stream datums, not with references inside events.
     """
     return DataKey(
         source=f"{server}#{name}",
-        dtype="array",
+        dtype="array" if shape else "number",
         dtype_numpy=dtype,
         shape=list(shape),
         dims=list(dims),
-        external="FILESTORE:",
+        external="STREAM:" if flown else "FILESTORE:",
     )
 
 
@@ -110,6 +120,88 @@ def datum(reference: Reference, resource_uid: str, header: Document) -> dict[str
             "ended": header["ended"],
         },
     }
+
+
+def stream_resource(
+    uid: str,
+    data_key: str,
+    uri: str,
+    server: str,
+    detector: str,
+    header: Document,
+    *,
+    base: str,
+    first: int,
+    start: int,
+    block: int,
+    frames: int,
+) -> dict[str, Any]:
+    """Compose a fresh `stream_resource` for the frames of one flight of a detector.
+
+    Args:
+        uid: of the document.
+        data_key: the detector's name.
+        uri: of the file that will hold the frames.
+        server: address of its acquisition server.
+        detector: the driver's name for it.
+        header: of the first block in the spool, whose array has shape `(block, *frame)`.
+        base: references are `<base>/<number>`.
+        first: number of the first frame.
+        start: index of the first frame, in the stream datums that will come.
+        block: frames that share a block in the spool; the last one may be shorter.
+        frames: how many were asked for.
+    """
+    return {
+        "uid": uid,
+        "data_key": data_key,
+        "mimetype": MIMETYPE,
+        "uri": uri,
+        "parameters": {
+            "dataset": DATASET,
+            "swmr": True,
+            "chunk_shape": [block, *header["shape"][1:]],
+            "server": server,
+            "detector": detector,
+            "base": base,
+            "first": first,
+            "start": start,
+            "block": block,
+            "frames": frames,
+            "dtype": header["dtype"],
+            "axes": [dict(axis) for axis in header["axes"]],
+            "metadata": dict(header["metadata"]),
+        },
+    }
+
+
+def stream_datum(resource_uid: str, indices: dict[str, int]) -> dict[str, Any]:
+    """Compose a fresh `stream_datum`; the RunEngine fills in descriptor and seq_nums."""
+    return {
+        "uid": str(uuid.uuid4()),
+        "stream_resource": resource_uid,
+        "descriptor": "",
+        "indices": indices,
+        "seq_nums": {"start": 0, "stop": 0},
+    }
+
+
+def check_frame(reference: str, got: Layout, promised: Layout | None) -> None:
+    """Refuse a frame that is not what this run's descriptor promised.
+
+    Args:
+        reference: of the frame.
+        got: its shape and dtype.
+        promised: the descriptor's; None while there is none.
+
+    Raises:
+        FrameMismatch: they differ.
+    """
+    if promised and got != promised:
+        raise FrameMismatch(
+            f"{reference}: the frame has shape {got[0]} and dtype {got[1]}, but this run's "
+            f"descriptor promised {promised[0]} and {promised[1]}. Change the frame size of "
+            f"{Reference.parse(reference).detector} between runs, not within one"
+        )
 
 
 def check(name: str, document: Document) -> None:
@@ -175,9 +267,19 @@ def check_ours(datum_doc: Document) -> None:
 
 def is_ours(resource_doc: Document) -> bool:
     """Tell whether a `resource` is one of ours, whose frames wait in a spool."""
-    kwargs = resource_doc.get("resource_kwargs", {})
-    addressed = isinstance(kwargs.get("server"), str) and isinstance(kwargs.get("detector"), str)
-    return resource_doc.get("spec") == SPEC and addressed
+    return resource_doc.get("spec") == SPEC and _is_addressed(
+        resource_doc.get("resource_kwargs", {})
+    )
+
+
+def is_ours_flown(stream_resource_doc: Document) -> bool:
+    """Tell the same of a `stream_resource`."""
+    parameters = stream_resource_doc.get("parameters", {})
+    return _is_addressed(parameters) and parameters.keys() >= _FLIGHT
+
+
+def _is_addressed(fields: Document) -> bool:
+    return isinstance(fields.get("server"), str) and isinstance(fields.get("detector"), str)
 
 
 def events(name: str, document: Document) -> Iterator[Document]:
@@ -196,13 +298,27 @@ def datums(name: str, document: Document) -> Iterator[Document]:
         yield from unpack_datum_page(cast(Any, document))
 
 
+def numbers(flight: Document, stream_datum_doc: Document) -> range:
+    """Give the frame numbers that a `stream_datum` refers to; `flight` is its `stream_resource`."""
+    shift = flight["parameters"]["first"] - flight["parameters"]["start"]
+    indices = stream_datum_doc["indices"]
+    return range(indices["start"] + shift, indices["stop"] + shift)
+
+
 def references(run: Iterable[tuple[str, Document]]) -> list[str]:
-    """Give the references that a run's documents hand out, in order."""
+    """Give the references that a run's documents hand out, in order; of a flight all of them."""
     ours: set[str] = set()
+    flights: dict[str, Document] = {}
     found: list[str] = []
     for name, document in run:
         if name == "resource" and is_ours(document):
             ours.add(document["uid"])
+        elif name == "stream_resource" and is_ours_flown(document):
+            flights[document["uid"]] = document
+        elif name == "stream_datum" and document["stream_resource"] in flights:
+            flight = flights[document["stream_resource"]]
+            base = flight["parameters"]["base"]
+            found += [f"{base}/{number}" for number in numbers(flight, document)]
         found += [d["datum_id"] for d in datums(name, document) if d["resource"] in ours]
     return found
 

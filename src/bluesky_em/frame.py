@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
+
+from numpy import dtype
 
 from .axes import Axis
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """One acquisition's array and its place. Known from documents alone, before any pixel."""
+    """One acquisition's array and its place. Known from documents alone, before any pixel.
+
+    In a fly scan it stands for a *block*: `count` frames with consecutive numbers and rows, which
+    share one entry of the spool and one checksum.
+    """
 
     reference: str
+    """of a block, the reference of its first frame"""
     run: str
     """Uid of the run whose event holds the reference."""
     stream: str
@@ -32,10 +40,50 @@ class Frame:
     dtype: str
     """numpy string, e.g. `<f4`"""
     checksum: int
-    """CRC-32 of its bytes in C order."""
+    """CRC-32 of its bytes in C order; of a block, 0 until it is stored."""
     axes: tuple[Axis, ...]
     """One per dimension."""
     ended: float
-    """End of the exposure, s since the epoch, by the instrument PC's clock."""
+    """End of the exposure, s since the epoch, by the instrument PC's clock; of a block, 0 until it
+    is stored."""
+    count: int = 1
+    """How many frames it stands for."""
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the driver says of the exposure, e.g. `saturation_fraction`."""
+
+    @property
+    def flown(self) -> bool:
+        """Whether its documents did not tell checksum and time, as in a fly scan."""
+        return self.ended == 0
+
+    @property
+    def references(self) -> list[str]:
+        """The references of all its frames."""
+        base = self.reference.rpartition("/")[0]
+        return [f"{base}/{self.number + n}" for n in range(self.count)]
+
+    @property
+    def rows(self) -> range:
+        """All its rows."""
+        return range(self.row, self.row + self.count)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its pixels."""
+        return self.count * prod(self.shape) * dtype(self.dtype).itemsize
+
+    @property
+    def scan(self) -> tuple[Axis, ...]:
+        """The axes (y, x) of the map over which frame numbers run, in C order; empty without."""
+        return tuple(Axis.load(axis) for axis in self.metadata.get("scan", ()))
+
+    def part(self, first: int, stop: int) -> Frame:
+        """Give what it has of the frames with numbers `first` to `stop - 1`."""
+        first, stop = max(first, self.number), min(stop, self.number + self.count)
+        if (first, stop) == (self.number, self.number + self.count):
+            return self
+        base = self.reference.rpartition("/")[0]
+        return replace(
+            self, reference=f"{base}/{first}", number=first, count=stop - first,
+            row=self.row + first - self.number,
+        )  # fmt: skip

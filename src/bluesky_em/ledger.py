@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,11 @@ CREATE TABLE IF NOT EXISTS frame (
     server TEXT NOT NULL, path TEXT NOT NULL,
     shape TEXT NOT NULL, dtype TEXT NOT NULL, checksum INTEGER NOT NULL,
     axes TEXT NOT NULL, metadata TEXT NOT NULL, ended REAL NOT NULL,
+    count INTEGER NOT NULL, base TEXT NOT NULL,
     stage TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
     captured_at REAL NOT NULL, stored_at REAL, catalogued_at REAL
 );
+CREATE INDEX IF NOT EXISTS frame_number ON frame (base, number);
 CREATE INDEX IF NOT EXISTS frame_stage ON frame (stage);
 CREATE INDEX IF NOT EXISTS frame_run ON frame (run);
 CREATE INDEX IF NOT EXISTS frame_stored ON frame (stored_at);
@@ -102,19 +104,21 @@ class Ledger:
         with self._transaction() as db:
             db.executemany(
                 "INSERT OR IGNORE INTO frame (reference, run, stream, detector, number, row,"
-                " server, path, shape, dtype, checksum, axes, metadata, ended, stage, captured_at)"
+                " server, path, shape, dtype, checksum, axes, metadata, ended, count, base, stage,"
+                " captured_at)"
                 " VALUES (:reference, :run, :stream, :detector, :number, :row, :server, :path,"
-                " :shape, :dtype, :checksum, :axes, :metadata, :ended, 'captured', :now)",
+                " :shape, :dtype, :checksum, :axes, :metadata, :ended, :count, :base, 'captured',"
+                " :now)",
                 rows,
             )
 
-    def stored(self, references: Iterable[str]) -> None:
-        """Note that frames are verified in their files."""
+    def stored(self, frames: Iterable[Frame]) -> None:
+        """Note that frames are verified in their files, and what their spool said of them."""
         with self._transaction() as db:
             db.executemany(
-                "UPDATE frame SET stage='stored', stored_at=?"
+                "UPDATE frame SET stage='stored', stored_at=?, checksum=?, ended=?"
                 " WHERE reference=? AND stage='captured'",
-                [(time.time(), reference) for reference in references],
+                [(time.time(), f.checksum, f.ended, f.reference) for f in frames],
             )
 
     def catalogued(self, references: Iterable[str]) -> None:
@@ -124,6 +128,15 @@ class Ledger:
                 "UPDATE frame SET stage='catalogued', catalogued_at=?"
                 " WHERE reference=? AND stage='stored'",
                 [(time.time(), reference) for reference in references],
+            )
+
+    def flown_catalogued(self, base: str, stop: int) -> None:
+        """Note the same of the blocks of `<base>/<number>` that end at number `stop`, or before."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE frame SET stage='catalogued', catalogued_at=?"
+                " WHERE base=? AND number + count <= ? AND stage='stored'",
+                (time.time(), base, stop),
             )
 
     def failed(self, reference: str, reason: str) -> None:
@@ -180,19 +193,37 @@ class Ledger:
     # -- everyone's side --
 
     def find(self, reference: str) -> Entry | None:
-        """Give what is known of a reference."""
-        rows = self._select("SELECT * FROM frame WHERE reference=?", reference)
-        return _from_row(rows[0]) if rows else None
+        """Give what is known of a reference; one inside a block is given by itself."""
+        base, _, number = reference.rpartition("/")
+        if not number.isdecimal():
+            return None
+        entries = self.blocks(base, range(int(number), int(number) + 1))
+        return entries[0] if entries else None
+
+    def blocks(self, base: str, numbers: range) -> list[Entry]:
+        """Give what is known of the references `<base>/<number>`, in order, block by block."""
+        rows = self._select(
+            "SELECT * FROM frame WHERE base=? AND number < ? AND number >="
+            " (SELECT COALESCE(MAX(number), 0) FROM frame WHERE base=? AND number <= ?)"
+            " AND number + count > ? ORDER BY number",
+            base, numbers.stop, base, numbers.start, numbers.start,
+        )  # fmt: skip
+        entries = map(_from_row, rows)
+        return [replace(e, frame=e.frame.part(numbers.start, numbers.stop)) for e in entries]
 
     def frames(self, run: str) -> list[Entry]:
-        """Give a run's references in the order of their events."""
+        """Give a run's references in the order of their events, those of a block as one."""
         rows = self._select("SELECT * FROM frame WHERE run=? ORDER BY rowid", run)
         return [_from_row(row) for row in rows]
 
     def stages(self, references: list[str]) -> dict[str, tuple[Stage, str]]:
         """Give stage and reason of many references; unknown ones are left out."""
         rows = self._select_many("SELECT reference, stage, reason FROM frame", references)
-        return {row[0]: (Stage(row[1]), row[2]) for row in rows}
+        found = {row[0]: (Stage(row[1]), row[2]) for row in rows}
+        for reference in references:
+            if reference not in found and (entry := self.find(reference)) is not None:
+                found[reference] = entry.stage, entry.reason
+        return found
 
     def releasable(self, references: list[str]) -> list[str]:
         """Give those that no spool need keep: in a verified file, or in no event at all."""
@@ -201,7 +232,7 @@ class Ledger:
 
     def counts(self) -> dict[Stage, int]:
         """Count references by stage."""
-        rows = self._select("SELECT stage, COUNT(*) FROM frame GROUP BY stage")
+        rows = self._select("SELECT stage, SUM(count) FROM frame GROUP BY stage")
         return dict.fromkeys(Stage, 0) | {Stage(row[0]): row[1] for row in rows}
 
     def lost(self) -> tuple[int, str]:
@@ -257,7 +288,7 @@ class Ledger:
             return db.execute(query, values).fetchall() if db else []
 
     def _count(self, which: str, *values: Any) -> int:
-        rows = self._select(f"SELECT COUNT(*) {which}", *values)
+        rows = self._select(f"SELECT COALESCE(SUM(count), 0) {which}", *values)
         return rows[0][0] if rows else 0
 
     def _select_many(self, query: str, references: list[str]) -> Iterator[sqlite3.Row]:
@@ -292,6 +323,7 @@ def _to_row(frame: Frame) -> dict[str, Any]:
         "shape": json.dumps(frame.shape),
         "axes": json.dumps([asdict(axis) for axis in frame.axes]),
         "metadata": json.dumps(frame.metadata),
+        "base": frame.reference.rpartition("/")[0],
         "now": time.time(),
     }
 

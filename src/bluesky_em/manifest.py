@@ -34,7 +34,8 @@ def compose(
 
     Returns:
         `complete` (True), `abandoned`, `references` (counts by stage), `failed` (reference to
-        reason), `events`, `files` (see `_file`), `versions` of the software that wrote it.
+        reason; of a block, its first reference), `events`, `files` (see `_file`), `versions` of
+        the software that wrote it.
     """
     entries = list(entries)
     kept = sorted((e for e in entries if e.frame.path), key=lambda e: (e.frame.path, e.frame.row))
@@ -42,7 +43,7 @@ def compose(
         "run": run,
         "complete": True,
         "abandoned": abandoned,
-        "references": dict(Counter(entry.stage.value for entry in entries)),
+        "references": count_stages(entries),
         "failed": {e.frame.reference: e.reason for e in entries if e.stage is Stage.FAILED},
         "events": dict(events),
         "files": [_file(list(group)) for _, group in groupby(kept, key=lambda e: e.frame.path)],
@@ -51,6 +52,14 @@ def compose(
             **{package: version(package) for package in _PACKAGES},
         },
     }
+
+
+def count_stages(entries: Iterable[Entry]) -> dict[str, int]:
+    """Count references by stage."""
+    stages: Counter[str] = Counter()
+    for entry in entries:
+        stages[entry.stage.value] += entry.frame.count
+    return dict(stages)
 
 
 def write(manifest: Mapping[str, Any], folder: Path) -> None:
@@ -64,7 +73,8 @@ def write(manifest: Mapping[str, Any], folder: Path) -> None:
 def _file(entries: list[Entry]) -> dict[str, Any]:
     """Describe one file: its rows, those that hold no frame (`gaps`), and one checksum of all.
 
-    The checksum is the CRC-32 of its frames' CRC-32s, as little-endian `u4` in row order.
+    The checksum is the CRC-32 of its frames' CRC-32s (of blocks, the blocks'), as little-endian
+    `u4` in row order.
     """
     first = entries[0].frame
     checksum = 0
@@ -75,8 +85,10 @@ def _file(entries: list[Entry]) -> dict[str, Any]:
         "path": first.path,
         "stream": first.stream,
         "detector": first.detector,
-        "shape": [entries[-1].frame.row + 1, *first.shape],
+        "shape": [entries[-1].frame.row + entries[-1].frame.count, *first.shape],
         "dtype": first.dtype,
         "checksum": checksum,
-        "gaps": [entry.frame.row for entry in entries if entry.stage is Stage.FAILED],
+        "gaps": [
+            row for entry in entries if entry.stage is Stage.FAILED for row in entry.frame.rows
+        ],
     }

@@ -16,9 +16,10 @@ import Pyro5.api
 from . import credentials
 from .daemon import Daemon
 from .faults import step
+from .flight import Flight, Order
 from .spool import Spool
 
-PROTOCOL = 1  # raised when control PCs and instrument PCs must be updated together
+PROTOCOL = 2  # raised when control PCs and instrument PCs must be updated together
 MAX_FETCH = 1 << 20  # bytes; larger messages are slower (1 MB: 2 GB/s, 16 MB: 0.5 GB/s)
 
 
@@ -35,6 +36,7 @@ class AcquisitionServer:
         self._driver = driver
         self._spool = spool
         self._exposing = threading.Lock()
+        self._flight = None
         self._unwritten = None
         self._closed = False
 
@@ -133,9 +135,47 @@ class AcquisitionServer:
         step("server: spooled")
         return header
 
+    def arm(self, detector, order):
+        """Take a detector on board of the next flight; `order` as for `flight.Order`.
+
+        Raises:
+            ValueError: the order cannot be carried out.
+            RuntimeError: a flight is under way.
+        """
+        self._refuse_if_closed()
+        if self._flight is None or self._flight.ended:
+            self._flight = Flight(self._driver, self._spool, self._exposing)
+        self._flight.arm(detector, Order(**order))
+
+    def kickoff(self, detector):
+        """Begin the flight, once all detectors that were armed have been kicked off."""
+        self._refuse_if_closed()
+        self._flying().kickoff(detector)
+
+    def progress(self, detector):
+        """Tell how far a detector has got in its flight; see `Flight.progress`."""
+        return self._flying().progress(detector)
+
+    def hold(self):
+        """Pause the flight, if there is one, after the row at hand."""
+        if self._flight is not None:
+            self._flight.hold()
+
+    def go_on(self):
+        """Go on with a flight that was paused."""
+        if self._flight is not None:
+            self._flight.go_on()
+
+    def _flying(self):
+        if self._flight is None:
+            raise RuntimeError("this acquisition server knows of no flight: was it started anew?")
+        return self._flight
+
     def abort(self):
-        """End a running exposure as soon as the vendor allows."""
+        """End a running exposure or flight as soon as the vendor allows."""
         self._driver.abort()
+        if self._flight is not None:
+            self._flight.abort(timeout=0)
 
     def fetch(self, reference, start, size):
         """Give bytes of a spooled frame, at most `MAX_FETCH` of them."""
@@ -146,6 +186,10 @@ class AcquisitionServer:
     def release(self, references):
         """Let the spool forget frames that are safe elsewhere."""
         self._spool.release(references)
+
+    def header(self, reference):
+        """Describe a spooled frame or block: shape, dtype, nbytes, checksum, axes, ended ..."""
+        return self._spool.header(reference)
 
     def references(self):
         """List the frames that wait here."""
@@ -209,7 +253,7 @@ def serve(driver, name, host, port, spool, extra=None, started=None, spool_limit
         daemon.requestLoop()
     finally:
         server._closed = True  # noqa: SLF001 (what is public can be called from afar)
-        driver.abort()
+        server.abort()
         driver.park()
         daemon.close()
 

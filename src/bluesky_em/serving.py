@@ -46,9 +46,11 @@ def serve_gatan(
         from .gatan._driver import SpectrometerDriver
 
         recording = sim.Recording(replay) if replay else None
-        driver = SpectrometerDriver(
-            sim.digital_micrograph(beam=sim.RemoteBeam(beam), latency=latency, recording=recording)
+        module = sim.digital_micrograph(
+            beam=sim.RemoteBeam(beam), latency=latency, recording=recording
         )
+        lines = None if recording else sim.LineReader(module)
+        driver = SpectrometerDriver(module, scan_range=sim.SCAN_RANGE, read_line=lines)
     else:
         driver = gatan_driver()
     _serve(driver, EELS, host, port, spool, {}, spool_limit, held)

@@ -126,10 +126,19 @@ class Spool:
                 file.seek(_HEADER_SIZE.size + skip + start)
                 return file.read(size)
         except FileNotFoundError:
-            raise LookupError(
-                "frame {!r} is not in the spool {}: it was released, or died with its server "
-                "before it was on disk".format(reference, self.folder)
-            ) from None
+            raise self._no_such(reference) from None
+
+    def header(self, reference):
+        """Give what `put` returned.
+
+        Raises:
+            LookupError: no such frame here.
+        """
+        with self._lock:
+            header = self._headers.get(reference)
+        if header is None:
+            raise self._no_such(reference)
+        return header
 
     def release(self, references):
         """Forget frames; one that is not here is already forgotten."""
@@ -154,6 +163,12 @@ class Spool:
         _, held = self.fill()
         room = held + max(0, self._free() - SPARE)
         return room if self.limit is None else min(room, self.limit)
+
+    def _no_such(self, reference):
+        return LookupError(
+            "frame {!r} is not in the spool {}: it was released, or died with its server "
+            "before it was on disk".format(reference, self.folder)
+        )
 
     def _free(self):
         try:

@@ -149,8 +149,10 @@ class Storage:
             for event in documents.events(name, document):  # a reference belongs to one event
                 self._datums[run].difference_update(filter(_is_text, event["data"].values()))
             self._references.extend(datum["datum_id"] for datum in ours)
-            if name == "resource":
+            if name in ("resource", "stream_resource"):
                 self._resources[document["uid"]] = document
+            elif name == "stream_datum":
+                self._references.extend(self._flown(document))
 
     def _begin(self, run: str, start: Mapping[str, Any]) -> None:
         # What cannot be kept must not leave an empty journal behind.
@@ -174,6 +176,13 @@ class Storage:
 
     def _is_ours(self, datum: Mapping[str, Any]) -> bool:
         return documents.is_ours(self._resources.get(datum["resource"], {}))
+
+    def _flown(self, datum: Mapping[str, Any]) -> list[str]:
+        """Give the last reference of a `stream_datum` of ours."""
+        flight = self._resources.get(datum["stream_resource"], {})
+        if not documents.is_ours_flown(flight):
+            return []
+        return [f"{flight['parameters']['base']}/{documents.numbers(flight, datum)[-1]}"]
 
     def _check_references(self, run: str, name: str, document: Mapping[str, Any]) -> None:
         """Refuse an event whose reference nobody could ever follow."""
@@ -249,7 +258,7 @@ class Storage:
 
     @property
     def references(self) -> list[str]:
-        """The references seen here, newest last."""
+        """The references seen here, newest last; of a fly scan, the last of each document's."""
         return list(self._references)
 
     def status(self) -> StorageStatus:

@@ -175,6 +175,9 @@ def test_a_stage_never_goes_back_and_a_failure_keeps_its_first_reason(
                 case "failed":
                     for reference in references:
                         ledger.failed(reference, reason)
+                case "stored":
+                    known = [ledger.find(reference) for reference in references]
+                    ledger.stored(entry.frame for entry in known if entry)
                 case _:
                     getattr(ledger, step)(references)
             now = {entry.frame.reference: entry for entry in ledger.frames("run")}

@@ -38,8 +38,8 @@ class Camera(RefDetector):
     async def _options(self) -> dict[str, Any]:
         return {"exposure": await self.exposure.get_value()}
 
-    async def _duration(self) -> float:
-        return await self.exposure.get_value()
+    def _duration(self, options: dict[str, Any]) -> float:
+        return options["exposure"]
 
 
 @pytest.fixture
@@ -384,9 +384,10 @@ async def test_mock_stage_axes_refuse_what_is_beyond_their_limits(devices: dict[
 async def test_the_options_of_an_exposure_are_the_settings(devices: dict[str, Any]):
     await devices["eels"].frames.set(3)
     assert await devices["eels"]._options() == {"exposure": 0.1, "frames": 3}
-    assert await devices["eels"]._duration() == pytest.approx(0.3)
+    assert (await devices["eels"]._exposure(livetime=0))[1] == pytest.approx(0.3)
+    assert (await devices["eels"]._exposure(livetime=0.5))[1] == pytest.approx(1.5)
     assert (await devices["haadf"]._options())["region"] == [0.0, 0.0, 1.0, 1.0]
-    assert await devices["haadf"]._duration() == pytest.approx(512**2 * 1e-6)
+    assert (await devices["haadf"]._exposure(livetime=0))[1] == pytest.approx(512**2 * 1e-6)
     assert await devices["ceta"]._options() == {"camera": "BM-Ceta", "size": 1024, "exposure": 0.1}
 
 

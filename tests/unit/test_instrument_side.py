@@ -15,6 +15,7 @@ PACKAGE = Path(bluesky_em.__file__).parent
 FILES = [
     "__init__.py",
     "exposure.py",
+    "flight.py",
     "limits.py",
     "faults.py",
     "spool.py",
@@ -25,6 +26,7 @@ FILES = [
     "instrument.py",
     "gatan/__init__.py",
     "gatan/_driver.py",
+    "gatan/_maps.py",
     "autoscript/__init__.py",
     "autoscript/_driver.py",
 ]

@@ -50,7 +50,7 @@ def test_a_frame_is_found_as_it_was_entered(ledger: Ledger):
 
 def test_entering_a_frame_again_changes_nothing(ledger: Ledger):
     ledger.captured([FRAME])
-    ledger.stored([FRAME.reference])
+    ledger.stored([FRAME])
     ledger.captured([replace(FRAME, checksum=1), frame(1)])
     entry = ledger.find(FRAME.reference)
     assert entry is not None
@@ -60,7 +60,7 @@ def test_entering_a_frame_again_changes_nothing(ledger: Ledger):
 
 def test_a_stage_goes_forward_one_by_one_and_notes_when(ledger: Ledger):
     ledger.captured([FRAME])
-    ledger.stored([FRAME.reference])
+    ledger.stored([FRAME])
     ledger.catalogued([FRAME.reference])
     entry = ledger.find(FRAME.reference)
     assert entry is not None
@@ -78,10 +78,10 @@ def test_no_stage_is_skipped(ledger: Ledger):
 
 def test_nothing_goes_backwards_from_catalogued(ledger: Ledger):
     ledger.captured([FRAME])
-    ledger.stored([FRAME.reference])
+    ledger.stored([FRAME])
     ledger.catalogued([FRAME.reference])
     before = ledger.find(FRAME.reference)
-    ledger.stored([FRAME.reference])
+    ledger.stored([FRAME])
     ledger.failed(FRAME.reference, "too late")
     assert ledger.find(FRAME.reference) == before
 
@@ -90,14 +90,14 @@ def test_what_has_failed_stays_failed_with_its_first_reason(ledger: Ledger):
     ledger.captured([FRAME])
     ledger.failed(FRAME.reference, "died with its server")
     ledger.failed(FRAME.reference, "another")
-    ledger.stored([FRAME.reference])
+    ledger.stored([FRAME])
     assert ledger.stages([FRAME.reference]) == {
         FRAME.reference: (Stage.FAILED, "died with its server")
     }
 
 
 def test_what_is_unknown_is_left_out_and_not_made_by_a_stage(ledger: Ledger):
-    ledger.stored(["run/eels/9"])
+    ledger.stored([frame(9)])
     ledger.failed("run/eels/9", "no")
     assert ledger.find("run/eels/9") is None
     assert ledger.stages(["run/eels/9"]) == {}
@@ -106,7 +106,7 @@ def test_what_is_unknown_is_left_out_and_not_made_by_a_stage(ledger: Ledger):
 def test_stages_of_more_references_than_a_statement_takes(ledger: Ledger):
     frames = [frame(number) for number in range(1203)]
     ledger.captured(frames)
-    ledger.stored([f.reference for f in frames[1000:]])
+    ledger.stored(frames[1000:])
     stages = ledger.stages([f.reference for f in frames])
     assert len(stages) == 1203
     assert stages["run/eels/999"] == (Stage.CAPTURED, "")
@@ -116,7 +116,7 @@ def test_stages_of_more_references_than_a_statement_takes(ledger: Ledger):
 def test_counts_name_every_stage(ledger: Ledger):
     assert ledger.counts() == dict.fromkeys(Stage, 0)
     ledger.captured(frame(number) for number in range(4))
-    ledger.stored(["run/eels/0", "run/eels/1"])
+    ledger.stored([frame(0), frame(1)])
     ledger.catalogued(["run/eels/0"])
     ledger.failed("run/eels/2", "lost")
     assert ledger.counts() == dict.fromkeys(Stage, 1)
@@ -202,3 +202,37 @@ def test_what_was_noted_survives_closing_and_closing_twice_is_harmless(tmp_path:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     assert ledger.counts()[Stage.CAPTURED] == 1
     ledger.close()
+
+
+def block(number: int, count: int) -> Frame:
+    return replace(frame(number), count=count, checksum=0, ended=0.0)
+
+
+def test_a_reference_inside_a_block_is_found_by_itself(ledger: Ledger):
+    ledger.captured([block(0, 100), block(100, 30)])
+    entry = ledger.find("run/eels/117")
+    assert entry is not None and entry.frame.reference == "run/eels/117"
+    assert (entry.frame.number, entry.frame.row, entry.frame.count) == (117, 117, 1)
+    assert ledger.find("run/eels/130") is None
+    assert ledger.find("run/eels/x") is None
+    assert ledger.stages(["run/eels/99", "run/eels/200"]) == {"run/eels/99": (Stage.CAPTURED, "")}
+
+
+def test_parts_of_blocks_are_given_in_order(ledger: Ledger):
+    ledger.captured([block(0, 100), block(100, 100), block(300, 50)])
+    parts = [entry.frame for entry in ledger.blocks("run/eels", range(50, 310))]
+    assert [(f.reference, f.count) for f in parts] == [
+        ("run/eels/50", 50), ("run/eels/100", 100), ("run/eels/300", 10)
+    ]  # fmt: skip
+
+
+def test_a_block_counts_as_so_many_frames_and_is_catalogued_when_all_of_it_is(ledger: Ledger):
+    ledger.captured([block(0, 100), block(100, 30)])
+    assert ledger.counts()[Stage.CAPTURED] == ledger.waiting_at(FRAME.server) == 130
+    ledger.stored([replace(block(0, 100), checksum=7, ended=3.0)])
+    entry = ledger.find("run/eels/0")
+    assert entry is not None and (entry.frame.checksum, entry.frame.ended) == (7, 3.0)
+    ledger.flown_catalogued("run/eels", 99)
+    assert ledger.counts()[Stage.CATALOGUED] == 0
+    ledger.flown_catalogued("run/eels", 130)
+    assert (ledger.counts()[Stage.CATALOGUED], ledger.counts()[Stage.CAPTURED]) == (100, 30)

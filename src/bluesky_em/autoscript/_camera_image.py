@@ -20,6 +20,8 @@ class CameraImage(RefDetector):
         name: e.g. `ceta`; it is in every reference.
     """
 
+    LIVETIME = "exposure"
+
     def __init__(self, uri: str, *, path_provider: PathProvider, name: str = ""):
         with self.add_children_as_readables(StandardReadableFormat.CONFIG_SIGNAL):
             self.camera = soft_signal_rw(str, "BM-Ceta")
@@ -36,5 +38,5 @@ class CameraImage(RefDetector):
             "exposure": float(await self.exposure.get_value()),
         }
 
-    async def _duration(self) -> float:
-        return await self.exposure.get_value()
+    def _duration(self, options: dict[str, Any]) -> float:
+        return options["exposure"]

@@ -19,6 +19,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 import numpy as np
 
 from ..exposure import Exposure
+from ..flight import burst
 from ..limits import in_limits, one_of
 
 DWELL_LIMITS = (1e-9, 1e-2)  # s per pixel
@@ -187,6 +188,26 @@ class MicroscopeDriver:
             self._dtypes[detector] = array.dtype.str
             axes = _axes(image, array.shape, checked)
             return Exposure(array, axes, _metadata(image, checked, axes), started, ended)
+
+    def check_flight(
+        self, detector: str, options: Mapping[str, Any], scan: Optional[Mapping[str, Any]]
+    ) -> None:
+        """Refuse a flight that cannot be made (ValueError); nothing moves."""
+        self._check_options(detector, options)
+        if scan is not None:
+            raise ValueError(
+                "{} cannot take a map: here each frame scans by itself. Maps are taken by the "
+                "spectrometer".format(detector)
+            )
+
+    def fly(
+        self,
+        orders: Mapping[str, Mapping[str, Any]],
+        count: int,
+        scan: Optional[Mapping[str, Any]] = None,
+    ) -> Iterator[Dict[str, Exposure]]:
+        """Take so many frames one after another; as `expose` each, shape (1, *frame)."""
+        return burst(self, orders, count)
 
     def abort(self) -> None:
         """End an exposure that has not begun; AutoScript's acquire call cannot be interrupted.

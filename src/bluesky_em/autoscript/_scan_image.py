@@ -43,5 +43,5 @@ class ScanImage(RefDetector):
             "region": [float(edge) for edge in await self.region.get_value()],
         }
 
-    async def _duration(self) -> float:
-        return await self.dwell.get_value() * await self.size.get_value() ** 2
+    def _duration(self, options: dict[str, Any]) -> float:
+        return options["dwell"] * options["size"] ** 2

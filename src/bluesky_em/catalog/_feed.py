@@ -49,7 +49,9 @@ class RunFeed:
         self._ledger = ledger
         self._ending = ending
         self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
-        self._frames: dict[str, Frame] = {}
+        self._frames: dict[str, list[Frame]] = {}
+        self._flights: dict[str, documents.Document] = {}
+        self._flown: dict[str, int] = {}
         self._our_resources: set[str] = set()
         self._our_datums: set[str] = set()
         self._released: list[str] = []
@@ -58,7 +60,7 @@ class RunFeed:
         self._start: documents.Document = {}
         self._streams: dict[str, str] = {}
         self._events: Counter[str] = Counter()
-        self._tiled = RunInTiled(client, self._frames.get, lambda p: (layout.root / p).as_uri())
+        self._tiled = RunInTiled(client, self._frames_of, lambda p: (layout.root / p).as_uri())
         self._normalizer = Normalizer()
         self._normalizer.subscribe(self._tiled)
 
@@ -115,6 +117,8 @@ class RunFeed:
     def _may_pass(self, name: str, document: dict[str, Any]) -> bool:
         if name == "stop":
             return self._ending.files_closed
+        if name == "stream_datum" and document["stream_resource"] in self._flights:
+            return self._may_flown_pass(document)
         references = [
             ref for event in documents.events(name, document) for ref in self._ours(event)
         ]
@@ -124,11 +128,29 @@ class RunFeed:
         for reference in references:
             entry = self._ledger.find(reference)
             assert entry is not None
-            self._frames[reference] = entry.frame
+            self._frames[reference] = [entry.frame]
             if entry.stage is Stage.FAILED:
                 self._tiled.note_failed(entry.frame, entry.reason)
         self._released.extend(references)
         return True
+
+    def _may_flown_pass(self, datum: dict[str, Any]) -> bool:
+        flight = self._flights[datum["stream_resource"]]
+        base, numbers = flight["parameters"]["base"], documents.numbers(flight, datum)
+        entries = self._ledger.blocks(base, numbers)
+        if sum(entry.frame.count for entry in entries) < len(numbers):
+            return False  # the writer waits for the rest of a block
+        if any(entry.stage is Stage.CAPTURED for entry in entries):
+            return False
+        for entry in entries:
+            if entry.stage is Stage.FAILED:
+                self._tiled.note_failed(entry.frame, entry.reason)
+        self._frames[datum["uid"]] = [entry.frame for entry in entries]
+        self._flown[base] = numbers.stop
+        return True
+
+    def _frames_of(self, uid: str) -> list[Frame]:
+        return self._frames.get(uid, [])
 
     def _ours(self, event: documents.Document) -> list[str]:
         return [
@@ -144,6 +166,11 @@ class RunFeed:
             self._streams[document["uid"]] = document["name"]
         elif name == "resource" and documents.is_ours(document):
             self._our_resources.add(document["uid"])
+        elif name == "stream_resource" and documents.is_ours_flown(document):
+            self._flights[document["uid"]] = document
+        elif name == "stream_datum":
+            stream = self._streams[document["descriptor"]]
+            self._events[stream] = max(self._events[stream], document["seq_nums"]["stop"] - 1)
         for event in documents.events(name, document):
             self._events[self._streams[event["descriptor"]]] += 1
         for datum in documents.datums(name, document):
@@ -155,8 +182,9 @@ class RunFeed:
     def _flush(self) -> None:
         self._tiled.flush()
         self._ledger.catalogued(self._released)
-        for reference in self._released:
-            self._our_datums.discard(reference)
-            self._frames.pop(reference, None)
-        self._released.clear()
+        for base, stop in self._flown.items():
+            self._ledger.flown_catalogued(base, stop)
+        self._our_datums.difference_update(self._released)
+        for done in (self._released, self._flown, self._frames):
+            done.clear()
         self._unflushed = 0

@@ -31,7 +31,7 @@ class RowMap:
         self._next: tuple[str, int, int] | None = None
 
     def add(self, frame: Frame) -> None:
-        """Add the next row."""
+        """Add the next row, or the rows of a block."""
         uid = Reference.parse(frame.reference).run
         axes = [asdict(axis) for axis in frame.axes]
         if self._next != (uid, frame.number, frame.row) or self.segments[-1]["axes"] != axes:
@@ -40,11 +40,11 @@ class RowMap:
             segment = {"row": frame.row, "number": frame.number, "axes": axes, "run": uid}
             self.segments.append(segment)
             self.changed = True
-        self._next = (uid, frame.number + 1, frame.row + 1)
+        self._next = (uid, frame.number + frame.count, frame.row + frame.count)
 
     def fail(self, frame: Frame, reason: str) -> None:
-        """Note that a row holds no data, and why."""
-        self.failed[str(frame.row)] = reason
+        """Note that a row (those of a block) holds no data, and why."""
+        self.failed.update(dict.fromkeys(map(str, frame.rows), reason))
         self.changed = True
 
     def dump(self) -> dict[str, Any]:

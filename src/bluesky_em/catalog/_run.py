@@ -27,15 +27,16 @@ class RunInTiled(_RunWriter):
 
     Args:
         client: the catalog.
-        frame_of: gives our frame behind a datum id; None for other packages' data.
+        frames_of: gives our frames behind a datum id, or a stream datum's uid; none for other
+            packages' data.
         uri_of: gives the URI of a path in the storage folder.
     """
 
     def __init__(
-        self, client: Any, frame_of: Callable[[str], Frame | None], uri_of: Callable[[str], str]
+        self, client: Any, frames_of: Callable[[str], list[Frame]], uri_of: Callable[[str], str]
     ):
         super().__init__(FindOrMake(client), batch_size=sys.maxsize)  # type: ignore
-        self._frame_of = frame_of
+        self._frames_of = frames_of
         self._uri_of = uri_of
         self._maps: dict[str, RowMap] = {}
         self._rows_there: dict[str, int] = {}
@@ -88,18 +89,20 @@ class RunInTiled(_RunWriter):
             super().descriptor(doc)
 
     def stream_datum(self, doc: Any) -> None:
-        """Count a row in."""
-        frame = self._frame_of(doc["uid"])
-        if frame is not None:
-            self._map_of(frame).add(frame)
-            key = _key(frame)
+        """Count rows in."""
+        frames = self._frames_of(doc["uid"])
+        if frames:
+            for frame in frames:
+                self._map_of(frame).add(frame)
+            start, stop = frames[0].rows.start, frames[-1].rows.stop
+            key = _key(frames[0])
             if key not in self._stream_resource_cache:
                 resource = self._stream_resource_cache[doc["stream_resource"]]
-                ours = {**resource, "uid": key, "uri": self._uri_of(frame.path)}
+                ours = {**resource, "uid": key, "uri": self._uri_of(frames[0].path)}
                 self._stream_resource_cache[key] = ours  # type: ignore
             doc = {**doc, "stream_resource": key}
-            doc["indices"] = {"start": frame.row, "stop": frame.row + 1}
-            doc["seq_nums"] = {"start": frame.row + 1, "stop": frame.row + 2}
+            doc["indices"] = {"start": start, "stop": stop}
+            doc["seq_nums"] = {"start": start + 1, "stop": stop + 1}
         super().stream_datum(doc)
 
     def _write_external_data(self, doc: Any) -> None:

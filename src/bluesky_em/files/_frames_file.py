@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,18 +54,27 @@ class FramesFile:
         self._check_owner(first)
         self._file.swmr_mode = True
         self._pixels = self._dataset(DATASET)
-        self._rows = {name: self._dataset(f"{_FRAMES}/{name}") for name in _COLUMNS}
+        columns = [c for c in _COLUMNS if first.axes or not c.startswith("axis")]
+        self._rows = {name: self._dataset(f"{_FRAMES}/{name}") for name in columns}
         self._plain = open(path, "r+b")
 
     def write(self, frame: Frame, pixels: np.ndarray) -> None:
-        """Put a frame in its row; writing it again replaces it by the same."""
-        self.extend(frame.row + 1)
-        self._pixels[frame.row] = pixels
-        self._rows["number"][frame.row] = frame.number
-        self._rows["time"][frame.row] = frame.ended
-        self._rows["checksum"][frame.row] = frame.checksum
-        self._rows["axis_offset"][frame.row] = [axis.offset for axis in frame.axes]
-        self._rows["axis_scale"][frame.row] = [axis.scale for axis in frame.axes]
+        """Put a frame, or the frames of a block, in their rows; doing so again changes nothing.
+
+        Args:
+            frame: tells the rows.
+            pixels: shape `(frame.count, *frame.shape)`, or of a single one `frame.shape`.
+        """
+        self.extend(frame.row + frame.count)
+        rows = slice(frame.rows.start, frame.rows.stop)
+        pixels = pixels.reshape(frame.count, *frame.shape)
+        self._pixels[rows] = pixels
+        self._rows["number"][rows] = np.arange(frame.number, frame.number + frame.count)
+        self._rows["time"][rows] = frame.ended
+        self._rows["checksum"][rows] = [zlib.crc32(each.data) for each in pixels]
+        if frame.axes:
+            self._rows["axis_offset"][rows] = [axis.offset for axis in frame.axes]
+            self._rows["axis_scale"][rows] = [axis.scale for axis in frame.axes]
 
     def extend(self, rows: int) -> None:
         """Have at least so many rows; new ones hold the fill value."""
@@ -79,19 +89,37 @@ class FramesFile:
 
     def holds(self, frame: Frame) -> bool:
         """Tell whether a frame is in its row, flushed, byte for byte."""
-        if frame.row >= self._pixels.shape[0] or self._rows["number"][frame.row] != frame.number:
+        rows = frame.rows
+        if rows.stop > self._pixels.shape[0]:
             return False
-        return self.checksum(frame.row) == frame.checksum
+        numbers = self._rows["number"][rows.start : rows.stop]
+        if not np.array_equal(numbers, np.arange(frame.number, frame.number + frame.count)):
+            return False
+        if frame.flown:  # then each row has what its spool said
+            return all(self.checksum(range(r, r + 1)) == self._rows["checksum"][r] for r in rows)
+        return self.checksum(rows) == frame.checksum
 
-    def checksum(self, row: int) -> int:
-        """Compute the CRC-32 of a flushed row from the file's bytes, behind HDF5's back."""
+    def describe(self, frame: Frame) -> Frame:
+        """Add to a frame that is here what its documents did not tell."""
+        if not frame.flown:
+            return frame
+        ended = float(self._rows["time"][frame.row])
+        return replace(frame, checksum=self.checksum(frame.rows), ended=ended)
+
+    def checksum(self, rows: range) -> int:
+        """Compute the CRC-32 of flushed rows from the file's bytes, behind HDF5's back."""
         chunk_rows, *shape = cast(tuple[int, ...], self._pixels.chunks)
-        chunk = self._pixels.id.get_chunk_info_by_coord((row, *[0] * len(shape)))
-        if chunk.byte_offset is None:
-            raise OSError(f"row {row} of {self.path} has never been written to the disk")
         size = int(np.prod(shape, dtype=np.int64)) * self._pixels.dtype.itemsize
-        self._plain.seek(chunk.byte_offset + (row % chunk_rows) * size)
-        return zlib.crc32(self._plain.read(size))
+        checksum, row = 0, rows.start
+        while row < rows.stop:
+            chunk = self._pixels.id.get_chunk_info_by_coord((row, *[0] * len(shape)))
+            if chunk.byte_offset is None:
+                raise OSError(f"row {row} of {self.path} has never been written to the disk")
+            count = min(chunk_rows - row % chunk_rows, rows.stop - row)
+            self._plain.seek(chunk.byte_offset + (row % chunk_rows) * size)
+            checksum = zlib.crc32(self._plain.read(count * size), checksum)
+            row += count
+        return checksum
 
     def close(self) -> None:
         """Close it for good: readable by anything from now on. Closing twice is harmless."""
@@ -129,7 +157,11 @@ class FramesReader:
 
     def read(self, row: int) -> np.ndarray:
         """Read one row's pixels, shape and dtype of a frame."""
-        return self._get(DATASET)[row]
+        return self.rows(row, 1)[0]
+
+    def rows(self, first: int, count: int) -> np.ndarray:
+        """Read the pixels of several rows, shape `(count, *frame)`."""
+        return self._get(DATASET)[first : first + count]
 
     def numbers(self) -> list[int]:
         """Give the exposure number in each row; -1 where a frame was lost."""
@@ -184,12 +216,13 @@ def _create_data(group: h5py.Group, first: Frame) -> None:
     group.attrs.update(NX_class="NXdata", signal="data")
     group.attrs["axes"] = [".", *(axis.name for axis in first.axes)]
     dtype = np.dtype(first.dtype)
-    rows = max(1, _CHUNK_BYTES // max(1, int(np.prod(first.shape)) * dtype.itemsize))
+    size = max(1, int(np.prod(first.shape)) * dtype.itemsize)
+    rows = max(1, _CHUNK_BYTES // size)
     group.create_dataset(
         "data",
         shape=(0, *first.shape),
         maxshape=(None, *first.shape),
-        chunks=(min(rows, 64), *first.shape),
+        chunks=(min(rows, 64 if size > 1024 else 4096), *first.shape),
         dtype=dtype,
         fillvalue=np.nan if dtype.kind == "f" else 0,
     )
@@ -202,6 +235,8 @@ def _create_data(group: h5py.Group, first: Frame) -> None:
 def _create_rows(group: h5py.Group, dimensions: int) -> None:
     group.attrs["NX_class"] = "NXcollection"
     for name, (dtype, calibration, fill) in _COLUMNS.items():
+        if calibration and not dimensions:
+            continue  # a frame that is one number
         shape = (dimensions,) if calibration else ()
         group.create_dataset(
             name,

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from ..exposure import Exposure
+from ..flight import burst
 from ..limits import in_limits, one_of
+from ._maps import axis, check_scan, map_axes
 
 EXPOSURE_LIMITS = (1e-6, 5.0)  # s
 FRAME_LIMITS = (1, 1000)
@@ -26,6 +28,8 @@ DISPERSIONS = {1: 1.0, 2: 0.5, 3: 0.25, 4: 0.1, 5: 0.05, 6: 0.025, 7: 0.01}  # e
 APERTURES = {0: "2.5 mm", 1: "5 mm"}
 SENSOR_ROWS = (894, 1154)  # the rows the spectrum falls on, as GMS reads them
 VERTICAL_BINNING = 130
+
+ADF_DTYPE = "<f4"
 
 _TAGS = "bluesky-em"  # the branch of the persistent tags that belongs to us
 _FUNCTIONS = (
@@ -75,6 +79,13 @@ class SpectrometerDriver:
         energy_limits: lowest and highest energy offset that may be set, in eV.
         rows: first and one past the last sensor row read, and `vertical_binning` of them at a time.
         channels: columns of the sensor.
+        scan_range: DigiScan's units at the left, top, right and bottom of the whole scan: differs
+            between instruments. Without it, no map is taken by moving the probe from here.
+        read_line: takes a line of a map with scan and camera synchronised by hardware. No public
+            call does that (2026): hand in your own. Given the line's `y`, its first and last `x`
+            (fractions of the scan), its points and the dwell time (s), it returns spectra, shape
+            (points, channels), and dark-field counts, shape (points,). Its attribute
+            `field_of_view` is the width of the whole scan in m.
     """
 
     def __init__(
@@ -87,6 +98,8 @@ class SpectrometerDriver:
         rows: Tuple[int, int] = SENSOR_ROWS,
         vertical_binning: int = VERTICAL_BINNING,
         channels: int = 2048,
+        scan_range: Optional[Tuple[float, float, float, float]] = None,
+        read_line: Any = None,
     ) -> None:
         self._dm = digital_micrograph
         self._dispersions = dict(dispersions or DISPERSIONS)
@@ -95,6 +108,8 @@ class SpectrometerDriver:
         self._rows = rows
         self._vertical_binning = vertical_binning
         self._channels = channels
+        self._scan_range = scan_range
+        self._read_line = read_line
         self._lock = threading.RLock()  # DigitalMicrograph is called by one thread at a time
         self._aborted = threading.Event()
         self._dispersion_doubt = ""
@@ -112,6 +127,7 @@ class SpectrometerDriver:
                 "name": _name_of(self._camera),
                 "simulated": type(self._dm).__module__.startswith("bluesky_em.sim"),
                 "functions": ", ".join(name for name in _FUNCTIONS if self._has[name]),
+                "maps": ", ".join(self._syncs()),
             }
 
     def get(self, name: str) -> Any:
@@ -171,6 +187,8 @@ class SpectrometerDriver:
 
     def layout(self, detector: str, options: Mapping[str, Any]) -> Tuple[Tuple[int, ...], str]:
         """Return shape and dtype of the frame that `expose` would give; nothing is exposed."""
+        if detector == "adf":
+            return (), ADF_DTYPE
         _, frames = self._check_options(detector, options)
         with self._lock:
             if self._layout is None:
@@ -197,7 +215,7 @@ class SpectrometerDriver:
             started = ended = time.time()
             total = None  # type: Optional[np.ndarray]
             dtype = None  # type: Optional[np.dtype]
-            axis = {}  # type: Dict[str, Any]
+            energy = {}  # type: Dict[str, Any]
             facts = {}  # type: Dict[str, float]
             for frame in range(frames):
                 self._check_not_aborted(frame, frames)
@@ -209,15 +227,56 @@ class SpectrometerDriver:
                     array = _rows_summed(recorded, frames)
                     total = array if total is None else total + array
                     if frame == frames - 1:
-                        axis = self._energy_axis(image, len(array), state)
+                        energy = self._energy_axis(image, len(array), state)
                         facts = self._image_facts(image)
                 finally:
                     self._dm.DeleteImage(image)
                     recorded = None  # a view of the image's memory
                     del image  # GMS keeps an image's memory as long as Python knows it
             spectrum = np.ascontiguousarray(total, dtype=dtype)
-            metadata = self._metadata(exposure, frames, state, facts, axis)
-        return Exposure(spectrum, [axis], metadata, started, ended)
+            metadata = self._metadata(exposure, frames, state, facts, energy)
+        return Exposure(spectrum, [energy], metadata, started, ended)
+
+    def check_flight(
+        self, detector: str, options: Mapping[str, Any], scan: Optional[Mapping[str, Any]]
+    ) -> None:
+        """Refuse a flight that cannot be made (ValueError); nothing moves."""
+        if detector != "adf":
+            self._check_options(detector, options)
+        if scan is not None:
+            check_scan(scan, options, self._syncs())
+        if detector == "adf" and (scan is None or scan["sync"] != "hardware"):
+            raise ValueError(
+                "adf is recorded only beside spectra, in a map whose scan is synchronised by "
+                "hardware"
+            )
+
+    def fly(
+        self,
+        orders: Mapping[str, Mapping[str, Any]],
+        count: int,
+        scan: Optional[Mapping[str, Any]] = None,
+    ) -> Iterator[Dict[str, Exposure]]:
+        """Take so many spectra, as fast as the instrument gives them.
+
+        Args:
+            orders: options by detector: `eels`, in a map synchronised by hardware also `adf`.
+            count: spectra to take; of a map, all its points or the first of them.
+            scan: None takes all at one place. Otherwise `shape` (lines, points), `region` (left,
+                top, width, height in fractions of the scan) and `sync`: "hardware" takes a line
+                at a time, "software" moves the probe and exposes, point by point.
+
+        Yields:
+            By detector, rows of one frame or more, shape (n, channels), for `adf` (n,).
+        """
+        if "eels" not in orders:
+            raise ValueError("adf cannot fly without eels, whose pace it follows")
+        if scan is None:
+            return burst(self, orders, count)
+        exposure, frames = self._check_options("eels", orders["eels"])
+        if scan["sync"] == "hardware":
+            return self._fly_lines(exposure, count, scan, "adf" in orders)
+        return self._fly_points(orders["eels"], count, scan)
 
     def abort(self) -> None:
         """End a running exposure after its current frame; DigitalMicrograph allows no sooner.
@@ -242,6 +301,8 @@ class SpectrometerDriver:
 
     def _check_options(self, detector: str, options: Mapping[str, Any]) -> Tuple[float, int]:
         """Return exposure (s) and number of frames."""
+        if detector == "adf":
+            raise ValueError("adf has no exposures of its own: it flies beside eels, in a map")
         if detector != "eels":
             raise ValueError(
                 "There is no detector '{}'. This spectrometer has: eels.".format(detector)
@@ -256,6 +317,11 @@ class SpectrometerDriver:
         if frames != int(frames):
             raise ValueError("frames is {}; give a whole number.".format(frames))
         return exposure, int(frames)
+
+    def _syncs(self) -> List[str]:
+        """Return how a map can be taken here."""
+        can = {"hardware": self._read_line, "software": self._scan_range}
+        return [name for name, means in can.items() if means is not None]
 
     def _check_ready(self, state: Mapping[str, Any]) -> None:
         if not state["spectroscopy_mode"]:
@@ -276,6 +342,61 @@ class SpectrometerDriver:
                     frame, frames
                 )
             )
+
+    # -- maps
+
+    def _fly_lines(
+        self, dwell: float, count: int, scan: Mapping[str, Any], adf: bool
+    ) -> Iterator[Dict[str, Exposure]]:
+        points = scan["shape"][1]
+        left, top, width, height = scan["region"]
+        with self._lock:
+            state = self._filter_state()
+            self._check_ready(state)
+            energy = self._axis_of_filter(state, self._channels)
+            axes = map_axes(scan, self._read_line.field_of_view, "m")
+            facts = self._metadata(dwell, 1, state, {}, energy)
+            facts.update(scan=axes, signal_type="EELS")
+        for first in range(0, count, points):
+            y = top + height * (first // points + 0.5) / scan["shape"][0]
+            taken = min(points, count - first)
+            ends = left + width * 0.5 / points, left + width * (taken - 0.5) / points
+            started = time.time()
+            with self._lock:
+                spectra, signal = self._read_line(y, ends, taken, dwell)
+            ended = time.time()
+            spectra = np.ascontiguousarray(spectra, dtype=np.dtype(spectra.dtype).newbyteorder("<"))
+            row = {"eels": Exposure(spectra, [energy], facts, started, ended)}
+            if adf:
+                signal = np.ascontiguousarray(signal, dtype=ADF_DTYPE)
+                adf_facts = {"signal_type": "", "dwell_time": dwell, "scan": axes}
+                row["adf"] = Exposure(signal, [], adf_facts, started, ended)
+            yield row
+
+    def _fly_points(
+        self, options: Mapping[str, Any], count: int, scan: Mapping[str, Any]
+    ) -> Iterator[Dict[str, Exposure]]:
+        lines, points = scan["shape"]
+        left, top, width, height = scan["region"]
+        axes = map_axes(scan, 1.0, "")  # this PC does not know how large the field of view is
+        try:
+            for number in range(count):
+                line, point = divmod(number, points)
+                self._move_probe(
+                    left + width * (point + 0.5) / points, top + height * (line + 0.5) / lines
+                )
+                exposure = self.expose("eels", options)
+                exposure.metadata["scan"] = axes
+                yield {"eels": exposure._replace(array=exposure.array[np.newaxis])}
+        finally:
+            with self._lock:
+                self._do("DSSetBeamToSafePosition()")
+
+    def _move_probe(self, x: float, y: float) -> None:
+        assert self._scan_range is not None, "check_flight has refused"
+        left, top, right, bottom = self._scan_range
+        with self._lock:
+            self._dm.DS_MoveBeamTo(left + x * (right - left), top + y * (bottom - top))
 
     # -- the filter, through DM-Script
 
@@ -407,23 +528,21 @@ class SpectrometerDriver:
     def _energy_axis(self, image: Any, channels: int, state: Mapping[str, Any]) -> Dict[str, Any]:
         """Return the axis the image carries, else the one that follows from the filter."""
         origin, scale, unit = image.GetDimensionCalibration(0, 0)
-        if unit == "eV":
-            self._doubt_dispersion(float(scale), state["dispersion"])
-        else:
-            scale = state["dispersion"]
-            origin = state["energy_offset"] - ZERO_LOSS_CHANNEL * scale
-            if not math.isfinite(origin):
-                raise RuntimeError(
-                    "The spectrum has no energy axis: its unit is '{}' and the filter's state is "
-                    "not in the dispersion map {}.".format(unit, self._dispersions)
-                )
-        return {
-            "name": "energy",
-            "units": "eV",
-            "offset": float(origin),
-            "scale": float(scale),
-            "size": channels,
-        }
+        if unit != "eV":
+            return self._axis_of_filter(state, channels)
+        self._doubt_dispersion(float(scale), state["dispersion"])
+        return axis("energy", "eV", float(origin), float(scale), channels)
+
+    def _axis_of_filter(self, state: Mapping[str, Any], channels: int) -> Dict[str, Any]:
+        """Return the energy axis that follows from the filter's state."""
+        scale = state["dispersion"]
+        origin = state["energy_offset"] - ZERO_LOSS_CHANNEL * scale
+        if not math.isfinite(origin):
+            raise RuntimeError(
+                "The spectrum has no energy axis: the camera's image has none, and the filter's "
+                "state is not in the dispersion map {}.".format(self._dispersions)
+            )
+        return axis("energy", "eV", origin, scale, channels)
 
     def _doubt_dispersion(self, measured: float, mapped: float) -> None:
         """Compare the image's calibration with the map of indices, which is ours to get wrong."""
@@ -452,14 +571,14 @@ class SpectrometerDriver:
         frames: int,
         state: Mapping[str, Any],
         facts: Mapping[str, float],
-        axis: Mapping[str, Any],
+        energy: Mapping[str, Any],
     ) -> Dict[str, Any]:
         metadata = {
             "signal_type": "EELS",
             "exposure": exposure,
             "frames": frames,
             "energy_offset": state["energy_offset"],
-            "dispersion": axis["scale"],
+            "dispersion": energy["scale"],
             "aperture": state["aperture"],
             "spectrometer": _name_of(self._camera),
         }

@@ -19,6 +19,8 @@ class Spectrometer(RefDetector):
         name: e.g. `eels`; it is in every reference.
     """
 
+    LIVETIME = "exposure"
+
     def __init__(self, uri: str, *, path_provider: PathProvider, name: str = ""):
         with self.add_children_as_readables(StandardReadableFormat.CONFIG_SIGNAL):
             self.exposure = soft_signal_rw(float, 0.1, units="s", precision=6)
@@ -42,5 +44,5 @@ class Spectrometer(RefDetector):
             "frames": int(await self.frames.get_value()),
         }
 
-    async def _duration(self) -> float:
-        return await self.exposure.get_value() * await self.frames.get_value()
+    def _duration(self, options: dict[str, Any]) -> float:
+        return options["exposure"] * options["frames"]

@@ -16,11 +16,15 @@ A `Recording` plays a real spectrum or spectrum image through the spectrometer, 
 
 from bluesky_em.sim._autoscript import Autoscript
 from bluesky_em.sim._beam import Beam, HasSnapshot, RemoteBeam
-from bluesky_em.sim._digital_micrograph import DigitalMicrograph
+from bluesky_em.sim._digital_micrograph import SCAN_RANGE, DigitalMicrograph
+from bluesky_em.sim._line_reader import LineReader
 from bluesky_em.sim._replay import Recording
 from bluesky_em.sim._sample import Sample
 
-__all__ = ["digital_micrograph", "autoscript", "Beam", "RemoteBeam", "Recording", "Sample"]
+__all__ = [
+    "digital_micrograph", "autoscript", "Beam", "LineReader", "RemoteBeam", "Recording", "Sample",
+    "SCAN_RANGE",
+]  # fmt: skip
 
 
 def digital_micrograph(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +27,9 @@ from bluesky_em.sim._spectrum import (
     EelsCamera,
     EnergyDrift,
 )
+
+SCAN_RANGE = (-8192.0, -8192.0, 8192.0, 8192.0)
+"""DigiScan's units at the left, top, right and bottom of the whole scan."""
 
 
 class TagGroup:
@@ -197,8 +201,10 @@ class DigitalMicrograph:
         self.missing_functions: set[str] = set()
         """Script functions that this spectrometer does not have."""
         self._beam = beam
+        self._probe: tuple[float, float] | None = None
         self._recording = recording
-        self._sensor = EelsCamera(seed, Sample(seed))
+        self.sample = Sample(seed)
+        self.sensor = EelsCamera(seed, self.sample)
         self._drift = EnergyDrift(seed)
         self._born = time.monotonic()
         self._persistent = TagGroup()
@@ -222,6 +228,11 @@ class DigitalMicrograph:
         if self.latency:
             time.sleep(seconds)
 
+    def DS_MoveBeamTo(self, x: float, y: float) -> None:
+        """Put the probe somewhere; DigiScan keeps it there until it is sent to safety."""
+        left, top, right, bottom = SCAN_RANGE
+        self._probe = (x - left) / (right - left), (y - top) / (bottom - top)
+
     def DeleteImage(self, image: Image) -> None:
         """Delete an image; a view of its pixels shows garbage from now on."""
         del self.images[image.GetID()]
@@ -238,6 +249,7 @@ class DigitalMicrograph:
             "TagGroupSetTagAsLong": TagGroup.SetTagAsLong,
             "TagGroupSetTagAsBoolean": TagGroup.SetTagAsBoolean,
             "TagGroupSetTagAsString": TagGroup.SetTagAsString,
+            "DSSetBeamToSafePosition": lambda: setattr(self, "_probe", None),
             **self.filter.script_functions(),
         }
         for name in self.missing_functions:
@@ -246,26 +258,30 @@ class DigitalMicrograph:
         return functions
 
     def _expose(self, exposure: float, top: int, bottom: int, y_bin: int, processing: int) -> Image:
-        state = BeamState(**self._beam.snapshot())
+        state = self.beam_state()
         if self._recording is not None:
             data = self._recording.spectrum(state.x, state.y)[np.newaxis].copy()
             saturated = 0.0
         else:
             expected = self._expected(state, exposure)
-            data, saturated = self._sensor.read(expected, top, bottom, y_bin, processing)
+            data, saturated = self.sensor.read(expected, top, bottom, y_bin, processing)
         return self._image(data, self._tags(state, exposure, saturated))
+
+    def beam_state(self) -> BeamState:
+        """Return the beam as it is, with the probe where DigiScan holds it."""
+        state = BeamState(**self._beam.snapshot())
+        return state if self._probe is None else replace(state, x=self._probe[0], y=self._probe[1])
 
     def _expected(self, state: BeamState, exposure: float) -> NDArray[np.floating[Any]] | None:
         """Return the electrons per channel of an exposure, None when none arrive."""
         if not (state.on and self.camera.inserted):
             return None
-        matter = self._sensor.sample.matter(*state.on_sample(state.x, state.y))
+        matter = self.sample.matter(*state.on_sample(state.x, state.y))
         electrons = state.current * exposure / ELEMENTARY_CHARGE
-        dispersion = self.filter.dispersion
-        start = self.filter.actual_energy_loss() - ZERO_LOSS_CHANNEL * dispersion
+        start = self.filter.actual_energy_loss() - ZERO_LOSS_CHANNEL * self.filter.dispersion
         if self.latency:
             start -= self._drift.at(time.monotonic() - self._born)
-        return self._sensor.expected(matter, electrons, start, dispersion)
+        return self.sensor.expected(matter, electrons, start, self.filter.dispersion)
 
     def _empty_image(self, rows: int) -> Image:
         if self._recording is not None:
@@ -275,12 +291,12 @@ class DigitalMicrograph:
 
     def _image(self, data: NDArray[Any], tags: dict[str, Any]) -> Image:
         image = Image(next(self._numbers), data, tags)
-        start, dispersion = self._energy_calibration()
+        start, dispersion = self.energy_calibration()
         image.SetDimensionCalibration(0, start, dispersion, "eV", 0)
         self.images[image.GetID()] = image
         return image
 
-    def _energy_calibration(self) -> tuple[float, float]:
+    def energy_calibration(self) -> tuple[float, float]:
         """Return the energy of the first channel (eV) and the dispersion (eV/channel)."""
         if self._recording is not None:
             return self._recording.start, self._recording.dispersion
@@ -306,7 +322,7 @@ class DigitalMicrograph:
             "EELS Spectrometer:Instrument name": "Simulated GIF",
             "EELS Spectrometer:Instrument ID": 0,
             "EELS Spectrometer:Mode": filter_.mode,
-            "EELS Spectrometer:Dispersion (eV/ch)": self._energy_calibration()[1],
+            "EELS Spectrometer:Dispersion (eV/ch)": self.energy_calibration()[1],
             "EELS Spectrometer:Dispersion index": filter_.dispersion_index,
             "EELS Spectrometer:Energy loss (eV)": filter_.energy_loss,
             "EELS Spectrometer:Aperture index": filter_.aperture_index,

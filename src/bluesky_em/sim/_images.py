@@ -53,16 +53,23 @@ def scan_image(
     """
     left, top, width, height = region
     cols, rows = max(1, round(width * size)), max(1, round(height * size))
-    electrons = np.zeros((rows, cols))
+    u = left + (np.arange(cols) + 0.5) / size
+    v = top + (np.arange(rows) + 0.5) / size
+    x, y = state.on_sample(u[np.newaxis, :], v[:, np.newaxis])
+    counts = scan_signal(sample, state, x, y, detector=detector, dwell=dwell, rng=rng)
+    return np.clip(counts, 0, COUNTS_MAX).astype(np.uint16)
+
+
+def scan_signal(
+    sample: Sample, state: BeamState, x: Floats, y: Floats, *, detector: str, dwell: float,
+    rng: np.random.Generator,
+) -> Floats:  # fmt: skip
+    """Return what a scan detector counts at points x, y (m) in `dwell` s each."""
+    electrons = np.zeros(np.broadcast_shapes(x.shape, np.shape(y)))
     if state.on:
-        u = left + (np.arange(cols) + 0.5) / size
-        v = top + (np.arange(rows) + 0.5) / size
-        x, y = state.on_sample(u[np.newaxis, :], v[:, np.newaxis])
         seen = _share(sample, x, y, bright_field=detector.startswith("BF"))
         electrons = rng.poisson(seen * (state.current * dwell / ELEMENTARY_CHARGE))
-    counts = electrons * COUNTS_PER_SCAN_ELECTRON
-    counts += rng.normal(SCAN_DARK, 8.0, counts.shape)
-    return np.clip(counts, 0, COUNTS_MAX).astype(np.uint16)
+    return electrons * COUNTS_PER_SCAN_ELECTRON + rng.normal(SCAN_DARK, 8.0, electrons.shape)
 
 
 def _share(sample: Sample, x: Floats, y: Floats, *, bright_field: bool) -> Floats:

@@ -12,6 +12,7 @@ import threading
 import zlib
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -135,9 +136,8 @@ class Store:
             self._reconcile()
         if not batch:
             return
-        self._write(batch, lost)
-        stored = [frame for frame in batch if frame.reference not in lost]
-        self._ledger.stored([frame.reference for frame in stored])
+        stored = self._write(batch, lost)
+        self._ledger.stored(stored)
         for reference, reason in lost.items():
             self._ledger.failed(reference, reason)
         step("writer: noted")
@@ -154,36 +154,43 @@ class Store:
         stages = self._ledger.stages([frame.reference for frame in batch])
         return {ref: reason for ref, (stage, reason) in stages.items() if stage is Stage.FAILED}
 
-    def _write(self, batch: list[Frame], lost: dict[str, str]) -> None:
+    def _write(self, batch: list[Frame], lost: dict[str, str]) -> list[Frame]:
         """Bring frames into their files, flushed and verified; add to `lost` those that are.
 
         A lost frame holds its row, with the fill value.
+
+        Returns:
+            Those that are not lost, with all that their spool knows of them.
         """
         self._check_room(batch)
+        stored: list[Frame] = []
         for frame in batch:
             file = self._file(frame)
-            file.extend(frame.row + 1)
+            file.extend(frame.row + frame.count)
             if frame.reference in lost:
                 continue
             try:
-                pixels = self._fetch(frame)
+                frame, pixels = self._fetch(frame)
+                step("writer: writing")
+                file.write(frame, pixels)
+                stored.append(frame)
             except LookupError as exc:
-                if not file.holds(frame):  # stored by a writer that could not note it any more
+                if file.holds(frame):  # stored by a writer that could not note it any more
+                    stored.append(file.describe(frame))
+                else:
                     lost[frame.reference] = str(exc)
-                continue
-            step("writer: writing")
-            file.write(frame, pixels)
         step("writer: written")
         for path in {self._root / frame.path for frame in batch}:
             self._files[path].flush()
         step("writer: flushed")
-        for frame in batch:
-            if frame.reference not in lost and not self._file(frame).holds(frame):
+        for frame in stored:
+            if not self._file(frame).holds(frame):
                 raise OSError(f"{frame.reference}: its bytes in {frame.path} are not its own")
+        return stored
 
     def _check_room(self, batch: list[Frame]) -> None:
         """Refuse before HDF5 is torn by a full disk."""
-        free, size = shutil.disk_usage(self._root).free, sum(map(_size, batch))
+        free, size = shutil.disk_usage(self._root).free, sum(frame.nbytes for frame in batch)
         if free < size + SPARE:
             raise OSError(
                 errno.ENOSPC,
@@ -211,23 +218,30 @@ class Store:
             if not isinstance(task, Frame) or size > BATCH_BYTES:
                 break
             batch.append(task)
-            size += _size(task)
+            size += task.nbytes
         return batch
 
-    def _fetch(self, frame: Frame) -> np.ndarray:
-        size = _size(frame)
+    def _fetch(self, frame: Frame) -> tuple[Frame, np.ndarray]:
+        """Fetch a frame's pixels, and what only its spool knows of it."""
+        checksum, size = frame.checksum, frame.nbytes
+        if frame.flown:
+            header = self._line.call("header", frame.reference)
+            checksum, size = header["checksum"], header["nbytes"]
+            frame = replace(frame, ended=header["ended"])
         blocks = [
             self._line.call("fetch", frame.reference, start, MAX_FETCH)
             for start in range(0, size, MAX_FETCH)
         ]
         step("writer: fetching")
         data = b"".join(blocks)
-        if len(data) != size or zlib.crc32(data) != frame.checksum:
+        if len(data) != size or size < frame.nbytes or zlib.crc32(data) != checksum:
             raise Corrupt(
                 f"{frame.reference}: {len(data)} bytes came with CRC-32 {zlib.crc32(data):08x}, "
-                f"expected {size} bytes with {frame.checksum:08x}"
+                f"expected {size} bytes with {checksum:08x}"
             )
-        return np.frombuffer(data, dtype=frame.dtype).reshape(frame.shape)
+        covered = memoryview(data)[: frame.nbytes]  # of a flight's last block, perhaps not all
+        pixels = np.frombuffer(covered, dtype=frame.dtype).reshape(frame.count, *frame.shape)
+        return replace(frame, checksum=zlib.crc32(covered)), pixels
 
     def _file(self, frame: Frame) -> FramesFile:
         path = self._root / frame.path
@@ -244,7 +258,7 @@ class Store:
             return
         try:
             file = self._file(head)
-            file.extend(head.row + 1)
+            file.extend(head.row + head.count)
             file.flush()
             self._ledger.failed(head.reference, f"given up after {TRIES} tries: {exc}")
             self._tasks.popleft()
@@ -269,7 +283,3 @@ class Store:
             os._exit(1)
         self._stopping.wait(self._backoff)
         self._backoff = min(2 * self._backoff, BACKOFF[1])
-
-
-def _size(frame: Frame) -> int:
-    return int(np.prod(frame.shape)) * np.dtype(frame.dtype).itemsize

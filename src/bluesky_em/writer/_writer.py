@@ -236,6 +236,8 @@ class Writer:
                     self._finish(run)
 
     def _finish(self, run: _Run) -> None:
+        run.frames += run.find.tails()
+        self._take_on(run)
         unread = run.find.unread()
         self._ledger.captured(unread)
         for frame in unread:

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +98,13 @@ def test_the_checksum_is_that_of_the_bytes_in_the_file(file: FramesFile):
         file.write(frame(row), pixels(row))
     file.flush()
     for row in (0, 1, 63, 64, 69):
-        assert file.checksum(row) == frame(row).checksum
+        assert file.checksum(range(row, row + 1)) == frame(row).checksum
 
 
 def test_the_checksum_notices_other_bytes(file: FramesFile):
     file.write(frame(0), pixels(1))
     file.flush()
-    assert file.checksum(0) != frame(0).checksum
+    assert file.checksum(range(1)) != frame(0).checksum
 
 
 def test_writing_a_frame_again_replaces_it_by_the_same(file: FramesFile, path: Path):
@@ -174,7 +175,7 @@ def test_a_closed_file_is_gone_on_with_when_opened_again(file: FramesFile, path:
     again = FramesFile(path, frame(1))
     again.write(frame(1), pixels(1))
     again.flush()
-    assert again.checksum(0) == frame(0).checksum
+    assert again.checksum(range(1)) == frame(0).checksum
     again.close()
     with h5py.File(path) as plain:
         assert plain["entry/frames/number"][:].tolist() == [0, 1]
@@ -222,7 +223,9 @@ def test_a_file_whose_writer_was_killed_is_repaired_and_continued(path: Path):
     with pytest.raises(OSError, match="Unable to synchronously open file"):
         h5py.File(path, "r+")
     file = FramesFile(path, frame(0))
-    assert [file.checksum(row) for row in range(81)] == [frame(r).checksum for r in range(81)]
+    assert [file.checksum(range(row, row + 1)) for row in range(81)] == [
+        frame(r).checksum for r in range(81)
+    ]
     for row in range(81, 120):
         file.write(frame(row), pixels(row))
     file.close()
@@ -230,3 +233,32 @@ def test_a_file_whose_writer_was_killed_is_repaired_and_continued(path: Path):
         assert plain["entry/frames/number"][:].tolist() == list(range(120))
         assert plain["entry/data/data"].shape == (120, *SHAPE)
         np.testing.assert_array_equal(plain["entry/data/data"][119], pixels(119))
+
+
+def test_a_block_is_in_its_rows_with_a_number_and_a_checksum_for_each(path: Path):
+    many = np.stack([pixels(number) for number in range(70)])
+    block = replace(frame(2), number=0, count=70, checksum=zlib.crc32(many.tobytes()))
+    file = FramesFile(path, block)
+    file.write(frame(1, number=90), pixels(90))
+    file.write(block, many)
+    file.flush()
+    assert file.holds(block) and not file.holds(replace(block, checksum=0))
+    told_by_no_document = replace(block, checksum=0, ended=0.0)
+    assert file.holds(told_by_no_document) and file.describe(told_by_no_document) == block
+    file.close()
+    with FramesReader(path) as reader:
+        assert reader.numbers() == [-1, 90, *range(70)]
+        np.testing.assert_array_equal(reader.rows(2, 70), many)
+        assert reader.row_of(69) == 71
+
+
+def test_frames_that_are_single_numbers_have_a_file_too(path: Path):
+    signal = np.arange(5000, dtype="<f4")
+    block = replace(frame(0), shape=(), axes=(), count=5000, checksum=zlib.crc32(signal.tobytes()))
+    file = FramesFile(path, block)
+    file.write(block, signal)
+    file.flush()
+    assert file.holds(block)
+    file.close()
+    with h5py.File(path) as plain:
+        np.testing.assert_array_equal(plain["entry/data/data"][:], signal)

@@ -6,7 +6,7 @@ from event_model import compose_run, pack_datum_page, pack_event_page
 
 from bluesky_em import Reference
 from bluesky_em.axes import Axis
-from bluesky_em.documents import data_key, datum, resource
+from bluesky_em.documents import data_key, datum, resource, stream_datum, stream_resource
 from bluesky_em.layout import Layout
 from bluesky_em.writer._frames import FrameFinder
 
@@ -26,6 +26,7 @@ class Run:
         self._run = bundle
         self._descriptors: dict[str, Any] = {}
         self._numbers: dict[str, int] = {}
+        self._flown: dict[str, int] = {}
 
     def shot(self, *detectors: str, stream: str = "primary", pages: bool = False) -> list[str]:
         """One event of some detectors; gives its references."""
@@ -47,6 +48,28 @@ class Run:
         )
         self._add("event_page", pack_event_page(event)) if pages else self._add("event", event)
         return list(data.values())
+
+    def flight(self, name: str, *stops: int, frames: int, block: int, first: int = 0) -> None:
+        """A flight whose documents end at indices `stops`, of a stream of its own."""
+        stream = f"map {name}"
+        if stream not in self._descriptors:
+            key = data_key(name, SERVER, [4], "<f4", ["energy"], flown=True)
+            self._descriptors[stream] = self._run.compose_descriptor(
+                name=stream, data_keys={name: key}
+            )
+            self._add("descriptor", self._descriptors[stream].descriptor_doc)
+        uid, header = f"flight {len(self.documents)}", _header(0) | {"shape": [block, 4]}
+        base, start = f"{self.uid}/{name}", self._flown.get(name, 0)
+        flight = stream_resource(
+            uid, name, "file:///x.h5", SERVER, name, header,
+            base=base, first=first, start=start, block=block, frames=frames,
+        )  # fmt: skip
+        self._add("stream_resource", flight)
+        for stop in stops:
+            document = stream_datum(uid, {"start": start, "stop": stop})
+            document["descriptor"] = self._descriptors[stream].descriptor_doc["uid"]
+            self._add("stream_datum", document)
+            start = self._flown[name] = stop
 
     def _datum(self, name: str, pages: bool) -> str:
         number = self._numbers[name]
@@ -177,3 +200,27 @@ def test_no_detector_shares_a_file_with_anothers_stream(run: Run):
     run.shot("eels", stream="dark")
     one, two, three = (frame.path for frame in run.frames())
     assert len({one, two, three}) == 3
+
+
+def test_a_flight_is_found_block_by_block_whatever_its_documents_cover(run: Run):
+    run.flight("eels", 7, 30, 45, frames=45, block=10)
+    frames = run.frames()
+    assert [(f.number, f.row, f.count) for f in frames] == [
+        (0, 0, 10), (10, 10, 10), (20, 20, 10), (30, 30, 10), (40, 40, 5)
+    ]  # fmt: skip
+    assert frames[1].reference == f"{run.uid}/eels/10"
+    assert {f.path for f in frames} == {frames[0].path} and frames[0].flown
+    assert frames[0].shape == (4,) and frames[0].axes[0].units == "eV"
+
+
+def test_the_rest_of_a_flight_that_ended_early_comes_at_last_or_before_the_next_one(run: Run):
+    run.flight("eels", 13, frames=100, block=10)
+    run.flight("eels", 33, frames=20, block=20, first=100)
+    finder = FrameFinder(run.layout)
+    frames = [frame for name, doc in run.documents for frame in finder(name, doc)]
+    assert [(f.number, f.row, f.count) for f in frames] == [(0, 0, 10), (10, 10, 3), (100, 13, 20)]
+    run.flight("eels", 38, frames=50, block=10, first=120)
+    for name, doc in run.documents[-2:]:
+        assert finder(name, doc) == []
+    assert [(f.number, f.row, f.count) for f in finder.tails()] == [(120, 33, 5)]
+    assert finder.tails() == []

@@ -1,0 +1,273 @@
+"""A flight: many frames at the instrument's own pace, into the spool block by block.
+
+Python 3.7 syntax: this runs on the instrument PC.
+
+Frames come faster than calls: so nobody asks for one. Several detectors may fly together, each
+armed on its own; the flight begins when all that were armed have been kicked off. What a flight
+has captured is in the spool, in *blocks* of consecutive frames, each an ordinary entry of the
+spool under the reference of its first frame.
+"""
+
+import threading
+from typing import Any, Dict, NamedTuple, Optional
+
+import numpy as np
+
+from .exposure import Exposure
+from .faults import step
+
+BLOCK_SECONDS = 0.1  # of frames that share a block: what a killed server can lose
+BLOCK_BYTES = 4 << 20
+LOOK = 0.05  # seconds between two looks for room in the spool, or for the end of a pause
+BUSY = 30.0  # seconds to wait for an exposure that is under way
+
+
+class Order(NamedTuple):
+    """What one detector is to do in a flight."""
+
+    base: str
+    """Its references are ``<base>/<number>``."""
+    first: int
+    """Number of the first frame."""
+    frames: int
+    """Frames to take."""
+    duration: float
+    """Seconds that a frame should take."""
+    options: Dict[str, Any]
+    """As for `expose`."""
+    scan: Optional[Dict[str, Any]]
+    """``{"shape": [lines, points], "region": [left, top, width, height], "sync": "hardware"}``
+    moves the probe from frame to frame; None leaves it where it is."""
+
+
+class Flight:
+    """One pass of the instrument.
+
+    Args:
+        driver: its `fly` is called once, with all orders.
+        spool: where the blocks go.
+        instrument: the lock of whoever exposes.
+    """
+
+    def __init__(self, driver, spool, instrument):
+        self._driver = driver
+        self._spool = spool
+        self._instrument = instrument
+        self._orders = {}  # type: Dict[str, Order]
+        self._kicked_off = set()
+        self._channels = {}  # type: Dict[str, _Channel]
+        self._aborted = threading.Event()
+        self._going = threading.Event()
+        self._going.set()
+        self._thread = None  # type: Optional[threading.Thread]
+        self._lock = threading.Lock()
+        self._error = ""
+        self._waiting = ""
+
+    @property
+    def ended(self):
+        """Whether it is over, or will never begin."""
+        return self._aborted.is_set() if self._thread is None else not self._thread.is_alive()
+
+    def arm(self, detector, order):
+        """Take a detector on board.
+
+        Raises:
+            ValueError: its order cannot be carried out, or not together with the others'.
+            RuntimeError: the flight has begun.
+        """
+        if self._thread is not None:
+            raise RuntimeError("a flight is under way; end it (`abort`) before arming another")
+        if order.frames < 1 or order.first < 0:
+            raise ValueError(
+                "a flight takes at least one frame, from number 0 on; not {} from {}".format(
+                    order.frames, order.first
+                )
+            )
+        for name, other in self._orders.items():
+            if name != detector and (other.frames, other.scan) != (order.frames, order.scan):
+                raise ValueError(
+                    "{} was armed for {} frames, scan {}; {} cannot fly with it for {} frames, "
+                    "scan {}: prepare both alike".format(
+                        name, other.frames, other.scan, detector, order.frames, order.scan
+                    )
+                )
+        self._driver.check_flight(detector, order.options, order.scan)
+        self._spool.check_size(self._frame_size(detector, order))
+        self._orders[detector] = order
+
+    def kickoff(self, detector):
+        """Have a detector ready to go; the last one of those armed begins the flight.
+
+        Raises:
+            RuntimeError: it was not armed, or has flown already.
+        """
+        with self._lock:
+            if detector not in self._orders or self._thread is not None:
+                raise RuntimeError(
+                    "{!r} is not armed: prepare it before each kickoff".format(detector)
+                )
+            self._kicked_off.add(detector)
+            if self._kicked_off < set(self._orders):
+                return
+            block = min(self._block_of(name, order) for name, order in self._orders.items())
+            for name, order in self._orders.items():
+                self._channels[name] = _Channel(order, block, self._put)
+            self._thread = threading.Thread(target=self._run, name="flight", daemon=True)
+            self._thread.start()
+
+    def progress(self, detector):
+        """Tell how far a detector has got.
+
+        Returns:
+            `captured` (frames in the spool), `block` (frames per block), `done`, `error`,
+            `waiting` (what it waits for; empty when it does not), `header` of its first block.
+        """
+        channel = self._channels.get(detector)
+        done = self.ended  # asked first: what was captured before the end must be counted
+        return {
+            "captured": channel.captured if channel else 0,
+            "block": channel.block if channel else 0,
+            "done": done,
+            "error": self._error,
+            "waiting": self._waiting,
+            "header": channel.header if channel else None,
+        }
+
+    def hold(self):
+        """Pause after the row at hand."""
+        self._going.clear()
+
+    def go_on(self):
+        """Go on after a pause."""
+        self._going.set()
+
+    def abort(self, timeout=None):
+        """End after the row at hand; what was taken is kept."""
+        self._aborted.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _run(self):
+        if not self._instrument.acquire(timeout=BUSY):
+            self._error = "the instrument was still busy with an exposure after {} s".format(BUSY)
+            return
+        try:
+            order = next(iter(self._orders.values()))
+            options = {name: each.options for name, each in self._orders.items()}
+            rows = self._driver.fly(options, order.frames, order.scan)
+            try:
+                for row in rows:
+                    step("server: exposed")
+                    for name, exposure in row.items():
+                        self._channels[name].add(exposure)
+                    if self._must_end():
+                        break
+            finally:
+                rows.close()
+                for channel in self._channels.values():
+                    channel.finish()
+        except Exception as exc:  # whatever the vendor raised: for the plan to know
+            self._error = "{}: {}".format(type(exc).__name__, exc)
+        finally:
+            self._instrument.release()
+
+    def _must_end(self):
+        while not self._going.wait(LOOK) and not self._aborted.is_set():
+            pass
+        return self._aborted.is_set()
+
+    def _put(self, reference, exposure):
+        """Wait for room, and keep a block; None if there never was any."""
+        while True:
+            try:
+                self._spool.check_room(exposure.array.nbytes)
+                header = self._spool.put(reference, exposure)
+            except OSError as exc:
+                self._waiting = str(exc.strerror)
+                if self._aborted.wait(LOOK):
+                    self._error = "{} frames from {} on were taken and not kept: {}".format(
+                        len(exposure.array), reference, exc.strerror
+                    )
+                    return None
+                continue
+            self._waiting = ""
+            step("server: spooled")
+            return header
+
+    def _frame_size(self, detector, order):
+        shape, dtype = self._driver.layout(detector, order.options)
+        return int(np.prod(shape)) * np.dtype(dtype).itemsize
+
+    def _block_of(self, detector, order):
+        most = BLOCK_BYTES // max(1, self._frame_size(detector, order))
+        wanted = BLOCK_SECONDS / order.duration if order.duration > 0 else most
+        return int(max(1, min(wanted, most, order.frames)))
+
+
+def burst(driver, orders, count):
+    """Fly by exposing again and again: `fly` of a driver that has nothing faster.
+
+    Args:
+        driver: with the `expose` of all drivers.
+        orders: the options of the one detector, by its name.
+        count: frames to take.
+
+    Raises:
+        ValueError: several detectors cannot do this together.
+    """
+    if len(orders) > 1:
+        raise ValueError(
+            "{} cannot be exposed together: let each fly alone, or take a map".format(
+                " and ".join(sorted(orders))
+            )
+        )
+    ((detector, options),) = orders.items()
+    for _ in range(count):
+        exposure = driver.expose(detector, options)
+        yield {detector: exposure._replace(array=exposure.array[np.newaxis])}
+
+
+class _Channel:
+    """One detector's frames on their way into blocks."""
+
+    def __init__(self, order, block, put):
+        self.captured = 0
+        self.block = block
+        self.header = None
+        self._order = order
+        self._put = put
+        self._rows = []
+        self._frames = 0
+        self._full = False
+
+    def add(self, row):
+        """Take a row, an `Exposure` whose array has shape (n, *frame)."""
+        self._rows.append(row)
+        self._frames += len(row.array)
+        while self._frames >= self.block:
+            self._keep(self.block)
+
+    def finish(self):
+        """Keep what is left as a last, shorter block."""
+        if self._frames:
+            self._keep(self._frames)
+
+    def _keep(self, count):
+        arrays = [row.array for row in self._rows]
+        frames = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        first, last = self._rows[0], self._rows[-1]
+        rest = frames[count:]
+        self._rows = [last._replace(array=rest)] if len(rest) else []
+        self._frames = len(rest)
+        if self._full:
+            return  # frames after a gap would get the wrong numbers
+        block = Exposure(frames[:count], first.axes, first.metadata, first.started, last.ended)
+        number = self._order.first + self.captured
+        header = self._put("{}/{}".format(self._order.base, number), block)
+        if header is None:
+            self._full = True
+            return
+        if self.header is None:
+            self.header = header
+        self.captured += count

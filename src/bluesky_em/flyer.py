@@ -1,0 +1,247 @@
+"""Flyer: the half of a RefDetector that takes many frames at the instrument's own pace.
+
+In a fly scan there is no document per frame. The reference is the `stream_datum`: its indices say
+which frames have been captured, its `stream_resource` where they wait and where they will be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+from bluesky.protocols import StreamAsset
+from ophyd_async.core import DetectorTrigger, TriggerInfo, WatcherUpdate
+from pydantic import Field, PositiveInt, model_validator
+
+from . import documents
+from .course import Course
+from .errors import ServerUnreachable, SpoolFull
+from .reference import Reference
+
+logger = logging.getLogger(__name__)
+
+LOOK = 0.05  # seconds between two looks how far a flight has got
+ENDING = 60.0  # seconds that the row at hand may take, when a flight is ended early
+
+
+class MapInfo(TriggerInfo):
+    """A map for `prepare`: so many lines of so many points, the probe moving from one to the next.
+
+    `livetime` is the dwell time at each point, in s; 0 means what the detector is set to.
+    """
+
+    shape: tuple[PositiveInt, PositiveInt]
+    """lines, and points of each"""
+    region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    """left, top, width, height as fractions of the whole scan"""
+    sync: Literal["hardware", "software"] = "hardware"
+    """"hardware": scan and camera are wired together, a line at a time; "software": the
+    acquisition server moves the probe and exposes, point by point."""
+    number_of_events: int = Field(default=0, exclude=True)
+
+    @model_validator(mode="after")
+    def _count_points(self) -> MapInfo:
+        points = self.shape[0] * self.shape[1]
+        if self.number_of_events not in (0, points):
+            raise ValueError(f"a map of {self.shape} has {points} events: leave that number out")
+        self.number_of_events = points
+        return self
+
+    @property
+    def scan(self) -> dict[str, Any]:
+        """As the acquisition server takes it."""
+        return {"shape": [*self.shape], "region": [*self.region], "sync": self.sync}
+
+
+class Flyer:
+    """Flies one detector.
+
+    Args:
+        server: the link to its acquisition server.
+        uri: that server's address.
+        detector: the driver's name for it.
+    """
+
+    def __init__(self, server: Any, uri: str, detector: str):
+        self._server = server
+        self._uri = uri
+        self._detector = detector
+        self.active = False
+        """whether it is this half that the detector's documents come from"""
+        self.captured = 0
+        """frames of this flight in the spool, as far as known here"""
+        self._wanted = 0
+        self._course: Course | None = None
+        self._first = 0
+        self._start = 0
+        self._progress: dict[str, Any] = {}
+        self._resource: dict[str, Any] | None = None
+        self._sent = 0
+        self._flying = False
+
+    async def arm(
+        self, info: TriggerInfo, course: Course, options: dict[str, Any], duration: float
+    ) -> None:
+        """Get ready for a flight.
+
+        Raises:
+            ValueError: this cannot be flown; the message tells what can.
+        """
+        check(info, course.detector)
+        order = {
+            "base": course.base, "first": course.next_number, "frames": info.number_of_events,
+            "duration": duration, "options": options,
+            "scan": info.scan if isinstance(info, MapInfo) else None,
+        }  # fmt: skip
+        await self._server.call("arm", self._detector, order)
+        self._course, self._wanted, self._resource = course, info.number_of_events, None
+        self._first, self._start = course.next_number, course.flown
+        self.captured = self._sent = 0
+        self._progress = {}
+        self.active = True
+        course.next_number += info.number_of_events
+
+    async def kickoff(self) -> None:
+        """Begin, or wait for the other detectors that were armed.
+
+        Raises:
+            RuntimeError: it was not prepared since the last flight.
+        """
+        await self._server.call("kickoff", self._detector)
+        self._flying = True
+
+    async def complete(self, patience: float) -> AsyncIterator[WatcherUpdate[int]]:
+        """Watch until the last frame is in the spool.
+
+        Raises:
+            RuntimeError: the flight ended early; the message tells why.
+            SpoolFull: there was no room for `patience` seconds.
+        """
+        assert self._course is not None, "kickoff has refused"
+        name, since = self._course.detector, 0.0
+        while self._flying:
+            progress = await self.look()
+            waiting = progress["waiting"]
+            since = (since or time.monotonic()) if waiting else 0.0
+            if waiting and time.monotonic() - since > patience:
+                await self.end()
+                raise SpoolFull(
+                    f"{name}: its flight waited {patience:.0f} s for room, in vain: "
+                    f"{waiting}. `bluesky-em status` tells what holds storage up"
+                )
+            yield WatcherUpdate(
+                current=self.captured, initial=0, target=self._wanted, unit="frames",
+                name=f"{name} waits: {waiting}" if waiting else name,
+            )  # fmt: skip
+            if progress["done"]:
+                break
+            await asyncio.sleep(LOOK)
+        self._flying = False
+        if self._progress.get("error"):
+            raise RuntimeError(
+                f"{name}: the flight ended after {self.captured} of {self._wanted} frames: "
+                f"{self._progress['error']}"
+            )
+
+    async def look(self) -> dict[str, Any]:
+        """Ask the acquisition server how far the flight has got."""
+        self._progress = await self._server.call("progress", self._detector)
+        self.captured = self._progress["captured"]
+        return self._progress
+
+    async def index(self) -> int:
+        """Count the frames captured in this flight; those last known, if the server is gone."""
+        if self._flying:
+            try:
+                await self.look()
+            except (ServerUnreachable, RuntimeError) as exc:  # its spool is still on its disk
+                logger.warning("%s", exc, extra={"action": "fly"})
+        return self.captured
+
+    async def assets(self, index: int | None) -> AsyncIterator[StreamAsset]:
+        """Give the documents of what was captured since the last time, up to `index`.
+
+        Raises:
+            FrameMismatch: the frames are not what the descriptor promised.
+        """
+        stop = await self.index() if index is None else index
+        if stop <= self._sent or self._course is None:
+            return
+        course, progress = self._course, self._progress
+        if self._resource is None:
+            header = progress["header"]
+            got = header["shape"][1:], header["dtype"]
+            documents.check_frame(f"{course.base}/{self._first}", got, course.described)
+            self._resource = documents.stream_resource(
+                str(uuid.uuid4()), course.detector, course.uri, self._uri, self._detector, header,
+                base=course.base, first=self._first, start=self._start,
+                block=progress["block"], frames=self._wanted,
+            )  # fmt: skip
+            yield "stream_resource", self._resource  # type: ignore
+        course.flown = self._start + stop
+        indices = {"start": self._start + self._sent, "stop": course.flown}
+        self._sent = stop
+        yield "stream_datum", documents.stream_datum(self._resource["uid"], indices)  # type: ignore
+
+    @property
+    def last(self) -> Reference | None:
+        """The reference of the last frame that is in a document."""
+        if self._course is None or not self._sent:
+            return None
+        return Reference.parse(f"{self._course.base}/{self._first + self._sent - 1}")
+
+    async def hold(self) -> None:
+        """Pause after the row at hand."""
+        if self._flying:
+            await self._server.call("hold", lane="abort")
+
+    async def go_on(self) -> None:
+        """Go on after a pause."""
+        if self._flying:
+            await self._server.call("go_on", lane="abort")
+
+    async def end(self) -> None:
+        """End the flight early, if there is one; what was captured is kept.
+
+        Raises:
+            RuntimeError: it did not end.
+        """
+        if not self._flying:
+            return
+        self._flying = False
+        try:
+            await self._server.call("abort", lane="abort")
+            deadline = time.monotonic() + ENDING
+            while not (await self.look())["done"] and time.monotonic() < deadline:
+                await asyncio.sleep(LOOK)
+        except (ServerUnreachable, RuntimeError) as exc:  # it is gone, and the flight with it
+            logger.warning("%s", exc, extra={"action": "fly"})
+            return
+        if not self._progress["done"]:
+            raise RuntimeError(
+                f"the flight of {self._detector} did not end within {ENDING:.0f} s; "
+                f"see the acquisition server at {self._uri}"
+            )
+
+
+def check(info: TriggerInfo, name: str) -> None:
+    """Refuse what cannot be flown (ValueError)."""
+    if info.trigger is not DetectorTrigger.INTERNAL:
+        raise ValueError(
+            f"{name} cannot be triggered from outside ({info.trigger}); it flies with "
+            "DetectorTrigger.INTERNAL"
+        )
+    if info.collections_per_event != 1 or info.exposures_per_collection != 1:
+        raise ValueError(
+            f"{name} gives one frame per event, not {info.number_of_exposures} in "
+            f"{info.number_of_events} events: leave collections_per_event and "
+            "exposures_per_collection at 1"
+        )
+    if info.number_of_events < 1:
+        raise ValueError(f"{name} cannot fly without an end: give number_of_events")
+    if info.deadtime:
+        raise ValueError(f"{name} flies without pauses; leave deadtime at 0, not {info.deadtime}")

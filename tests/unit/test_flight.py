@@ -1,0 +1,215 @@
+"""A flight at the acquisition server: rows of frames become blocks in the spool."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bluesky_em import spool as spool_module
+from bluesky_em.exposure import Exposure
+from bluesky_em.flight import Flight, Order
+from bluesky_em.spool import Spool
+
+PATIENCE = 10.0
+AXIS = {"name": "energy", "units": "eV", "offset": 0.0, "scale": 1.0, "size": 4}
+
+
+class Rows:
+    """A driver that flies rows of frames; each frame holds its number.
+
+    Attributes:
+        after: called with the number of each row that has been taken.
+    """
+
+    def __init__(self, row: int = 5):
+        self.row = row
+        self.taken = 0
+        self.after: Any = lambda row: None
+
+    def layout(self, detector: str, options: Any) -> Any:
+        return (4,), "<f4"
+
+    def check_flight(self, detector: str, options: Any, scan: Any) -> None:
+        if scan:
+            raise ValueError("no maps here")
+
+    def fly(self, orders: Any, count: int, scan: Any) -> Iterator[dict[str, Exposure]]:
+        for first in range(0, count, self.row):
+            numbers = np.arange(first, min(count, first + self.row), dtype="<f4")
+            frames = np.repeat(numbers[:, np.newaxis], 4, axis=1)
+            self.taken += len(frames)
+            yield {name: Exposure(frames, [AXIS], {}, 1.0, 2.0) for name in orders}
+            self.after(first // self.row)
+
+
+def order(frames: int, *, first: int = 0, duration: float = 0.01, scan: Any = None) -> Order:
+    return Order("run/eels", first, frames, duration, {}, scan)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+def a_flight(driver: Any, spool: Spool) -> Flight:
+    return Flight(driver, spool, threading.Lock())
+
+
+def landed(flight: Flight, detector: str = "eels") -> dict[str, Any]:
+    deadline = time.monotonic() + PATIENCE
+    while not flight.progress(detector)["done"]:
+        assert time.monotonic() < deadline, "it does not end"
+        time.sleep(0.005)
+    return flight.progress(detector)
+
+
+def flown(driver: Any, spool: Spool, *orders: Order) -> dict[str, Any]:
+    flight = a_flight(driver, spool)
+    flight.arm("eels", orders[0])
+    flight.kickoff("eels")
+    return landed(flight)
+
+
+def frames_in(spool: Spool) -> list[float]:
+    """The numbers in the spooled frames, in order of their references."""
+    blocks = sorted(spool.references(), key=lambda ref: int(ref.rpartition("/")[2]))
+    return [
+        float(value)
+        for ref in blocks
+        for value in np.frombuffer(spool.read(ref, 0, 1 << 20), "<f4").reshape(-1, 4)[:, 0]
+    ]
+
+
+def test_frames_are_in_blocks_of_a_tenth_of_a_second_the_last_one_shorter(spool: Spool):
+    progress = flown(Rows(), spool, order(23, first=100))
+    assert (progress["captured"], progress["block"], progress["error"]) == (23, 10, "")
+    assert set(spool.references()) == {"run/eels/100", "run/eels/110", "run/eels/120"}
+    assert frames_in(spool) == [*range(23)]
+    header = spool.header("run/eels/120")
+    assert header["shape"] == [3, 4] and (header["started"], header["ended"]) == (1.0, 2.0)
+
+
+def test_slow_frames_are_each_a_block(spool: Spool):
+    assert flown(Rows(row=1), spool, order(3, duration=2.0))["block"] == 1
+    assert len(spool.references()) == 3
+
+
+def test_two_detectors_begin_when_both_are_ready(spool: Spool):
+    driver = Rows()
+    flight = a_flight(driver, spool)
+    flight.arm("eels", order(10))
+    flight.arm("adf", order(10)._replace(base="run/adf"))
+    flight.kickoff("eels")
+    assert not flight.progress("eels")["done"] and driver.taken == 0
+    flight.kickoff("adf")
+    assert landed(flight)["captured"] == landed(flight, "adf")["captured"] == 10
+
+
+def test_detectors_that_would_not_keep_step_are_refused(spool: Spool):
+    flight = a_flight(Rows(), spool)
+    flight.arm("eels", order(10))
+    with pytest.raises(ValueError, match="eels was armed for 10 frames.*prepare both alike"):
+        flight.arm("adf", order(11))
+
+
+@pytest.mark.parametrize("wrong", [order(0), order(5, first=-1), order(5, scan={"shape": [1, 1]})])
+def test_what_cannot_be_flown_is_refused_when_it_is_armed(spool: Spool, wrong: Order):
+    with pytest.raises(ValueError):
+        a_flight(Rows(), spool).arm("eels", wrong)
+
+
+def test_a_kickoff_without_being_armed_says_what_to_do(spool: Spool):
+    flight = a_flight(Rows(), spool)
+    with pytest.raises(RuntimeError, match="'eels' is not armed: prepare it before each kickoff"):
+        flight.kickoff("eels")
+
+
+def test_an_abort_ends_after_the_row_at_hand_and_keeps_what_was_taken(spool: Spool):
+    driver = Rows()
+    flight = a_flight(driver, spool)
+    driver.after = lambda row: flight.abort(timeout=0) if row == 1 else None
+    flight.arm("eels", order(1000))
+    flight.kickoff("eels")
+    progress = landed(flight)
+    assert progress["captured"] == driver.taken <= 15
+    assert frames_in(spool) == [*range(driver.taken)]
+
+
+def test_a_pause_holds_after_the_row_at_hand_and_nothing_is_lost(spool: Spool):
+    driver, held = Rows(), threading.Event()
+    flight = a_flight(driver, spool)
+
+    def pause(row: int) -> None:
+        if row == 1:
+            flight.hold()
+            held.set()
+
+    driver.after = pause
+    flight.arm("eels", order(40))
+    flight.kickoff("eels")
+    assert held.wait(PATIENCE)
+    assert not flight.progress("eels")["done"] and driver.taken <= 15
+    flight.go_on()
+    assert landed(flight)["captured"] == 40
+    assert frames_in(spool) == [*range(40)]
+
+
+def test_a_full_spool_holds_the_flight_until_there_is_room(tmp_path: Path):
+    spool = Spool(tmp_path / "spool", limit=2 * 10 * 16)
+    flight = a_flight(Rows(), spool)
+    flight.arm("eels", order(40))
+    flight.kickoff("eels")
+    deadline = time.monotonic() + PATIENCE
+    got: list[float] = []
+    while not (progress := flight.progress("eels"))["done"] or spool.references():
+        assert time.monotonic() < deadline
+        if "is full" in progress["waiting"] or progress["done"]:
+            got += frames_in(spool)
+            spool.release(spool.references())
+    assert got == [*range(40)] and progress["error"] == ""
+
+
+def test_frames_for_which_there_never_was_room_are_counted_in_the_error(tmp_path: Path):
+    spool = Spool(tmp_path / "spool", limit=10 * 16)
+    flight = a_flight(Rows(row=10), spool)
+    flight.arm("eels", order(40))
+    flight.kickoff("eels")
+    deadline = time.monotonic() + PATIENCE
+    while "is full" not in flight.progress("eels")["waiting"]:
+        assert time.monotonic() < deadline
+    flight.abort()
+    progress = flight.progress("eels")
+    assert progress["captured"] == 10
+    assert progress["error"].startswith("10 frames from run/eels/10 on were taken and not kept")
+
+
+def test_a_failing_instrument_is_told_and_the_rows_before_are_kept(spool: Spool):
+    driver = Rows()
+
+    def fail(row: int) -> None:
+        raise RuntimeError("the camera has gone")
+
+    driver.after = fail
+    progress = flown(driver, spool, order(100))
+    assert progress["error"] == "RuntimeError: the camera has gone"
+    assert progress["captured"] == 5 and frames_in(spool) == [*range(5)]
+
+
+def test_a_disk_that_cannot_be_written_is_waited_for(spool: Spool, monkeypatch: pytest.MonkeyPatch):
+    flight = a_flight(Rows(), spool)
+    flight.arm("eels", order(20))
+    with monkeypatch.context() as patched:
+        patched.setattr(spool_module.os, "replace", _no_disk)
+        flight.kickoff("eels")
+        deadline = time.monotonic() + PATIENCE
+        while "unplugged" not in flight.progress("eels")["waiting"]:
+            assert time.monotonic() < deadline
+    assert landed(flight)["captured"] == 20
+
+
+def _no_disk(*paths: Any) -> None:
+    raise OSError(5, "the disk is unplugged")
