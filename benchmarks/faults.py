@@ -3,9 +3,10 @@
 `uv run python benchmarks/faults.py --kills 1000 [--seed 1] [--folders 2] [--json]`
 
 Real processes, killed with SIGKILL: the RunEngine's, the writer, the Tiled server, and both
-acquisition servers; at random moments, and at each named step of `bluesky_em.faults`. Spectra and
-images are taken all the while. Afterwards every reference ever handed out is looked for in journal,
-ledger, files and Tiled, and every frame's bytes are compared with the checksum of its exposure.
+acquisition servers; at random moments, and at each named step of `bluesky_em.faults`. Spectra,
+images and maps are taken all the while. Afterwards every reference ever handed out is looked for
+in journal, ledger, files and Tiled, and every frame's bytes are compared with the checksum of its
+exposure.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from bluesky_em import Storage, faults, journal, keeper
+from bluesky_em import Storage, faults, journal, keeper, manifest
 from bluesky_em.audit import Fault, audit_run
 from bluesky_em.catalog import address_of
 from bluesky_em.ledger import Ledger
@@ -45,8 +47,8 @@ import sys, time
 import bluesky.plan_stubs as bps, bluesky.preprocessors as bpp
 import numpy as np
 from bluesky import RunEngine
-from bluesky_em import Storage, autoscript, gatan
-from bluesky_em.plan_stubs import per_shot
+from bluesky_em import MapInfo, Storage, autoscript, documents, gatan
+from bluesky_em.plan_stubs import fly, per_shot
 from ophyd_async.core import Array1D, init_devices, soft_signal_rw
 
 RE = RunEngine()
@@ -55,6 +57,7 @@ RE.subscribe(storage)
 sys.stdin.readline()
 with init_devices():
     eels = gatan.Spectrometer(sys.argv[2], path_provider=storage.path_provider)
+    adf = gatan.DarkField(sys.argv[2], path_provider=storage.path_provider)
     haadf = autoscript.ScanImage(sys.argv[3], path_provider=storage.path_provider)
     trace = soft_signal_rw(Array1D[np.float64], np.arange(32.0))  # an array inside events
 
@@ -62,13 +65,27 @@ def tell(name, document):
     for detector in ("eels", "haadf"):
         print(document["data"][detector], flush=True)
 
-RE.subscribe(tell, "event")
+flights = {}
 
-@bpp.stage_decorator([eels, haadf])
+def tell_flown(name, document):
+    if name == "stream_resource":
+        flights[document["uid"]] = document
+        return
+    flight = flights[document["stream_resource"]]
+    for number in documents.numbers(flight, document):
+        print(f"{flight['parameters']['base']}/{number}", flush=True)
+
+RE.subscribe(tell, "event")
+RE.subscribe(tell_flown, "stream_resource")
+RE.subscribe(tell_flown, "stream_datum")
+
+@bpp.stage_decorator([eels, adf, haadf])
 @bpp.run_decorator()
 def plan():
-    for _ in range(40):
-        yield from per_shot([eels, haadf, trace])
+    for _ in range(4):
+        for _ in range(8):
+            yield from per_shot([eels, haadf, trace])
+        yield from fly([eels, adf], MapInfo(shape=(8, 32), livetime=1e-3), "map", period=0.05)
 
 RE(bps.mv(eels.exposure, 0.02, haadf.size, 128, haadf.dwell, 1e-6))
 while True:
@@ -161,13 +178,13 @@ class Slaughter:
         """Kill a process, and put another in its place."""
         time.sleep(self.random.uniform(0.05, 0.4))
         if number % TILED_EVERY == TILED_EVERY // 2:
-            self._kill("Tiled server", RANDOM, self.storage.keeper.pid("Tiled server"))
+            self._kill("Tiled server", RANDOM, self._pid_of("bluesky_em.catalog"))
         elif number % 2:
             self._kill_at(self._next_step())
         else:
             pids = {
                 "engine": self.engine.process.pid,
-                "writer": self.storage.keeper.pid("writer"),
+                "writer": self._pid_of("bluesky_em.writer"),
                 **{f"{name} server": pc.pid for name, pc in self.pcs.processes.items()},
             }
             victim = self.random.choice(sorted(pids))
@@ -197,9 +214,10 @@ class Slaughter:
         faults_found: Counter[Fault] = Counter()
         for path in sorted(self.storage.layout.journal.glob("*.msgpack")):
             entries = ledger.frames(path.stem)
-            handed_out -= {entry.frame.reference for entry in entries}
-            outcome.catalogued += sum(entry.stage == "catalogued" for entry in entries)
-            outcome.failed += sum(entry.stage == "failed" for entry in entries)
+            handed_out.difference_update(*(entry.frame.references for entry in entries))
+            stages = manifest.count_stages(entries)
+            outcome.catalogued += stages.get("catalogued", 0)
+            outcome.failed += stages.get("failed", 0)
             if not journal.read(path):
                 continue  # killed before its start document was whole
             catalog = self.storage.data.catalog
@@ -220,6 +238,14 @@ class Slaughter:
         self.pcs.close()
         self.storage.close()
         del os.environ["BLUESKY_EM_FAULTS"]
+
+    def _pid_of(self, module: str) -> int | None:
+        """Find a process behind the folder; whoever has a Storage may have started it."""
+        for process in psutil.process_iter(["cmdline"]):
+            command = process.info["cmdline"] or []
+            if module in command and str(self.folder) in command:
+                return process.pid
+        return None
 
     def _kill(self, name: str, step: str, pid: int | None) -> None:
         if pid is None:
