@@ -1,0 +1,242 @@
+"""How fast a map can be taken, stored and catalogued, and what it costs in memory.
+
+`uv run python benchmarks/maps.py [--json] [--rate 8000] [--seconds 30]`
+
+Two maps of 2048 float32 channels, from a simulated camera at `--rate` spectra/s, in one run:
+
+- one of `--seconds`: rate of the plan, most spectra that waited, how long storage went on after the
+  plan, and where the processor time went; beside it what this disk and this loopback can do
+- one of 256 x 256 points: memory of every process at its highest, and how many slices of it were
+  read through Tiled while it grew
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import bluesky.preprocessors as bpp
+import psutil
+from bluesky.utils import MsgGenerator
+from rich.console import Console
+from rich.table import Table
+
+from bluesky_em import Data, MapInfo
+from bluesky_em.catalog import address_of
+from bluesky_em.ledger import Ledger
+from bluesky_em.plan_stubs import fly
+from bluesky_em.reference import Stage
+from bluesky_em.session import Session
+
+SPECTRUM = 2048 * 4  # bytes
+POINTS = 400  # of a line
+PROBE = 512 << 20  # bytes, for the raw rates
+LOOK = 0.2  # s
+SEND = """
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as line:
+    block = bytes(1 << 20)
+    for _ in range(int(sys.argv[2]) >> 20):
+        line.sendall(block)
+"""
+
+
+class Sampler:
+    """Looks at the backlog and at every process, all the while."""
+
+    def __init__(self, session: Session):
+        assert session.pcs is not None
+        keeper = session.storage.keeper
+        pids = {
+            "RunEngine": os.getpid(), "Gatan server": session.pcs.processes["gatan"].pid,
+            "writer": keeper.pid("writer"), "Tiled": keeper.pid("Tiled server"),
+        }  # fmt: skip
+        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+        self._ledger = Ledger(session.storage.layout.ledger, read_only=True)
+        self.before = self._memory()
+        self.most = dict(self.before)
+        self.backlog = 0
+        self._cpu = self._processor()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def close(self) -> dict[str, Any]:
+        """End, and give what was seen."""
+        self._done.set()
+        self._thread.join()
+        self._ledger.close()
+        cpu = self._processor()
+        return {
+            "most_waiting": self.backlog,
+            "memory_before_MB": self.before,
+            "memory_most_MB": self.most,
+            "processor_seconds": {n: round(cpu[n] - self._cpu[n], 1) for n in cpu},
+        }
+
+    def _watch(self) -> None:
+        while not self._done.wait(LOOK):
+            self.most = {n: max(self.most[n], mb) for n, mb in self._memory().items()}
+            counts = self._ledger.counts()
+            self.backlog = max(self.backlog, counts[Stage.CAPTURED] + counts[Stage.STORED])
+
+    def _memory(self) -> dict[str, int]:
+        return {n: p.memory_info().rss >> 20 for n, p in self._processes.items()}
+
+    def _processor(self) -> dict[str, float]:
+        return {n: sum(p.cpu_times()[:2]) for n, p in self._processes.items()}
+
+
+def disk_rate(folder: Path) -> float:
+    """Write plain blocks, then fsync: MB/s."""
+    block, began = os.urandom(4 << 20), time.perf_counter()
+    with open(folder / "probe", "wb") as file:
+        for _ in range(PROBE // len(block)):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    took = time.perf_counter() - began
+    (folder / "probe").unlink()
+    return PROBE / took / 1e6
+
+
+def loopback_rate() -> float:
+    """Receive plain blocks from another process: MB/s."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        sender = subprocess.Popen([sys.executable, "-c", SEND, port, str(PROBE)])
+        line, _ = server.accept()
+        buffer, began = bytearray(1 << 20), time.perf_counter()
+        with line:
+            while line.recv_into(buffer):
+                pass
+        took = time.perf_counter() - began
+        sender.wait()
+    return PROBE / took / 1e6
+
+
+def take(session: Session, shape: tuple[int, int], rate: float) -> tuple[str, float]:
+    """Take a map; gives the run's uid and the seconds of the flight."""
+    eels, times = session.devices["eels"], []
+
+    @bpp.stage_decorator([eels])
+    @bpp.run_decorator()
+    def plan() -> MsgGenerator[None]:
+        times.append(time.perf_counter())
+        yield from fly([eels], MapInfo(shape=shape, livetime=1 / rate))
+        times.append(time.perf_counter())
+
+    (uid,) = session.RE(plan()).run_start_uids
+    return uid, times[1] - times[0]
+
+
+def long_map(session: Session, rate: float, seconds: float) -> dict[str, Any]:
+    """Take spectra at a rate, for so long."""
+    lines = round(rate * seconds / POINTS)
+    sampler = Sampler(session)
+    uid, took = take(session, (lines, POINTS), rate)
+    ended = time.perf_counter()
+    session.data.wait(uid, timeout=600)
+    after = time.perf_counter() - ended
+    got = lines * POINTS / took
+    return {
+        "spectra": lines * POINTS, "wanted_per_s": rate, "taken_per_s": round(got),
+        "MB_per_s": round(got * SPECTRUM / 1e6, 1), "seconds": round(took, 2),
+        "complete_after_s": round(after, 2), **sampler.close(),
+    }  # fmt: skip
+
+
+@contextmanager
+def reader(session: Session) -> Iterator[dict[str, int]]:
+    """Read slices of the newest map through Tiled, over HTTP, while it grows."""
+    address = address_of(session.storage.layout)
+    assert address is not None
+    seen, done = {"slices": 0, "rows": 0}, threading.Event()
+
+    def read() -> None:
+        data = Data(address.uri, api_key=address.api_key)
+        while not done.wait(LOOK):
+            try:
+                run = data.catalog.values().last()
+                array = run["primary/eels"]
+            except (KeyError, IndexError):
+                continue
+            rows = array.shape[0]
+            if "stop" not in run.metadata and rows:
+                assert array[rows - 1].any(), "a row that is shown and is not there"
+                seen.update(slices=seen["slices"] + 1, rows=rows)
+        data.close()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
+
+
+def large_map(session: Session, rate: float) -> dict[str, Any]:
+    """Take 256 x 256 points."""
+    sampler = Sampler(session)
+    with reader(session) as seen:
+        uid, took = take(session, (256, 256), rate)
+        session.data.wait(uid, timeout=600)
+    array = session.data.catalog[uid]["primary/eels"]
+    return {
+        "shape": list(array.shape), "seconds": round(took, 2), **sampler.close(),
+        "slices_read_while_it_grew": seen["slices"], "rows_of_the_last": seen["rows"],
+    }  # fmt: skip
+
+
+def show(result: dict[str, Any], console: Console) -> None:
+    """Print the results for a person."""
+    for part, figures in result.items():
+        table = Table(part, "")
+        for name, value in figures.items():
+            table.add_row(name.replace("_", " "), str(value))
+        console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--rate", type=float, default=8000.0, help="spectra/s")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    options = parser.parse_args()
+    console = Console(stderr=options.json)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        raw = {
+            "disk_MB_per_s": round(disk_rate(Path(folder))),
+            "loopback_MB_per_s": round(loopback_rate()),
+        }
+        with Session(Path(folder) / "s", root=Path(__file__).parents[1]) as session:
+            session.data.catalog  # noqa: B018 (waits for Tiled's start)
+            take(session, (4, POINTS), options.rate)  # all is loaded
+            result = {
+                "raw": raw,
+                "long map": long_map(session, options.rate, options.seconds),
+                "256 x 256 map": large_map(session, options.rate),
+            }
+            session.storage.close(wait=True)
+    long = result["long map"]
+    raw["share_of_disk"] = round(long["MB_per_s"] / raw["disk_MB_per_s"], 3)
+    raw["share_of_loopback"] = round(long["MB_per_s"] / raw["loopback_MB_per_s"], 3)
+    show(result, console)
+    if options.json:
+        print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
