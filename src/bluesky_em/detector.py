@@ -280,7 +280,8 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
 
     async def describe_collect(self) -> dict[str, DataKey]:
         """Describe the frames of a flight."""
-        shape, dtype = await self._server.call("layout", self._detector, await self._options())
+        options = self._flyer.options or await self._options()
+        shape, dtype = await self._server.call("layout", self._detector, options)
         if self._run is not None:
             self._course_now().described = shape, dtype
         dims = [f"dim_{i}" for i in range(len(shape))]
@@ -310,14 +311,14 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         """Go on with a flight; in a step scan the RunEngine triggers again."""
         await self._flyer.go_on()
 
-    async def preflight(self, frames: int) -> None:
-        """Find out whether so many frames, as set up now, can be kept; see `plan_stubs.preflight`.
+    async def preflight(self, frames: int, livetime: float = 0.0) -> None:
+        """Find out whether so many frames can be kept; see `plan_stubs.preflight`.
 
         Raises:
             NotEnoughSpace: they would not fit on the storage disk.
             ValueError: not one fits into the acquisition server's spool.
         """
-        options = await self._options()
+        options, _ = await self._exposure(livetime)
         size: int = await self._server.call("preflight", self._detector, options)
         check_room = getattr(self._paths, "check_room", None)  # only a Storage's has it
         if check_room is not None:

@@ -72,6 +72,8 @@ class Flyer:
         self._detector = detector
         self.active = False
         """whether it is this half that the detector's documents come from"""
+        self.options: dict[str, Any] = {}
+        """of the exposures of this flight, or the last one"""
         self.captured = 0
         """frames of this flight in the spool, as far as known here"""
         self._wanted = 0
@@ -100,7 +102,7 @@ class Flyer:
         await self._server.call("arm", self._detector, order)
         self._course, self._wanted, self._resource = course, info.number_of_events, None
         self._first, self._start = course.next_number, course.flown
-        self.captured = self._sent = 0
+        self.options, self.captured, self._sent = options, 0, 0
         self._progress = {}
         self.active = True
         course.next_number += info.number_of_events

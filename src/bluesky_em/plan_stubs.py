@@ -146,19 +146,22 @@ def wait_for(references: str | Sequence[str], data: Data, **options: Any) -> Msg
     yield from _run_async(wait)
 
 
-def preflight(detectors: Sequence[RefDetector], frames: int) -> MsgGenerator[None]:
+def preflight(
+    detectors: Sequence[RefDetector], frames: int, livetime: float = 0.0
+) -> MsgGenerator[None]:
     """Find out before a run begins whether its frames will fit; changes nothing.
 
     Args:
         detectors: set up as for the run.
         frames: how many each will take.
+        livetime: of each, in s, if they are to fly; 0: as they are set.
 
     Raises:
         NotEnoughSpace: the storage disk has not so much free, or cannot be written.
         ValueError: a frame is larger than its spool.
     """
     for detector in detectors:
-        yield from _run_async(partial(detector.preflight, frames))
+        yield from _run_async(partial(detector.preflight, frames, livetime))
 
 
 def _run_async(function: Callable[[], Awaitable[None]]) -> MsgGenerator[None]:

@@ -2,12 +2,16 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
+from bluesky.utils import Msg, MsgGenerator
 
 from bluesky_em import lab
+from bluesky_em.analysis import brightest_tiles, elemental_map, merge
 from bluesky_em.session import Session
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +20,10 @@ ROOT = Path(__file__).parents[2]
 def test_every_plan_loads_and_takes_its_devices_as_arguments() -> None:
     plans, broken = lab.load_plans(ROOT)
     assert not broken
-    assert set(plans) == {"spectrum", "line_scan", "focal_series", "image"}
+    assert set(plans) == {
+        "spectrum", "line_scan", "focal_series", "image", "spectrum_image", "energy_series",
+        "survey_and_map", "drift_corrected_map",
+    }  # fmt: skip
     for path in (ROOT / "plans").glob("*.py"):
         assert "import devices" not in path.read_text()
     for plan in plans.values():
@@ -76,6 +83,85 @@ def test_focal_series_goes_back_to_the_focus_it_began_with(session: Session) -> 
     session.data.wait(uid)
     defocus = session.data.catalog[uid]["primary"].read()["microscope-defocus"]
     np.testing.assert_allclose(defocus, [-50e-9, 50e-9])
+
+
+def test_a_spectrum_image_is_one_flight_with_the_dark_field_beside_it(session: Session) -> None:
+    eels, adf, microscope = (session.devices[n] for n in ("eels", "adf", "microscope"))
+    plan = session.plans["spectrum_image"](eels, microscope, adf, shape=(12, 10), dwell=5e-3)
+    references = session.RE(plan).plan_result
+    uid = references[0].partition("/")[0]
+    session.data.wait(uid)
+    stream = session.data.catalog[uid]["primary"].base
+    assert stream["eels"].shape == (120, 2048) and stream["adf"].shape == (120,)
+    assert session.data.catalog[uid].metadata["start"]["shape"] == [12, 10]
+    energy = session.data.open(references[0]).axes[0].values
+    titanium = elemental_map(stream["eels"].read(), energy, 456.0)
+    assert np.corrcoef(titanium, stream["adf"].read())[0, 1] > 0.5  # the flake is in both
+
+
+def test_an_energy_series_becomes_one_spectrum_and_the_offset_goes_back(session: Session) -> None:
+    eels, microscope = session.devices["eels"], session.devices["microscope"]
+    before = session.RE(bps.rd(eels.energy_offset)).plan_result
+    plan = session.plans["energy_series"](
+        eels, microscope, offsets=(0.0, 600.0), exposures=(0.01, 0.05)
+    )
+    references = session.RE(plan).plan_result
+    session.data.wait(references, until="stored")
+    assert session.RE(bps.rd(eels.energy_offset)).plan_result == before
+    frames = [session.data.open(reference) for reference in references]
+    energy, rate = merge([
+        (f.axes[0].values, f.read(), f.metadata["frame"]["exposure"]) for f in frames
+    ])  # fmt: skip
+    assert energy[0] < 0 and energy[-1] > 1400 and np.isfinite(rate).all()
+    with pytest.raises(ValueError, match="2 offsets need as many exposures, not 1"):
+        session.RE(session.plans["energy_series"](eels, microscope, offsets=(0, 1), exposures=(1,)))
+
+
+def test_a_survey_tells_where_to_map(session: Session) -> None:
+    haadf, eels, adf, microscope = (
+        session.devices[n] for n in ("haadf", "eels", "adf", "microscope")
+    )
+    session.RE(bps.mv(haadf.size, 128))
+    plan = session.plans["survey_and_map"](haadf, eels, adf, microscope, session.data, shape=(4, 8))
+    references = session.RE(plan).plan_result
+    uid = references[0].partition("/")[0]
+    session.data.wait(uid)
+    run = session.data.catalog[uid]
+    assert set(run) == {"survey", "map_0", "map_1"}
+    assert run["map_0"].base["adf"].shape == (32,)
+    (left, top, _, _), _ = brightest_tiles(run["survey/haadf"].read()[0])
+    frame = session.data.open(f"{uid}/eels/31")
+    y, x = frame.metadata["frame"]["scan"]
+    whole = session.RE(bps.rd(microscope.field_of_view)).plan_result
+    assert x["offset"] == pytest.approx(whole * (left - 0.5) + x["scale"] / 2)
+    assert y["offset"] == pytest.approx(whole * (top - 0.5) + y["scale"] / 2)
+
+
+def test_a_drift_corrected_map_follows_the_specimen(session: Session) -> None:
+    names = ("haadf", "eels", "adf", "microscope", "stage")
+    haadf, eels, adf, microscope, stage = (session.devices[n] for n in names)
+    session.RE(bps.mv(haadf.size, 256, stage.x, 0.0))
+    drift = 8e-9 / session.RE(bps.rd(microscope.field_of_view)).plan_result
+
+    plan = session.plans["drift_corrected_map"](
+        haadf, eels, adf, microscope, session.data, shape=(8, 8), lines=4, dwell=1e-3
+    )
+    drifts = session.RE(_drifting(plan, stage, 8e-9)).plan_result
+    np.testing.assert_allclose(drifts, [(0, 0), (-drift, 0)], atol=0.01)
+    session.RE(bps.mv(stage.x, 0.0))
+
+
+def _drifting(plan: MsgGenerator, stage: Any, by: float) -> MsgGenerator:
+    """Move the specimen once, after the first flight."""
+    moved: list[bool] = []
+
+    def after(message: Msg) -> tuple[None, MsgGenerator | None]:
+        if message.command == "stop" and not moved:
+            moved.append(True)
+            return None, bps.mv(stage.x, by)
+        return None, None
+
+    return (yield from bpp.plan_mutator(plan, after))
 
 
 def test_the_interactive_microscope_gives_references_at_once(session: Session) -> None:
