@@ -54,7 +54,7 @@ class FramesFile:
         self._file.swmr_mode = True
         self._pixels = self._dataset(DATASET)
         self._rows = {name: self._dataset(f"{_FRAMES}/{name}") for name in _COLUMNS}
-        self._plain = open(path, "r+b")
+        self._plain = open(path, "r+b", buffering=0)  # a buffer would keep bytes of before a flush
 
     def write(self, frame: Frame, pixels: np.ndarray) -> None:
         """Put a frame in its row; writing it again replaces it by the same."""
