@@ -99,8 +99,12 @@ class UpdateReader:
         return [int(number) for number in rows["number"]]
 
     def versions(self) -> list[int]:
-        """Give the numbers of the updates whose own values can be read, in order."""
-        return sorted(int(row["number"]) for row in self._rows() if self._values(row) is not None)
+        """Give the numbers of the updates whose own values can be read, sorted."""
+        rows = self._rows()
+        whole = [row for row in rows if self._values(row) is not None]
+        numbers = sorted(int(row["number"]) for row in whole)
+        keep = self.declared.keep_versions
+        return numbers[-keep:] if self.declared.mode is Mode.REPLACE and keep != "all" else numbers
 
     def count(self) -> int:
         """Give how many updates came; in mode `accumulate`, how many are in the sum."""

@@ -39,7 +39,7 @@ class ReplaceFile:
         held = {int(row["place"]): row for row in self._table.rows if row["place"] >= 0}
         self._held = {slot: int(row["number"]) for slot, row in held.items() if self._is_whole(row)}
         """Which update each slot holds; a slot that a kill left torn holds none."""
-        self._pending: int | None = None
+        self._is_pending = False
         self._show()
 
     def write(self, update: Update, values: np.ndarray) -> None:
@@ -53,14 +53,14 @@ class ReplaceFile:
         value = fit(self._declared, update, values)
         row = self._table.find(update)
         if row is None:
-            if self._pending is not None:
+            if self._is_pending:
                 self.flush()  # before the slot of an older value goes
             shape = np.array(value.shape)
             row = self._table.row(update, 0 * shape, shape, self._take_slot(update.number))
         slot = int(row["place"])
         if slot >= 0 and self._held.setdefault(slot, update.number) == update.number:
             put_slot(self._slots, slot, value)
-            self._pending = update.number
+            self._is_pending = True
         self._table.put(row)
 
     def extend(self, rows: int) -> None:
@@ -69,9 +69,9 @@ class ReplaceFile:
     def flush(self) -> None:
         """Make what was written visible to readers and safe against a power cut."""
         self._file.sync()
-        if self._pending is not None and self._pending == max(self._held.values()):
+        if self._is_pending:
+            self._is_pending = False
             self._show()
-        self._pending = None
 
     def verify(self, number: int) -> Held:
         """Tell from flushed bytes how much of an update is in the file."""

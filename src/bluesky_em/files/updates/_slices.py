@@ -64,7 +64,7 @@ class SlicesFile:
         self._table.put(row)
 
     def extend(self, rows: int) -> None:
-        """Have at least so many indices on axis 0; new ones hold the fill value."""
+        """Have at least so many indices on axis 0, with the fill value; -1 does not count them."""
         grow(self._array, np.array([rows, *self._array.shape[1:]]))
 
     def flush(self) -> None:

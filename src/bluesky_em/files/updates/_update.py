@@ -64,9 +64,8 @@ def fit(declared: Declaration, update: Update, values: np.ndarray) -> np.ndarray
     block = values.reshape((1,) * (len(declared.shape) - values.ndim) + values.shape)
     for axis, (size, limit) in enumerate(zip(block.shape, declared.shape, strict=True)):
         if limit is not None and (size > limit or (size < limit and _is_exact(declared, axis))):
-            raise _mismatch(
-                update, f"{size} indices on axis {axis} {block.shape}", _words(declared)
-            )
+            given = f"shape {block.shape}, which is {size} on axis {axis}"
+            raise _mismatch(update, given, _words(declared))
     return block
 
 
