@@ -14,9 +14,9 @@ import numpy as np
 
 from ...documents import DATASET
 from ._declaration import Declaration, Mode, Rows
-from ._slots import SLOTS
+from ._slots import HOLDERS, SLOTS
 from ._state import STATES, is_proved, newest_first
-from ._table import TABLE, Row, sealed
+from ._table import TABLE, Row, is_sealed, sealed
 
 Region = tuple[int | slice | EllipsisType, ...]
 
@@ -84,9 +84,13 @@ class UpdateReader:
         Raises:
             LookupError: it is not there, or has been written over, replaced or added up.
         """
-        for attempt in range(_TRIES):
+        tries = 1 if self.declared.mode is Mode.ACCUMULATE else _TRIES
+        for attempt in range(tries):
             time.sleep(_PAUSE if attempt else 0)
-            values = self._values(self._row(number))
+            row = self._row(number)
+            if self.declared.mode is Mode.REPLACE:
+                row = self._kept().get(number)
+            values = None if row is None else self._values(row)
             if values is not None:
                 return values
         raise LookupError(f"{self._file.filename} has update {number} no more: a newer one came")
@@ -99,12 +103,15 @@ class UpdateReader:
         return [int(number) for number in rows["number"]]
 
     def versions(self) -> list[int]:
-        """Give the numbers of the updates whose own values can be read, sorted."""
-        rows = self._rows()
-        whole = [row for row in rows if self._values(row) is not None]
-        numbers = sorted(int(row["number"]) for row in whole)
+        """Give the numbers of the values that mode `replace` keeps, the newest last.
+
+        Raises:
+            ValueError: another mode.
+        """
+        if self.declared.mode is not Mode.REPLACE:
+            raise ValueError(f"{self._file.filename} has no versions, but {self.declared.dump()}")
         keep = self.declared.keep_versions
-        return numbers[-keep:] if self.declared.mode is Mode.REPLACE and keep != "all" else numbers
+        return sorted(self._kept())[0 if keep == "all" else -keep :]
 
     def count(self) -> int:
         """Give how many updates came; in mode `accumulate`, how many are in the sum."""
@@ -127,14 +134,24 @@ class UpdateReader:
     def _newest(self) -> np.ndarray:
         for attempt in range(_TRIES):
             time.sleep(_PAUSE if attempt else 0)
-            rows = self._rows()
-            for row in rows[np.argsort(-rows["number"])]:
-                value = self._values(row)
+            kept = self._kept()
+            for number in sorted(kept, reverse=True):
+                value = self._values(kept[number])
                 if value is not None:
                     return value
-            if not len(rows):
+            if not kept:
                 break
         return np.zeros([size or 0 for size in self.declared.shape], self.declared.dtype)
+
+    def _kept(self) -> dict[int, Row]:
+        """Give the rows of the updates that are in slots, with the slot as their place."""
+        holders, known = self._get(HOLDERS)[:], set(self._rows()["number"])
+        kept: dict[int, Row] = {}
+        for slot, row in enumerate(holders):
+            if is_sealed(row) and row["number"] in known:
+                row["place"] = slot
+                kept[int(row["number"])] = row
+        return kept
 
     def _sum(self) -> tuple[np.ndarray, int]:
         """Give the newest sum that is proved, and of how many updates it is."""
@@ -150,29 +167,20 @@ class UpdateReader:
         shape = [size or 0 for size in self.declared.shape]
         return np.zeros(shape, self.declared.sum_dtype), 0
 
-    def _block(self, row: Row) -> np.ndarray | None:
-        """Give what is in the place of an update; None if it has none of its own."""
+    def _values(self, row: Row) -> np.ndarray | None:
+        """Give an update's own values; None if they are not there (any more)."""
         first, last = row["offset"], row["offset"] + row["shape"]
         region = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
-        match self.declared.mode:
-            case Mode.ACCUMULATE:
-                return None
-            case Mode.REPLACE:
-                slot = int(row["place"])
-                return None if slot < 0 else self._get(SLOTS)[(slice(slot, slot + 1), *region)]
-        return self._get(DATASET)[region]
-
-    def _values(self, row: Row) -> np.ndarray | None:
-        """Give an update's own values, None if they are not there (any more)."""
-        block = self._block(row)
-        if block is None or zlib.crc32(block.tobytes()) != row["checksum"]:
-            return None
         if self.declared.mode is Mode.REPLACE:
-            return block[0]
+            values = self._get(SLOTS)[int(row["place"])][region]
+        else:
+            values = self._get(DATASET)[region]
+        if zlib.crc32(values.tobytes()) != row["checksum"]:
+            return None
         if self.declared.rows is Rows.RAGGED:
             rows = int(row["rows"])
-            return block.reshape(rows, len(block) // max(1, rows), *block.shape[1:])
-        return block
+            return values.reshape(rows, len(values) // max(1, rows), *values.shape[1:])
+        return values
 
     def _row(self, number: int) -> Row:
         rows = self._rows()

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from ...documents import DATASET
-from ._declaration import Declaration, Mode
+from ._declaration import Declaration, Mode, Rows
 from ._growing import CHUNK_BYTES, GrowingFile, create_array, get, grow, put
 from ._table import TABLE, Row, Table, create_table
 from ._update import Held, Update, check_bounds, fit, place
@@ -27,7 +27,8 @@ class SlicesFile:
     An update that no other touches is proved by its checksum. Before one is written over, its
     bytes are flushed and proved, which the table notes (`landed`); then the newer one's row is
     flushed, then its bytes follow. So a kill in between never leaves a mixture of which the table
-    does not know.
+    does not know. A power cut may: what the disk had not been told to keep (`flush`) is to be
+    written again, and elements beside it that nothing was written to may hold 0 instead of NaN.
 
     Args:
         path: made, with its folders, if absent.
@@ -40,6 +41,8 @@ class SlicesFile:
         self._file = GrowingFile(path, declared, owner, _create)
         self._array = self._file.dataset(DATASET)
         self._table = Table(self._file.dataset(TABLE))
+        self._fresh: set[int] = set()
+        """Numbers of the updates since the last flush: after a power cut they come again."""
 
     def write(self, update: Update, values: np.ndarray) -> None:
         """Put an update in its place; writing it again changes nothing.
@@ -55,12 +58,13 @@ class SlicesFile:
             shape = np.array(block.shape)
             row = self._table.row(update, self._resolve(update, shape), shape)
             check_bounds(self._declared, update, row["offset"] + shape)
+        self._fresh.add(update.number)
         if block.size:
             others = self._table.overlapping(row)
         if len(others):
             self._write_over(row, block, others)
             return
-        self._put(row, block)
+        self._put(row, self._padded(block))
         self._table.put(row)
 
     def extend(self, rows: int) -> None:
@@ -70,6 +74,7 @@ class SlicesFile:
     def flush(self) -> None:
         """Make what was written visible to readers and safe against a power cut."""
         self._file.sync()
+        self._fresh.clear()
 
     def verify(self, number: int) -> Held:
         """Tell from flushed bytes how much of an update is in the file."""
@@ -78,9 +83,7 @@ class SlicesFile:
             return Held.ABSENT
         if np.any(self._table.overlapping(row)["number"] > number):
             return Held.SUPERSEDED if row["landed"] else Held.ABSENT
-        stored = self._file.flushed(self._array, row["offset"], row["shape"])
-        is_its_own = stored is not None and zlib.crc32(stored) == row["checksum"]
-        return Held.INTACT if is_its_own else Held.ABSENT
+        return Held.INTACT if self._is_intact(row) else Held.ABSENT
 
     def holds(self, update: Update) -> bool:
         """Tell whether an update is in the file, flushed, or was before a newer one came."""
@@ -92,13 +95,19 @@ class SlicesFile:
         """Close it for good: readable by anything from now on. Closing twice is harmless."""
         self._file.close()
 
+    def _is_intact(self, row: Row) -> bool:
+        stored = self._file.flushed(self._array, row["offset"], row["shape"])
+        return stored is not None and zlib.crc32(stored) == row["checksum"]
+
     def _write_over(self, row: Row, block: np.ndarray, others: np.ndarray) -> None:
         number = int(row["number"])
         newer, older = others[others["number"] > number], others[others["number"] < number]
         self._file.flush()
-        for other in older:
-            if not other["landed"] and self.verify(int(other["number"])) is Held.INTACT:
-                self._land(other)
+        landed = [other for other in older if not other["landed"] and self._is_intact(other)]
+        for other in landed:
+            self._land(other)
+        if any(int(other["number"]) not in self._fresh for other in landed):
+            self._file.sync()  # nobody may write these again after a power cut
         if self._table.get(number) is None:
             row["overwrote"] = len(older)
             self._table.put(row)
@@ -123,8 +132,15 @@ class SlicesFile:
             block[common] = seen[common]
         return block
 
+    def _padded(self, block: np.ndarray) -> np.ndarray:
+        if self._declared.rows is not Rows.PADDED or not block.size:
+            return block
+        whole = (len(block), *self._array.shape[1:])
+        widths = [(0, more - size) for more, size in zip(whole, block.shape, strict=True)]
+        return np.pad(block, widths, constant_values=self._declared.fill)
+
     def _put(self, row: Row, block: np.ndarray) -> None:
-        grow(self._array, row["offset"] + row["shape"])
+        grow(self._array, row["offset"] + block.shape)
         put(self._array, row["offset"], block)
 
     def _land(self, row: Row) -> None:

@@ -10,6 +10,8 @@ from ._growing import chunk_shape, grow, max_shape, put
 
 SLOTS = "/entry/slots/values"
 """Path of the slots: shape `(slots, *value)`."""
+HOLDERS = "/entry/slots/updates"
+"""Path of the rows of the updates that are in the slots of mode `replace`."""
 
 
 def create_slots(

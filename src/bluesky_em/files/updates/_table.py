@@ -20,11 +20,16 @@ ABSENT = -1
 
 def create_table(file: h5py.File, axes: int) -> None:
     """Make the empty table for arrays with so many axes."""
+    create_rows(file, TABLE, axes, 512)
+
+
+def create_rows(file: h5py.File, name: str, axes: int, chunk: int) -> None:
+    """Make an empty dataset for rows of the table, so many in a chunk."""
     dtype = _dtype(axes)
-    table = file.create_dataset(
-        TABLE, shape=(0,), maxshape=(None,), chunks=(512,), dtype=dtype, fillvalue=_blank(dtype)
+    rows = file.create_dataset(
+        name, shape=(0,), maxshape=(None,), chunks=(chunk,), dtype=dtype, fillvalue=_blank(dtype)
     )
-    table.attrs["time_units"] = "s since 1970-01-01T00:00:00Z"
+    rows.attrs["time_units"] = "s since 1970-01-01T00:00:00Z"
 
 
 class Table:
@@ -121,9 +126,14 @@ class Table:
 def sealed(rows: np.ndarray) -> np.ndarray:
     """Give the rows before the first one whose seal is not right."""
     for index, row in enumerate(rows):
-        if row["seal"] != _seal(row):
+        if not is_sealed(row):
             return rows[:index]
     return rows
+
+
+def is_sealed(row: Row) -> bool:
+    """Tell whether a row's seal is right."""
+    return row["seal"] == _seal(row)
 
 
 def _seal(row: Row) -> int:
@@ -142,7 +152,7 @@ def _dtype(axes: int) -> np.dtype:
     """Give the columns of the table.
 
     number, time (s), checksum: the update's. offset, shape: the block of the array it was written
-    to. place: its first ragged row, or its slot (-1: none). rows: how many ragged rows it is.
+    to. place, rows: the first of its ragged rows, and how many they are.
     overwrote: how many earlier updates had elements there. landed: 1 if it was found whole before
     a newer one was written over it. seal: CRC-32 of the row with landed and seal 0.
     """

@@ -116,7 +116,7 @@ def seen(path: Path) -> dict[str, Any]:
             "count": reader.count(),
             "array": None if is_ragged else text(reader.read()),
         }
-        if declared.mode is not Mode.ADD_SLICE:  # there it depends on what was written over
-            own = {str(number): text(reader.update(number)) for number in reader.versions()}
-            told["versions"] = own
+        numbers = reader.versions() if declared.mode is Mode.REPLACE else told["numbers"]
+        if declared.mode in (Mode.ADD, Mode.REPLACE):
+            told["updates"] = {str(n): text(reader.update(n)) for n in numbers}
         return told

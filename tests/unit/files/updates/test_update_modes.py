@@ -230,6 +230,6 @@ def test_a_reader_says_which_update_is_missing(stream: Stream, path: Path):
 def test_an_empty_file_is_read_as_empty(stream: Stream, path: Path):
     stream.open(path).close()
     with UpdateReader(path) as reader:
-        assert (reader.numbers(), reader.versions(), reader.count()) == ([], [], 0)
+        assert (reader.numbers(), reader.count()) == ([], 0)
         if stream.declared.rows is not Rows.RAGGED:
             assert not np.nansum(reader.read())
