@@ -93,7 +93,10 @@ class UpdateReader:
             values = None if row is None else self._values(row)
             if values is not None:
                 return values
-        raise LookupError(f"{self._file.filename} has update {number} no more: a newer one came")
+        raise LookupError(
+            f"{self._file.filename} has no values of its own for update {number}: it has been "
+            "written over, replaced or added up"
+        )
 
     def numbers(self) -> list[int]:
         """Give the numbers of all updates that came, in that order."""
@@ -172,11 +175,14 @@ class UpdateReader:
         first, last = row["offset"], row["offset"] + row["shape"]
         region = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
         if self.declared.mode is Mode.REPLACE:
-            values = self._get(SLOTS)[int(row["place"])][region]
+            slot = int(row["place"])
+            values = self._get(SLOTS)[(slice(slot, slot + 1), *region)]
         else:
             values = self._get(DATASET)[region]
         if zlib.crc32(values.tobytes()) != row["checksum"]:
             return None
+        if self.declared.mode is Mode.REPLACE:
+            return values[0] if len(values) else None
         if self.declared.rows is Rows.RAGGED:
             rows = int(row["rows"])
             return values.reshape(rows, len(values) // max(1, rows), *values.shape[1:])
