@@ -115,7 +115,7 @@ class AccumulateFile:
 
     def _is_proved(self, slot: int) -> bool:
         start = np.array([slot, *[0] * self._total.ndim])
-        stored = self._file.flushed(self._slots, start, np.array([1, *self._total.shape]))
+        stored = self._file.checksum(self._slots, start, np.array([1, *self._total.shape]))
         return is_proved(self._states[slot], stored, self._table.rows)
 
     def _show(self) -> None:

@@ -163,7 +163,7 @@ class UpdateReader:
             states, rows = self._get(STATES)[:], self._rows()
             for slot in newest_first(states):
                 total = self._get(SLOTS)[slot]
-                if is_proved(states[slot], total.tobytes(), rows):
+                if is_proved(states[slot], zlib.crc32(total.tobytes()), rows):
                     return total, int(states[slot]["count"])
             if not len(rows):
                 break

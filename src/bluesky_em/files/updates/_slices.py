@@ -96,8 +96,10 @@ class SlicesFile:
         self._file.close()
 
     def _is_intact(self, row: Row) -> bool:
-        stored = self._file.flushed(self._array, row["offset"], row["shape"])
-        return stored is not None and zlib.crc32(stored) == row["checksum"]
+        return self._checksum(row) == row["checksum"]
+
+    def _checksum(self, row: Row) -> int | None:
+        return self._file.checksum(self._array, row["offset"], row["shape"])
 
     def _write_over(self, row: Row, block: np.ndarray, others: np.ndarray) -> None:
         number = int(row["number"])
@@ -117,7 +119,7 @@ class SlicesFile:
         self._put(row, block)
         if len(newer):
             self._file.flush()
-            if self._file.flushed(self._array, row["offset"], row["shape"]) == block.tobytes():
+            if self._checksum(row) == zlib.crc32(block.tobytes()):
                 self._land(row)
 
     def _beneath(self, row: Row, block: np.ndarray, newer: np.ndarray) -> np.ndarray:

@@ -45,15 +45,11 @@ def newest_first(states: np.ndarray) -> list[int]:
     return sorted(slots, key=lambda slot: int(states[slot]["sequence"]), reverse=True)
 
 
-def is_proved(state: Row, total: bytes | None, rows: np.ndarray) -> bool:
-    """Tell whether a sum's bytes and the table's rows are those of its state."""
+def is_proved(state: Row, checksum: int | None, rows: np.ndarray) -> bool:
+    """Tell whether the checksum of a sum's bytes and the table's rows are those of its state."""
     count = int(state["count"])
-    return (
-        total is not None
-        and len(rows) >= count
-        and zlib.crc32(rows[:count].tobytes()) == state["rows"]
-        and zlib.crc32(total) == state["checksum"]
-    )
+    is_all_there = len(rows) >= count and zlib.crc32(rows[:count].tobytes()) == state["rows"]
+    return is_all_there and checksum == state["checksum"]
 
 
 def _seal(state: Row) -> int:
