@@ -76,10 +76,11 @@ class AccumulateFile:
         slot = (self._sequence + 1) % 2
         count, rows = self._count + len(new), zlib.crc32(new.tobytes(), self._crc)
         put_slot(self._slots, slot, self._total)
-        self._states[slot] = compose(self._sequence + 1, self._total, count, rows)
+        state = compose(self._sequence + 1, self._total, count, rows)
+        self._states[slot] = state
         self._file.sync()
         self._sequence, self._count, self._crc = self._sequence + 1, count, rows
-        self._proved = self._is_proved(slot)
+        self._proved = self._checksum(slot) == state["checksum"]
         self._show()
 
     def verify(self, number: int) -> Held:
@@ -95,7 +96,11 @@ class AccumulateFile:
 
     def close(self) -> None:
         """Close it for good: readable by anything from now on. Closing twice is harmless."""
-        self._file.close()
+        if self._file.is_open:
+            try:
+                self.flush()
+            finally:
+                self._file.close()
 
     def _load(self) -> None:
         """Go on from the newest sum that is proved."""
@@ -108,15 +113,16 @@ class AccumulateFile:
             self._crc, self._proved = int(state["rows"]), True
             self._total = self._slots[slot]
         elif states[0].tobytes().strip(b"\0"):  # written only once slot 1 was safe
-            raise OSError(
-                f"{self._file.path}: both of its sums are damaged; what made them is lost"
-            )
+            self._file.close()
+            raise OSError(f"{self._file.path} is damaged: neither of its two sums has its checksum")
         self._table.cut(self._count)
 
     def _is_proved(self, slot: int) -> bool:
+        return is_proved(self._states[slot], self._checksum(slot), self._table.rows)
+
+    def _checksum(self, slot: int) -> int | None:
         start = np.array([slot, *[0] * self._total.ndim])
-        stored = self._file.checksum(self._slots, start, np.array([1, *self._total.shape]))
-        return is_proved(self._states[slot], stored, self._table.rows)
+        return self._file.checksum(self._slots, start, np.array([1, *self._total.shape]))
 
     def _show(self) -> None:
         show(self._shown, self._total, 0)

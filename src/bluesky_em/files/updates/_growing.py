@@ -92,6 +92,11 @@ class GrowingFile:
             block[_region(low - start, high - low)] = rows[(slice(None), *inner)]
         return zlib.crc32(block.tobytes())
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not been closed."""
+        return bool(self._file)
+
     def close(self) -> None:
         """Close it for good: readable by anything from now on. Closing twice is harmless."""
         if self._file:

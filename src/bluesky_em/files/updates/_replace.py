@@ -84,7 +84,11 @@ class ReplaceFile:
 
     def close(self) -> None:
         """Close it for good: readable by anything from now on. Closing twice is harmless."""
-        self._file.close()
+        if self._file.is_open:
+            try:
+                self.flush()
+            finally:
+                self._file.close()
 
     def _put(self, slot: int, row: Row, value: np.ndarray) -> None:
         put_slot(self._slots, slot, value)
