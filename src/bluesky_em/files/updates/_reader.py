@@ -25,7 +25,10 @@ _PAUSE = 0.01  # seconds between tries, while the writer is at what is being rea
 
 
 class UpdateReader:
-    """Reads a file of updates; what it gives is whole, never half of a write.
+    """Reads a file of updates. Single updates, newest values and sums are whole or an error.
+
+    The array of modes `add` and `add_slice` is read as it is: what was not flushed may be half
+    there, so wait for the document that tells of an update.
 
     Args:
         path: a file of `open_updates`.
@@ -41,9 +44,10 @@ class UpdateReader:
     def read(self, region: Region = (...,)) -> np.ndarray:
         """Read the array as it is now, or a region of it, as numpy takes it.
 
-        Mode `replace`: the newest value. Mode `accumulate`: the sum. Zeros where there is none.
+        Mode `replace`: the newest value. Mode `accumulate`: the sum, zeros before the first.
 
         Raises:
+            LookupError: mode `replace`, and there is no value yet.
             ValueError: rows of any length are no array.
         """
         match self.declared.mode:
@@ -94,8 +98,8 @@ class UpdateReader:
             if values is not None:
                 return values
         raise LookupError(
-            f"{self._file.filename} has no values of its own for update {number}: it has been "
-            "written over, replaced or added up"
+            f"{self._file.filename} has no values of its own for update {number}: it is just being "
+            "written, or has been written over, replaced or added up"
         )
 
     def numbers(self) -> list[int]:
@@ -144,7 +148,7 @@ class UpdateReader:
                     return value
             if not kept:
                 break
-        return np.zeros([size or 0 for size in self.declared.shape], self.declared.dtype)
+        raise LookupError(f"{self._file.filename} holds no whole value (yet)")
 
     def _kept(self) -> dict[int, Row]:
         """Give the rows of the updates that are in slots, with the slot as their place."""
@@ -158,6 +162,7 @@ class UpdateReader:
 
     def _sum(self) -> tuple[np.ndarray, int]:
         """Give the newest sum that is proved, and of how many updates it is."""
+        total_shape = [size or 0 for size in self.declared.shape]
         for attempt in range(_TRIES):
             time.sleep(_PAUSE if attempt else 0)
             states, rows = self._get(STATES)[:], self._rows()
@@ -165,10 +170,9 @@ class UpdateReader:
                 total = self._get(SLOTS)[slot]
                 if is_proved(states[slot], zlib.crc32(total.tobytes()), rows):
                     return total, int(states[slot]["count"])
-            if not len(rows):
-                break
-        shape = [size or 0 for size in self.declared.shape]
-        return np.zeros(shape, self.declared.sum_dtype), 0
+            if not states[0]["sequence"]:  # nothing has been flushed: slot 1 is the first
+                return np.zeros(total_shape, self.declared.sum_dtype), 0
+        raise LookupError(f"{self._file.filename} holds no whole sum: is it damaged?")
 
     def _values(self, row: Row) -> np.ndarray | None:
         """Give an update's own values; None if they are not there (any more)."""

@@ -40,6 +40,15 @@ class Update:
     """Where its first element goes, one index per axis of the array; -1: behind what is there.
     None: behind the last on axis 0. Modes `add` and `add_slice` only."""
 
+    def __post_init__(self) -> None:
+        """Check the number.
+
+        Raises:
+            ValueError: it is below 0.
+        """
+        if self.number < 0:
+            raise ValueError(f"an update has the number {self.number}; they count from 0")
+
     @classmethod
     def of(
         cls, number: int, values: np.ndarray, *, time: float, index: tuple[int, ...] | None = None

@@ -88,7 +88,8 @@ def test_killed_at_any_step_and_gone_on_is_as_if_nothing_had_happened(
     name: str, tmp_path: Path, undisturbed: dict, killed: Callable[..., tuple[int, str]]
 ):
     ends = []
-    for step in [*range(8), *range(8, 2000, random.Random(name).choice([13, 15, 17]))]:
+    dice = random.Random(name)
+    for step in range(dice.randrange(9), 2000, dice.choice([9, 11, 13])):
         path = tmp_path / f"{step}.h5"
         flushed, how = killed(name=name, path=str(path), batch=2, step=step)
         assert check_going_on(STREAMS[name], path, flushed) == undisturbed
@@ -96,7 +97,7 @@ def test_killed_at_any_step_and_gone_on_is_as_if_nothing_had_happened(
         if how != "killed":
             break
     assert ends[-1] == "exit 0"
-    assert len(ends) > 10
+    assert len(ends) > 4
 
 
 @needs_fork

@@ -99,7 +99,9 @@ def test_what_is_written_over_is_recorded(path: Path):
         assert table["landed"].tolist() == [1, 1, 0]
         assert table["time"].tolist() == [5.0] * 3
         assert reader.update(2).tolist() == [[3, 3], [3, 3]]
-        with pytest.raises(LookupError, match="no values of its own for update 0: .* written over"):
+        with pytest.raises(
+            LookupError, match="no values of its own for update 0: .* been written over"
+        ):
             reader.update(0)
         assert reader.read((slice(0, 2), 1)).tolist() == [1, 3]
 

@@ -231,5 +231,13 @@ def test_an_empty_file_is_read_as_empty(stream: Stream, path: Path):
     stream.open(path).close()
     with UpdateReader(path) as reader:
         assert (reader.numbers(), reader.count()) == ([], 0)
-        if stream.declared.rows is not Rows.RAGGED:
+        if stream.declared.mode is Mode.REPLACE:
+            with pytest.raises(LookupError, match=r"haadf.h5 holds no whole value \(yet\)"):
+                reader.read()
+        elif stream.declared.rows is not Rows.RAGGED:
             assert not np.nansum(reader.read())
+
+
+def test_numbers_count_from_0():
+    with pytest.raises(ValueError, match="has the number -1; they count from 0"):
+        Update.of(-1, np.zeros(1), time=0.0)
