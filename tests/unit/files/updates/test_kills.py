@@ -135,7 +135,9 @@ def test_what_a_power_cut_left_since_the_last_fsync_is_written_again(
         watched.setattr(os, "fsync", lambda _: on_disk.append((path.read_bytes(), confirmed)))
         file.flush()
         for start in range(0, len(stream.updates), batch):
+            fsyncs = len(on_disk)
             write(file, stream.updates[start : start + batch])
+            assert len(on_disk) > fsyncs
             confirmed = min(start + batch, len(stream.updates))
         file.close()
     for (before, confirmed), (after, _) in pairwise(on_disk):
