@@ -56,7 +56,7 @@ class FramesFile:
         self._pixels = self._dataset(DATASET)
         columns = [c for c in _COLUMNS if first.axes or not c.startswith("axis")]
         self._rows = {name: self._dataset(f"{_FRAMES}/{name}") for name in columns}
-        self._plain = open(path, "r+b")
+        self._plain = open(path, "r+b", buffering=0)  # a buffer would keep bytes of before a flush
 
     def write(self, frame: Frame, pixels: np.ndarray) -> None:
         """Put a frame, or the frames of a block, in their rows; doing so again changes nothing.

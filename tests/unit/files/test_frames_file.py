@@ -101,6 +101,13 @@ def test_the_checksum_is_that_of_the_bytes_in_the_file(file: FramesFile):
         assert file.checksum(range(row, row + 1)) == frame(row).checksum
 
 
+def test_each_of_many_small_frames_is_found_right_after_its_flush(file: FramesFile):
+    for row in range(5):  # of one chunk: what was read of it before must not be remembered
+        file.write(frame(row), pixels(row))
+        file.flush()
+        assert file.holds(frame(row))
+
+
 def test_the_checksum_notices_other_bytes(file: FramesFile):
     file.write(frame(0), pixels(1))
     file.flush()
