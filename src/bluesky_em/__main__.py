@@ -53,27 +53,41 @@ class OnFailure(StrEnum):
 @app.command()
 def demo(
     points: Annotated[int, typer.Option(min=1, help="Points of the EELS line scan.")] = 20,
-    exposure: Annotated[float, typer.Option(min=1e-6, max=5, help="At each point, in s.")] = 0.1,
+    exposure: Annotated[
+        float | None, typer.Option(min=1e-6, max=5, help="At each point, in s.")
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option("--map", help="Instead of the line, a map, e.g. 64x64.")
+    ] = None,
     storage: Annotated[Path | None, typer.Option(help="Default: a temporary folder.")] = None,
     replay: Replay = None,
     figure: Annotated[Path, typer.Option(help="The picture to draw.")] = Path("demo.png"),
     serve: Annotated[bool, typer.Option("--serve", help="Keep Tiled up.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show all of it: survey, EELS line scan, storage behind the plan's back. No hardware."""
+    """Show all of it: survey, EELS spectra, storage behind the plan's back. No hardware."""
     from . import demo as demonstration
 
     console = Console(stderr=as_json)
     if not figure.absolute().parent.is_dir():
         raise FileNotFoundError(f"--figure {figure}: there is no folder {figure.absolute().parent}")
     summary = demonstration.run(
-        points=points, exposure=exposure, storage=storage, replay=replay, figure=figure,
-        console=console, serve=serve,
+        points=points, exposure=exposure, shape=_shape(shape), storage=storage, replay=replay,
+        figure=figure, console=console, serve=serve,
     )  # fmt: skip
     if as_json:
         print(json.dumps(demonstration.as_json(summary)))
-    if summary.failed or summary.catalogued != len(summary.references):
+    if summary.failed or summary.catalogued < len(summary.references):
         sys.exit(1)
+
+
+def _shape(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    lines, _, points = text.partition("x")
+    if not (lines.isdecimal() and points.isdecimal()) or "0" in (lines, points):
+        raise ValueError(f"--map {text!r}: give lines x points, e.g. 64x64")
+    return int(lines), int(points)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The demonstration: a HAADF survey, an EELS line scan, and where every reference went."""
+"""The demonstration: a survey, a line of EELS spectra or a map, and where all references went."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from .catalog import address_of
-from .ledger import Ledger
+from .ledger import Entry, Ledger
 from .reference import Stage
 from .session import Session
 
 LINE = ((0.04, 0.593), (0.92, 0.628))
 """Where the line scan goes, as fractions of the survey."""
+MOST = 24  # rows of a table
 COMPLETE = 120.0  # seconds the storage may take after the plan, Tiled's start included
 
 
@@ -33,15 +34,15 @@ class Summary:
     run_uid: str
     references: list[str]
     exposure_seconds: float
-    """the exposures of the line scan alone"""
+    """the exposures of the line scan, or of the map, alone"""
     plan_seconds: float
-    """the line scan, from its start to its stop document"""
+    """the same, from its start to its stop document"""
     complete_seconds: float
-    """from the line scan's stop until its run was complete in Tiled"""
+    """from its stop until its run was complete in Tiled"""
     catalogued: int
     failed: int
     reference_latency_ms: dict[str, float]
-    """from the end of an exposure to its reference in the plan: p50, p99"""
+    """from the end of an exposure to its reference in the plan: p50, p99; empty for a map"""
     tiled: str
     figure: str
 
@@ -64,7 +65,8 @@ class _Watch:
 def run(
     *,
     points: int,
-    exposure: float,
+    exposure: float | None,
+    shape: tuple[int, int] | None = None,
     storage: Path | None,
     replay: Path | None,
     figure: Path,
@@ -75,7 +77,8 @@ def run(
 
     Args:
         points: along the line.
-        exposure: at each point, in s.
+        exposure: at each point, in s; None: 0.1 along a line, 0.001 in a map.
+        shape: lines and points of a map; None takes the line of spectra instead.
         storage: the storage folder; None: a temporary one.
         replay: a recorded spectrum for the spectrometer to serve.
         figure: the picture to draw.
@@ -87,7 +90,11 @@ def run(
         watch = _Watch()
         session.RE.subscribe(watch)
         survey = session.acquire_haadf(size=512, dwell=2e-6)
-        references = _line_scan(session, points, exposure, watch, console)
+        exposure = exposure or (0.1 if shape is None else 1e-3)
+        if shape is None:
+            references = _line_scan(session, points, exposure, watch, console)
+        else:
+            points, references = shape[0] * shape[1], _map(session, shape, exposure, console)
         run_uid = list(watch.stops)[-1]
         console.print("The plan is done. Storage goes on behind its back:")
         session.data.wait(
@@ -97,7 +104,10 @@ def run(
         completed = time.time()
         address = address_of(session.storage.layout)
         assert address is not None, "a complete run is in Tiled"
-        _draw(session, survey, references, figure)
+        if shape is None:
+            _draw(session, survey, references, figure)
+        else:
+            _draw_map(session, survey, run_uid, figure)
         ledger = Ledger(session.storage.layout.ledger, read_only=True)
         entries = ledger.frames(run_uid)
         ledger.close()
@@ -107,15 +117,17 @@ def run(
             exposure_seconds=round(points * exposure, 3),
             plan_seconds=round(watch.stops[run_uid] - watch.starts[run_uid], 3),
             complete_seconds=round(completed - watch.stops[run_uid], 3),
-            catalogued=sum(entry.stage is Stage.CATALOGUED for entry in entries),
-            failed=sum(entry.stage is Stage.FAILED for entry in entries),
+            catalogued=_count(entries, Stage.CATALOGUED),
+            failed=_count(entries, Stage.FAILED),
             reference_latency_ms={
-                f"p{q}": round(1e3 * float(np.percentile(watch.latencies, q)), 2) for q in (50, 99)
+                f"p{q}": round(1e3 * float(np.percentile(watch.latencies, q)), 2)
+                for q in (50, 99)
+                if watch.latencies
             },
             tiled=f"{address.uri}?api_key={address.api_key}",
             figure=str(figure),
         )
-        console.print(_table(entries, watch.latencies))
+        console.print(_table(entries, watch.latencies) if shape is None else _blocks(entries))
         _tell(summary, storage, serve, console)
         if serve:
             _keep_up(console)
@@ -152,6 +164,28 @@ def _line_scan(
             session.RE.unsubscribe(token)
 
 
+def _map(session: Session, shape: tuple[int, int], dwell: float, console: Console) -> list[str]:
+    plan = session.plans["spectrum_image"](
+        session.devices["eels"], session.devices["microscope"], session.devices["adf"],
+        shape=shape, dwell=dwell,
+    )  # fmt: skip
+    with Progress(console=console) as progress:
+        task = progress.add_task("EELS map and dark field", total=shape[0] * shape[1])
+
+        def count(name: str, document: dict[str, Any]) -> None:
+            progress.update(task, completed=document["indices"]["stop"])
+
+        token = session.RE.subscribe(count, "stream_datum")
+        try:
+            return session.RE(plan).plan_result  # type: ignore
+        finally:
+            session.RE.unsubscribe(token)
+
+
+def _count(entries: list[Entry], stage: Stage) -> int:
+    return sum(entry.frame.count for entry in entries if entry.stage is stage)
+
+
 def _draw(session: Session, survey: str, references: list[str], path: Path) -> None:
     from .figure import draw  # matplotlib takes a second
 
@@ -163,7 +197,30 @@ def _draw(session: Session, survey: str, references: list[str], path: Path) -> N
     )
 
 
-def _table(entries: list[Any], latencies: list[float]) -> Table:
+def _draw_map(session: Session, survey: str, run: str, path: Path) -> None:
+    from .figure import draw_map
+
+    stream = session.data.stream(run)
+    draw_map(session.data.open(survey).to_xarray(), stream["eels"], stream["adf"], path)
+
+
+def _blocks(entries: list[Entry]) -> Table:
+    table = Table("frames", "last exposure end", "stored", "catalogued", "stage")
+    for entry in entries[:MOST]:
+        frame, ended = entry.frame, entry.frame.ended
+        table.add_row(
+            f"…/{frame.detector}/{frame.number} to {frame.number + frame.count - 1}",
+            datetime.fromtimestamp(ended).time().isoformat("milliseconds"),
+            "-" if entry.stored_at is None else f"+{entry.stored_at - ended:.2f} s",
+            "-" if entry.catalogued_at is None else f"+{entry.catalogued_at - ended:.2f} s",
+            entry.stage.value,
+        )
+    if len(entries) > MOST:
+        table.add_row(f"and {len(entries) - MOST} more")
+    return table
+
+
+def _table(entries: list[Entry], latencies: list[float]) -> Table:
     table = Table("reference", "exposure end", "reference", "stored", "catalogued", "stage")
     for entry, latency in zip(entries, latencies, strict=True):
         ended = entry.frame.ended

@@ -1,4 +1,4 @@
-"""The picture of a survey and a line scan."""
+"""The pictures of a survey with a line scan, or with a map."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.transforms import Transform
 
+from .analysis import elemental_map
+
 EDGES = {"C-K": 284.0, "Ti-L": 456.0, "O-K": 532.0}
 """Core-loss edges to label, onset in eV (H. Ahn, EELS Atlas; as in exspy's tables)."""
+ELEMENT = "Ti-L"
+"""The edge that is mapped."""
 CORE_LOSS = 150.0  # eV; where the lower plot begins
 
 
@@ -41,24 +45,69 @@ def draw(
     chosen = _chosen(spectra)
     _spectra(axes["low"], spectra, chosen, -20.0, 100.0, "Low loss")
     _spectra(axes["core"], spectra, chosen, CORE_LOSS, np.inf, "Core loss")
-    for name, onset in EDGES.items():
-        axes["core"].axvline(onset, color="0.6", lw=0.8, ls=":")
-        axes["core"].text(onset, 0.98, f" {name}", transform=_x_data(axes["core"]), va="top")
+    _label_edges(axes["core"])
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def draw_map(
+    survey: xarray.DataArray, spectra: xarray.DataArray, adf: xarray.DataArray, path: Path
+) -> None:
+    """Draw a survey, and of a map its dark field, the map of an element, and spectra.
+
+    Args:
+        survey: image with axes `y`, `x` in m.
+        spectra: axes `y`, `x` in m and `energy` in eV.
+        adf: axes `y`, `x` in m.
+        path: the PNG to write.
+    """
+    figure, axes = plt.subplot_mosaic(
+        [["survey", "adf"], ["element", "spectra"]], figsize=(11, 9), layout="constrained"
+    )
+    spectra, energy = spectra.load(), spectra.energy.values
+    element = elemental_map(spectra.values, energy, EDGES[ELEMENT])
+    _image(axes["survey"], survey, survey.values, "HAADF survey", "gray")
+    _image(axes["adf"], adf, adf.values, "Dark field of the map", "gray")
+    _image(axes["element"], adf, element, f"{ELEMENT} edge, counts above background", "viridis")
+    rich = element >= np.quantile(element, 0.9)
+    poor = element <= np.quantile(element, 0.1)
+    shown = energy > CORE_LOSS
+    for where, label in ((rich, f"richest in {ELEMENT}"), (poor, "poorest")):
+        mean = spectra.values[where][:, shown].mean(axis=0)
+        axes["spectra"].plot(energy[shown], mean, lw=0.9, label=label)
+    axes["spectra"].set(
+        title="Mean spectra", xlabel="energy loss / eV", ylabel="counts", yscale="log"
+    )
+    axes["spectra"].legend(fontsize="small")
+    _label_edges(axes["spectra"])
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _image(
+    axes: Axes, place: xarray.DataArray, values: np.ndarray, title: str, colours: str
+) -> None:
+    x, y = 1e9 * place.x.values, 1e9 * place.y.values
+    axes.imshow(values, cmap=colours, extent=(x[0], x[-1], y[-1], y[0]))
+    axes.set(title=title, xlabel="x / nm", ylabel="y / nm")
+
+
+def _label_edges(axes: Axes) -> None:
+    for name, onset in EDGES.items():
+        axes.axvline(onset, color="0.6", lw=0.8, ls=":")
+        axes.text(onset, 0.98, f" {name}", transform=_x_data(axes), va="top")
 
 
 def _survey(
     axes: Axes, survey: xarray.DataArray, line: tuple[tuple[float, float], tuple[float, float]]
 ) -> None:
+    _image(axes, survey, survey.values, "HAADF survey", "gray")
     x, y = 1e9 * survey.x.values, 1e9 * survey.y.values
-    axes.imshow(survey, cmap="gray", extent=(x[0], x[-1], y[-1], y[0]))
     (x0, y0), (x1, y1) = line
     ends = [[left + f * (right - left) for f in fs] for left, right, fs in (
         (x[0], x[-1], (x0, x1)), (y[0], y[-1], (y0, y1)))]  # fmt: skip
     axes.plot(*ends, color="tab:red", lw=1.5)
     axes.annotate("start", (ends[0][0], ends[1][0]), color="tab:red", va="bottom")
-    axes.set(title="HAADF survey", xlabel="x / nm", ylabel="y / nm")
 
 
 def _scan(axes: Axes, spectra: list[xarray.DataArray]) -> None:
