@@ -39,3 +39,7 @@ class Frame:
     """End of the exposure, s since the epoch, by the instrument PC's clock."""
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the driver says of the exposure, e.g. `saturation_fraction`."""
+    count: int = 1
+    """How many consecutive frames it stands for, in rows `row` to `row + count - 1`."""
+    scan: tuple[Axis, ...] = ()
+    """Axes `(y, x)` of the map over which its pass's frames run, in C order; empty for no map."""

@@ -297,7 +297,8 @@ def _to_row(frame: Frame) -> dict[str, Any]:
 
 
 def _from_row(row: sqlite3.Row) -> Entry:
-    fields = {name: row[name] for name in Frame.__dataclass_fields__}
+    columns = row.keys()
+    fields = {name: row[name] for name in Frame.__dataclass_fields__ if name in columns}
     fields["shape"] = tuple(json.loads(row["shape"]))
     fields["axes"] = tuple(Axis.load(axis) for axis in json.loads(row["axes"]))
     fields["metadata"] = json.loads(row["metadata"])

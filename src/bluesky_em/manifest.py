@@ -35,6 +35,7 @@ def compose(
     Returns:
         `complete` (True), `abandoned`, `references` (counts by stage), `failed` (reference to
         reason), `events`, `files` (see `_file`), `versions` of the software that wrote it.
+        What became of the master file is added as `master`, see there.
     """
     entries = list(entries)
     kept = sorted((e for e in entries if e.frame.path), key=lambda e: (e.frame.path, e.frame.row))
