@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 import zlib
-from collections.abc import Sequence
 from typing import Any
 
 import h5py
@@ -23,12 +21,12 @@ def new_group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:
 
 
 def new_field(parent: h5py.Group, name: str, value: Any, units: str = "") -> str:
-    """Put a value into a group; give the name it has there.
+    """Put a number, a text or an array of these into a group; give the name it has there.
 
     The name it came with, where NeXus does not take that, is its attribute `long_name`.
     """
     found = free_name(parent, name)
-    parent[found] = value
+    parent[found] = _fitting(value)
     if units:
         parent[found].attrs["units"] = units
     if found != name:
@@ -48,35 +46,14 @@ def free_name(parent: h5py.Group, name: str) -> str:
     return f"{clean}_{zlib.crc32(name.encode(errors='surrogatepass')):08x}"
 
 
-def column(values: Sequence[Any]) -> np.ndarray:
-    """Give values that came one after the other as one array.
-
-    Numbers, and arrays of one shape, are that (None is NaN); anything else is text.
-    """
-    try:
-        array = np.asarray([np.nan if value is None else value for value in values])
-    except ValueError:  # of several shapes
-        array = np.empty(0, dtype=object)
-    if array.dtype.kind in "biuf":
-        return array
-    return np.asarray([_text(value) for value in values], dtype=h5py.string_dtype())
-
-
-def as_json(value: Any) -> str:
-    """Give a document as JSON text, of ASCII characters; NaN is `NaN`, as in Python."""
-    return json.dumps(value, default=_plain)
-
-
-def _text(value: Any) -> str:
-    return _without_nul(value if isinstance(value, str) else as_json(value))
+def _fitting(value: Any) -> Any:
+    """Give a value that HDF5 takes: no text with a NUL in it."""
+    if isinstance(value, str):
+        return _without_nul(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind == "O":
+        return np.asarray([_without_nul(text) for text in value], dtype=h5py.string_dtype())
+    return value
 
 
 def _without_nul(text: str) -> str:
-    """Give a text that HDF5 takes."""
     return text.encode(errors="replace").decode().replace("\0", "\\0")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    return str(value)

@@ -29,7 +29,7 @@ def add_frames(entry: h5py.Group, frames: Sequence[Frame]) -> h5py.Group:
     first = frames[0]
     file = PurePosixPath(first.path).name
     group = new_group(entry, PurePosixPath(first.path).stem, "NXdata")
-    group["title"] = _title(frames, file)
+    new_field(group, "title", _title(frames, file))
     made = Map.of((frame.scan, frame.row, frame.count) for frame in frames)
     if made is None:
         group["data"] = h5py.ExternalLink(file, DATASET)

@@ -15,7 +15,8 @@ import numpy as np
 from ..documents import Document
 from ..frame import Frame
 from ..run import Run, Stream
-from ._fields import as_json, column, new_field, new_group
+from ..values import as_json, column
+from ._fields import new_field, new_group
 from ._formats import CompleteRun
 from ._frames import add_frames
 from ._others import add_other
@@ -62,30 +63,34 @@ def _add_run(entry: h5py.Group, run: CompleteRun, folder: Path) -> None:
 def _add_facts(entry: h5py.Group, run: Run) -> None:
     start, stop = run.start, run.stop
     plan = str(start.get("plan_name", "run"))
-    entry["title"] = column([start.get("title", plan)])[0]
-    entry["entry_identifier_uuid"] = column([start["uid"]])[0]
-    entry["program_name"] = "bluesky-em"
+    new_field(entry, "title", column([start.get("title", plan)])[0])
+    new_field(entry, "entry_identifier_uuid", column([start["uid"]])[0])
+    new_field(entry, "program_name", "bluesky-em")
     entry["program_name"].attrs["version"] = version("bluesky-em")
-    entry["start_time"] = _iso(start["time"])
+    new_field(entry, "start_time", _iso(start["time"]))
     if stop:
-        entry["end_time"] = _iso(stop["time"])
+        new_field(entry, "end_time", _iso(stop["time"]))
     for key, nx_class in (("sample", "NXsample"), ("user", "NXuser")):
         if key in start:
             who: Any = start[key]
             group = new_group(entry, key, nx_class)
-            group["name"] = column([who.get("name", who) if isinstance(who, Mapping) else who])[0]
+            new_field(
+                group,
+                "name",
+                column([who.get("name", who) if isinstance(who, Mapping) else who])[0],
+            )
 
 
 def _add_documents(entry: h5py.Group, run: Run) -> None:
     group = new_group(entry, "bluesky", "NXcollection")
     for key in ("plan_name", "scan_id"):
         if key in run.start:
-            group[key] = column([run.start[key]])[0]
+            new_field(group, key, column([run.start[key]])[0])
     if run.stop:
-        group["exit_status"] = column([run.stop["exit_status"]])[0]
-        group["stop"] = as_json(run.stop)
-    group["start"] = as_json(run.start)
-    group["descriptors"] = as_json(run.descriptors)
+        new_field(group, "exit_status", column([run.stop["exit_status"]])[0])
+        new_field(group, "stop", as_json(run.stop))
+    new_field(group, "start", as_json(run.start))
+    new_field(group, "descriptors", as_json(run.descriptors))
 
 
 def _add_stream(entry: h5py.Group, stream: Stream, frames: Sequence[Frame]) -> h5py.Group:
@@ -147,8 +152,8 @@ def _add_failed(entry: h5py.Group, failed: Mapping[str, str]) -> None:
     """List the references that were lost, and why."""
     if failed:
         group = new_group(entry, "failed", "NXcollection")
-        group["reference"] = column(list(failed))
-        group["reason"] = column(list(failed.values()))
+        new_field(group, "reference", column(list(failed)))
+        new_field(group, "reason", column(list(failed.values())))
 
 
 def _make_default(entry: h5py.Group, group: h5py.Group) -> None:
