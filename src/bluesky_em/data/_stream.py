@@ -91,7 +91,7 @@ def _from_file(root: Path, frames: Sequence[Frame]) -> Frames:
         rows=FileRows(root / first.path, frames),
         axes=first.axes,
         blocks=[(frame.scan, frame.row, frame.count) for frame in frames],
-        others=sum(frame.axes != first.axes for frame in frames),
+        others=sum(frame.count for frame in frames if frame.axes != first.axes),
         attrs=_common(frame.metadata for frame in frames),
     )
 

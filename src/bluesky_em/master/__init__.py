@@ -1,8 +1,9 @@
 """The master file: one file per run that tells all of it, and links to the frames.
 
-Comes from the journal, the ledger and the manifest; goes beside the run's files, by the writer,
-when the run is complete. It is made anew whenever the run is completed anew, and can always be
-made again: should it fail, the manifest says so, and nothing else changes.
+Journal, ledger and manifest come in; a file beside the run's others goes out, from the writer, just
+before the run is complete. It is made anew whenever a run is completed anew (`bluesky-em retry`).
+Should that fail, the manifest says so under `master`, and nothing else changes: nothing is in it
+that is not elsewhere.
 
 A package adds a format of its own with an entry point of the group `bluesky_em.master_formats`:
 a name, and a function that takes a `CompleteRun` and a path, writes the file there, and returns

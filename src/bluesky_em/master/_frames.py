@@ -11,7 +11,7 @@ import numpy as np
 from ..documents import DATASET
 from ..frame import Frame
 from ..maps import Map
-from ._fields import new_field, new_group
+from ..nexus import new_field, new_group
 
 _GROUP = DATASET.rpartition("/")[0]
 
@@ -70,7 +70,7 @@ def _add_map(group: h5py.Group, made: Map, frames: Sequence[Frame], file: str) -
 
 def _title(frames: Sequence[Frame], file: str) -> str:
     title = f"{frames[0].detector}, stream {frames[0].stream}"
-    others = sum(frame.axes != frames[0].axes for frame in frames)
+    others = sum(frame.count for frame in frames if frame.axes != frames[0].axes)
     if others:
         title += f"; the axes are those of the first frame, {others} have others: see {file}"
     return title

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,9 +12,9 @@ import numpy as np
 
 from ..documents import Document
 from ..frame import Frame
+from ..nexus import add_facts, iso, new_field, new_group
 from ..run import Run, Stream
 from ..values import as_json, column
-from ._fields import new_field, new_group
 from ._formats import CompleteRun
 from ._frames import add_frames
 from ._others import add_other
@@ -40,7 +38,9 @@ def write_nexus(run: CompleteRun, path: Path) -> str:
 
 
 def _add_run(entry: h5py.Group, run: CompleteRun, folder: Path) -> None:
-    _add_facts(entry, run.documents)
+    add_facts(entry, run.documents.start)
+    if run.documents.stop:
+        new_field(entry, "end_time", iso(run.documents.stop["time"]))
     _add_documents(entry, run.documents)
     plottable: list[h5py.Group] = []
     for path, frames in groupby(run.frames, key=lambda frame: frame.path):
@@ -58,27 +58,6 @@ def _add_run(entry: h5py.Group, run: CompleteRun, folder: Path) -> None:
     _add_failed(entry, run.manifest["failed"])
     if plottable:
         _make_default(entry, plottable[0])
-
-
-def _add_facts(entry: h5py.Group, run: Run) -> None:
-    start, stop = run.start, run.stop
-    plan = str(start.get("plan_name", "run"))
-    new_field(entry, "title", column([start.get("title", plan)])[0])
-    new_field(entry, "entry_identifier_uuid", column([start["uid"]])[0])
-    new_field(entry, "program_name", "bluesky-em")
-    entry["program_name"].attrs["version"] = version("bluesky-em")
-    new_field(entry, "start_time", _iso(start["time"]))
-    if stop:
-        new_field(entry, "end_time", _iso(stop["time"]))
-    for key, nx_class in (("sample", "NXsample"), ("user", "NXuser")):
-        if key in start:
-            who: Any = start[key]
-            group = new_group(entry, key, nx_class)
-            new_field(
-                group,
-                "name",
-                column([who.get("name", who) if isinstance(who, Mapping) else who])[0],
-            )
 
 
 def _add_documents(entry: h5py.Group, run: Run) -> None:
@@ -162,7 +141,3 @@ def _make_default(entry: h5py.Group, group: h5py.Group) -> None:
     for name in str(group.name).split("/")[2:]:
         parent.attrs["default"] = name
         parent = parent[name]
-
-
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, tz=UTC).isoformat()

@@ -10,8 +10,8 @@ from urllib.request import url2pathname
 import h5py
 
 from ..documents import Document
+from ..nexus import new_field, new_group
 from ..values import as_json, column
-from ._fields import new_field, new_group
 
 
 def add_other(parent: h5py.Group, resource: Document, folder: Path) -> None:

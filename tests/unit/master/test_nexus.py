@@ -192,6 +192,25 @@ def test_names_that_differ_only_in_what_nexus_does_not_take_stay_apart(run: Reco
         assert {1.0, 2.0, 3.0} <= {float(field[0]) for field in fields}
 
 
+def test_metadata_and_values_of_any_kind_are_kept_as_text(tmp_path: Path) -> None:
+    awkward = {
+        "phases": np.array([1j]), "no limit": float("inf"), "story": "Δ" * 100_000,
+        "sample": ["a", 1], "user": None, "title": 7, "nul": "a\0b", "scan_id": "x",
+    }  # fmt: skip
+    run = Recorded(tmp_path / "storage", **awkward)
+    for value in (1.0, "one", None, [1, 2], {"x": 1}, 2**63):
+        run.event(value=value)
+    for value in (np.arange(3), np.arange(4)):
+        run.event("other", profile=value)
+    with h5py.File(written(run)) as file:
+        entry = file["entry"]
+        assert entry["sample/name"].asstr()[()] == '["a", 1]'
+        said = entry["primary/events/value"].asstr()[()].tolist()
+        assert said == ["1.0", "one", "null", "[1, 2]", '{"x": 1}', str(2**63)]
+        assert entry["other/events/profile"].asstr()[1] == "[0, 1, 2, 3]"
+        assert json.loads(entry["bluesky/start"][()])["phases"] == ["1j"]
+
+
 def test_every_nxdata_has_the_axes_it_names_and_they_fit(run: Recorded) -> None:
     """Signal and axes exist, lengths fit the dimension told by `_indices`."""
     run.frame(count=8, scan=(Y, X))

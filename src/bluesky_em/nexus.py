@@ -1,13 +1,19 @@
-"""Values of documents as fields of a NeXus file."""
+"""What every NeXus file of ours is made of: groups of a class, fields with units, a run's facts."""
 
 from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 import h5py
 import numpy as np
+
+from .documents import Document
+from .values import column
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.]*[A-Za-z0-9_])?")
 """What NeXus takes for the name of a group or field."""
@@ -32,6 +38,25 @@ def new_field(parent: h5py.Group, name: str, value: Any, units: str = "") -> str
     if found != name:
         parent[found].attrs["long_name"] = _without_nul(name)
     return found
+
+
+def add_facts(entry: h5py.Group, start: Document) -> None:
+    """Tell a run's title, uid, time, sample and user, from its start document, in an NXentry."""
+    title = start.get("title", start.get("plan_name", "run"))
+    new_field(entry, "title", column([title])[0])
+    new_field(entry, "entry_identifier_uuid", start["uid"])
+    new_field(entry, "start_time", iso(start["time"]))
+    entry[new_field(entry, "program_name", "bluesky-em")].attrs["version"] = version("bluesky-em")
+    for key, nx_class in (("sample", "NXsample"), ("user", "NXuser")):
+        if key in start:
+            who: Any = start[key]
+            name = who.get("name", who) if isinstance(who, Mapping) else who
+            new_field(new_group(entry, key, nx_class), "name", column([name])[0])
+
+
+def iso(moment: float) -> str:
+    """Give a time (s since the epoch) as NeXus has it: ISO 8601, UTC."""
+    return datetime.fromtimestamp(moment, tz=UTC).isoformat()
 
 
 def free_name(parent: h5py.Group, name: str) -> str:
