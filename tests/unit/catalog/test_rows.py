@@ -35,6 +35,20 @@ def test_one_segment_while_numbers_and_rows_rise_together():
     assert axes_at([segment], 999) == (ENERGY,)
 
 
+def test_a_segment_tells_the_scan_its_rows_belong_to_and_another_begins_one():
+    y, x = replace(ENERGY, name="y"), replace(ENERGY, name="x")
+    below = replace(y, offset=2.0)
+    first, second = segments_of(
+        frame(0, 0),
+        replace(frame(1, 1), scan=(y, x)),
+    )
+    assert "scan" not in first
+    assert [Axis.load(axis) for axis in second["scan"]] == [y, x]
+    scans = [(y, x), (y, x), (below, x)]
+    segments = segments_of(*(replace(frame(row, row), scan=scan) for row, scan in enumerate(scans)))
+    assert [segment["row"] for segment in segments] == [0, 2]
+
+
 def test_a_skipped_number_begins_a_segment():
     segments = segments_of(frame(0, 0), frame(1, 1), frame(2, 4), frame(3, 5))
     assert [(s["row"], s["number"]) for s in segments] == [(0, 0), (2, 4)]
