@@ -15,9 +15,6 @@ import numpy as np
 from .documents import Document
 from .values import column
 
-_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.]*[A-Za-z0-9_])?")
-"""What NeXus takes for the name of a group or field."""
-
 
 def new_group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:
     """Make a group of a NeXus class, with a name as near to `name` as can be."""
@@ -65,7 +62,6 @@ def free_name(parent: h5py.Group, name: str) -> str:
     What NeXus does not take becomes `_`: `microscope-beam_x` is `microscope_beam_x`.
     """
     clean = re.sub(r"[^A-Za-z0-9_.]", "_", name).strip(".") or "_"
-    assert _NAME.fullmatch(clean)
     if clean not in parent:
         return clean
     return f"{clean}_{zlib.crc32(name.encode(errors='surrogatepass')):08x}"
