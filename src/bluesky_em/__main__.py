@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from .errors import BlueskyEMError
 from .layout import Layout
 
 app = typer.Typer(
@@ -280,6 +281,30 @@ def give_up(
     _ask(storage, Action.GIVE_UP, what, reason)
 
 
+@app.command()
+def export(
+    what: Annotated[str, typer.Argument(help="The uid of a run, or one reference.")],
+    to: Annotated[str, typer.Option("--format", help="nxs, hspy, zspy or csv (one spectrum).")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    detector: Annotated[str | None, typer.Option(help="Default: the only one.")] = None,
+    stream: Annotated[str, typer.Option(help="Of the run.")] = "primary",
+    storage: StorageFolder = DEFAULT_STORAGE,
+) -> None:
+    """Write a run's spectra or images to a file for HyperSpy or others."""
+    from . import export as exporting
+    from .data import Data
+
+    wanted = exporting.FileFormat.named(to)
+    data = Data(storage=_layout(storage).root)
+    try:
+        selection = exporting.select(data, what, detector=detector, stream=stream)
+        exporting.write(selection, out, wanted)
+    finally:
+        data.close()
+    shape = ", ".join(f"{dim}: {size}" for dim, size in selection.array.sizes.items())
+    print(f"{out}: {selection.detector} ({shape})")
+
+
 def _ask(storage: Path, action: Any, what: list[str], reason: str = "") -> None:
     from . import requests
     from .ledger import Ledger
@@ -309,7 +334,7 @@ def main() -> None:
     """Run the command line."""
     try:
         app()
-    except (RuntimeError, ValueError, OSError, LookupError) as exc:
+    except (BlueskyEMError, RuntimeError, ValueError, OSError, LookupError) as exc:
         sys.exit(f"bluesky-em: {exc}")
     except KeyboardInterrupt:
         sys.exit("bluesky-em: interrupted")

@@ -18,6 +18,7 @@ STEPS = (
     "writer: noted",
     "feed: files registered",
     "feed: events appended",
+    "feed: master file written",
     "feed: before stop",
     "feed: after stop",
 )

@@ -55,6 +55,14 @@ class Layout:
         name = plain(detector) if stream is None else f"{plain(detector)}.{plain(stream)}"
         return self.folder_of(run, started) / f"{name}.h5"
 
+    def master_of(self, run: str, started: float, suffix: str = ".nxs") -> Path:
+        """Give a run's master file, beside the files it links to.
+
+        Raises:
+            ValueError: `started` is no time.
+        """
+        return self.folder_of(run, started) / f"{plain(run)}{suffix}"
+
     def folder_of(self, run: str, started: float) -> Path:
         """Give the folder of a run's files.
 

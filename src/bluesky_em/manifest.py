@@ -36,6 +36,7 @@ def compose(
         `complete` (True), `abandoned`, `references` (counts by stage), `failed` (reference to
         reason; of a block, its first reference), `events`, `files` (see `_file`), `versions` of
         the software that wrote it.
+        What became of the master file is added as `master`, see there.
     """
     entries = list(entries)
     kept = sorted((e for e in entries if e.frame.path), key=lambda e: (e.frame.path, e.frame.row))

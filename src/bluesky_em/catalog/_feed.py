@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .. import documents, manifest
+from .. import documents, manifest, master
 from ..faults import step
 from ..frame import Frame
 from ..journal import JournalReader
@@ -101,9 +101,11 @@ class RunFeed:
         self._flush()
         if self._start:  # else not even that was kept
             run = self._start["uid"]
-            account = manifest.compose(
-                run, self._ledger.frames(run), self._events, abandoned=stop is None
-            )
+            entries = self._ledger.frames(run)
+            account = manifest.compose(run, entries, self._events, abandoned=stop is None)
+            frames = [entry.frame for entry in entries]
+            account["master"] = master.write(self._layout, self._path, frames, account)
+            step("feed: master file written")
             manifest.write(account, self._layout.folder_of(run, self._start["time"]))
             self._tiled.conclude(account)
         step("feed: before stop")

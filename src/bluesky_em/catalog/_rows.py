@@ -34,10 +34,14 @@ class RowMap:
         """Add the next row, or the rows of a block."""
         uid = Reference.parse(frame.reference).run
         axes = [asdict(axis) for axis in frame.axes]
-        if self._next != (uid, frame.number, frame.row) or self.segments[-1]["axes"] != axes:
+        scan = [asdict(axis) for axis in frame.scan]
+        last = self.segments[-1] if self.segments else {}
+        follows = self._next == (uid, frame.number, frame.row)
+        if not follows or (last["axes"], last.get("scan", [])) != (axes, scan):
             if self._next is not None:
                 self.segments[-1]["rows"] = self._next[2] - self.segments[-1]["row"]
             segment = {"row": frame.row, "number": frame.number, "axes": axes, "run": uid}
+            segment |= {"scan": scan} if scan else {}
             self.segments.append(segment)
             self.changed = True
         self._next = (uid, frame.number + frame.count, frame.row + frame.count)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import xarray
+
 from ..catalog import KEY, axes_at, find
 from ..errors import UnknownReference
 from ..reference import Reference, Stage
@@ -62,6 +64,16 @@ class Catalog:
             },
             _read=lambda: array[row],
         )
+
+    def stream(self, run: str, stream: str) -> xarray.Dataset:
+        """Open a complete run's stream; what is computed with comes over HTTP.
+
+        Raises:
+            LookupError: the run has no such stream.
+        """
+        from . import _stream  # dask takes a while: only for those who read
+
+        return _stream.from_catalog(self._run(run), run, stream)
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
 
+import xarray
+
 from ..catalog import address_of
 from ..errors import NotReady, ReferenceFailed
 from ..layout import Layout
@@ -104,6 +106,36 @@ class Data:
         if not self._done(status, Stage.STORED, "raise"):
             raise NotReady(f"{status}; {self._source.explain(status)}. `data.wait` waits for it")
         return self._source.open(status.reference)
+
+    def stream(self, run: str, name: str = "primary") -> xarray.Dataset:
+        """Open all of one stream of a run: what its events say, and the frames of our detectors.
+
+        Usage:
+            spectra = data.stream(run_uid)
+            spectra.eels.sel(energy=slice(400, 600)).sum("energy").plot()
+
+        Frames are read (in blocks of some MB, by dask) only where they are computed with or
+        plotted. Scalars lie along `time`, frames along `time` and their own axes, maps along `y`,
+        `x` and those. Where detectors have different axes of one name, these are called after
+        them: `haadf_x`. Units are each one's `units`; `start` and `configuration` are attributes,
+        as JSON text. Data of other packages' detectors: see `catalog`.
+
+        Args:
+            run: its uid.
+            name: of the stream.
+
+        Raises:
+            NotReady: the run is not complete.
+            UnknownReference: there is no such run (over HTTP: `NotReady`, it may still come).
+            LookupError: the run has no such stream; the message lists those it has.
+        """
+        if not self._source.run_complete(run):
+            status = ReferenceStatus(reference=run, stage=None)
+            raise NotReady(
+                f"run {run} is not complete: {self._source.explain(status)}. "
+                f"`data.wait({run!r})` waits for it"
+            )
+        return self._source.stream(run, name)
 
     @overload
     def wait(  # type: ignore[reportOverlappingOverload] (a str is a Sequence[str], too)

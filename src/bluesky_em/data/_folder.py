@@ -6,12 +6,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import xarray
+
 from .. import documents, journal
 from ..errors import UnknownReference
 from ..files import FramesReader
 from ..layout import Layout
 from ..ledger import SILENCE, Entry, Ledger
 from ..reference import Reference, Stage
+from ..run import Run
 from ._status import ReferenceStatus
 from ._stored import StoredFrame
 
@@ -94,6 +97,18 @@ class Folder:
         return StoredFrame(
             reference=reference, axes=frame.axes, metadata=self._metadata(entry), _read=read
         )
+
+    def stream(self, run: str, stream: str) -> xarray.Dataset:
+        """Open a complete run's stream from journal and files.
+
+        Raises:
+            LookupError: the run has no such stream.
+        """
+        from . import _stream  # dask takes a while: only for those who read
+
+        told = Run.load(self._layout.journal_of(run))
+        known = [entry.frame for entry in self._ledger.frames(run)]
+        return _stream.from_folder(self._layout.root, told, known, stream)
 
     def close(self) -> None:
         """Let go of the ledger."""

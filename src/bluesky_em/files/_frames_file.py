@@ -155,9 +155,9 @@ class FramesReader:
         except OSError:  # somebody in this process has it open the plain way: it is complete
             self._file = h5py.File(path, "r", libver="latest")
 
-    def read(self, row: int) -> np.ndarray:
-        """Read one row's pixels, shape and dtype of a frame."""
-        return self.rows(row, 1)[0]
+    def read(self, row: int | tuple[slice, ...]) -> np.ndarray:
+        """Read one row's pixels, shape and dtype of a frame; or a part of all rows."""
+        return self._get(DATASET)[row]
 
     def rows(self, first: int, count: int) -> np.ndarray:
         """Read the pixels of several rows, shape `(count, *frame)`."""

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from bluesky_em import Reference
@@ -18,6 +18,10 @@ def frame(row: int, number: int, *, uid: str = "run", offset: float = 0.0) -> Fr
     )  # fmt: skip
 
 
+def scanned(one: Frame, *scan: Axis) -> Frame:
+    return replace(one, metadata={"scan": [asdict(axis) for axis in scan]})
+
+
 def segments_of(*frames: Frame) -> list[dict[str, Any]]:
     rows = RowMap()
     for each in frames:
@@ -33,6 +37,20 @@ def test_one_segment_while_numbers_and_rows_rise_together():
     (segment,) = segments_of(*(frame(row, row + 2) for row in range(1000)))
     assert (segment["row"], segment["number"], segment["run"]) == (0, 2, "run")
     assert axes_at([segment], 999) == (ENERGY,)
+
+
+def test_a_segment_tells_the_scan_its_rows_belong_to_and_another_begins_one():
+    y, x = replace(ENERGY, name="y"), replace(ENERGY, name="x")
+    below = replace(y, offset=2.0)
+    first, second = segments_of(
+        frame(0, 0),
+        scanned(frame(1, 1), y, x),
+    )
+    assert "scan" not in first
+    assert [Axis.load(axis) for axis in second["scan"]] == [y, x]
+    scans = [(y, x), (y, x), (below, x)]
+    segments = segments_of(*(scanned(frame(row, row), *scan) for row, scan in enumerate(scans)))
+    assert [segment["row"] for segment in segments] == [0, 2]
 
 
 def test_a_skipped_number_begins_a_segment():

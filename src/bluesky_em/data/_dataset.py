@@ -1,0 +1,124 @@
+"""Scalars and frames as one Dataset: labelled, calibrated, and read only where looked at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray
+
+from ..axes import Axis
+from ..maps import Block, Map
+
+CHUNK = 8 << 20  # bytes of frames that are read at a time
+_EPOCH = "1970-01-01T00:00:00Z"
+
+_Axis = tuple[str, np.ndarray, str]
+"""name, values, units"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Events:
+    """A stream's scalars."""
+
+    time: Sequence[float]
+    """s since the epoch"""
+    seq_num: Sequence[int]
+    columns: Mapping[str, tuple[np.ndarray, str]]
+    """values, one per event, and their units"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """All frames of one detector in a stream."""
+
+    detector: str
+    rows: Any
+    """shape `(frames, *frame)`: has `shape` and `dtype`, and gives what it is sliced for"""
+    axes: tuple[Axis, ...]
+    """of the first frame"""
+    blocks: Sequence[Block]
+    others: int
+    """how many frames have other axes than the first"""
+    attrs: Mapping[str, Any]
+    """what was the same for every frame"""
+
+
+def compose(
+    events: Events, detectors: Sequence[Frames], attrs: Mapping[str, Any]
+) -> xarray.Dataset:
+    """Make the Dataset; see `Data.stream`."""
+    arrays = {frames.detector: _array(frames) for frames in detectors}
+    taken = {*events.columns, *arrays, "time", "seq_num"}
+    shared = _shared([axis for _, axes in arrays.values() for axis in axes])
+    variables: dict[str, Any] = {
+        key: (_dims(key, values), values, {"units": units} if units else {})
+        for key, (values, units) in events.columns.items()
+    }
+    coords: dict[str, Any] = {
+        "time": ("time", np.asarray(events.time), {"units": "s", "start": _EPOCH}),
+        "seq_num": ("time", np.asarray(events.seq_num)),
+    }
+    for frames in detectors:
+        pixels, axes = arrays[frames.detector]
+        dims: list[str] = []
+        for name, values, units in axes:
+            own = name if name in shared - taken else f"{frames.detector}_{name}"
+            coords[own] = (own, values, {"units": units})
+            dims.append(own)
+        if pixels.ndim > len(axes):
+            same = pixels.shape[0] == len(events.time)
+            dims.insert(0, "time" if same else f"{frames.detector}_frame")
+        variables[frames.detector] = (dims, pixels, _about(frames))
+    return xarray.Dataset(variables, coords, {**attrs, "detectors": sorted(arrays)})
+
+
+def _array(frames: Frames) -> tuple[Any, list[_Axis]]:
+    """Give a detector's frames, as a map where they make one, and the axes they then have."""
+    flat = _lazy(frames.rows)
+    axes = [(axis.name, axis.values, axis.units) for axis in frames.axes]
+    made = Map.of(frames.blocks)
+    if made is None:
+        return flat, axes
+    return _as_map(flat, made), made.axes(frames.axes) + axes
+
+
+def _lazy(rows: Any) -> Any:
+    size = int(np.prod(rows.shape[1:], dtype=np.int64)) * rows.dtype.itemsize
+    chunks: Any = (max(1, CHUNK // max(1, size)), *rows.shape[1:])
+    meta = np.empty((0,) * len(rows.shape), rows.dtype)
+    return da.from_array(rows, chunks=chunks, name=False, meta=meta)
+
+
+def _as_map(flat: Any, made: Map) -> Any:
+    """Fold rows into lines; points that were not reached are NaN, or 0 for integers."""
+    parts = []
+    for scan in made.passes:
+        rows: Any = flat[scan.row : scan.row + scan.rows]
+        if scan.missing:
+            fill = np.nan if flat.dtype.kind == "f" else 0
+            shape = (scan.missing, *flat.shape[1:])
+            absent = da.full(shape, fill, dtype=flat.dtype, chunks=flat.chunksize)
+            rows = da.concatenate([rows, absent])
+        parts.append(rows.reshape(scan.y.size, scan.x.size, *flat.shape[1:]))
+    return da.concatenate(parts)
+
+
+def _shared(axes: Sequence[_Axis]) -> set[str]:
+    """Give the names that mean the same axis wherever they occur."""
+    different = {(name, values.tobytes(), units) for name, values, units in axes}
+    counts = Counter(name for name, *_ in different)
+    return {name for name, count in counts.items() if count == 1}
+
+
+def _dims(key: str, values: np.ndarray) -> list[str]:
+    return ["time", *(f"{key}_{index}" for index in range(1, values.ndim))]
+
+
+def _about(frames: Frames) -> dict[str, Any]:
+    note = f"the axes are those of the first frame, {frames.others} have others"
+    return {**frames.attrs, "units": "counts", **({"note": note} if frames.others else {})}

@@ -1,0 +1,144 @@
+"""A whole stream, from the files in a storage folder or over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray
+
+from ..axes import Axis
+from ..catalog import KEY, axes_at
+from ..files import FramesReader
+from ..frame import Frame
+from ..run import Run
+from ..values import as_json, column
+from ._dataset import Events, Frames, compose
+
+
+class FileRows:
+    """The rows of a file of ours; opens it anew for each slice, so any thread may ask."""
+
+    def __init__(self, path: Path, frames: Sequence[Frame]):
+        first, last = frames[0], frames[-1]
+        self._path = path
+        self.shape = (last.row + last.count, *first.shape)
+        self.dtype = np.dtype(first.dtype)
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, slices: tuple[slice, ...]) -> np.ndarray:
+        with FramesReader(self._path) as reader:
+            return reader.read(slices)
+
+
+def from_folder(root: Path, run: Run, frames: Iterable[Frame], stream: str) -> xarray.Dataset:
+    """Open a stream from the files in a storage folder.
+
+    Args:
+        root: the folder.
+        run: what the documents tell.
+        frames: all of the run's.
+        stream: its name.
+
+    Raises:
+        LookupError: the run has no such stream.
+    """
+    _check(run.start["uid"], stream, run.streams)
+    about = run.streams[stream]
+    events = Events(
+        time=about.time,
+        seq_num=about.seq_num,
+        columns={key: (column(values), about.units(key)) for key, values in about.data.items()},
+    )
+    ours = sorted((f for f in frames if f.stream == stream), key=lambda f: (f.path, f.row))
+    files = [list(group) for _, group in groupby(ours, key=lambda frame: frame.path)]
+    attrs = _about_run(run.start, stream, about.configuration)
+    return compose(events, [_from_file(root, group) for group in files], attrs)
+
+
+def from_catalog(run: Any, uid: str, stream: str) -> xarray.Dataset:
+    """Open a stream over HTTP.
+
+    Args:
+        run: the run's node in Tiled.
+        uid: of the run.
+        stream: its name.
+
+    Raises:
+        LookupError: the run has no such stream.
+    """
+    _check(uid, stream, run)
+    about, base = run[stream].metadata, run[stream].base
+    events = Events(time=[], seq_num=[], columns={})
+    if "internal" in base:  # a fly scan has no events
+        keys, table = about["data_keys"], base["internal"].read()
+        units = {key: keys[key].get("units") or "" for key in table if key in keys}
+        events = Events(
+            time=table["time"].to_numpy(),
+            seq_num=table["seq_num"].to_numpy(),
+            columns={key: (table[key].to_numpy(), units[key]) for key in units},
+        )
+    arrays = {key: base[key] for key in base if KEY in base[key].metadata}
+    attrs = _about_run(run.metadata["start"], stream, about.get("configuration", {}))
+    return compose(events, [_from_node(*named) for named in arrays.items()], attrs)
+
+
+def _from_file(root: Path, frames: Sequence[Frame]) -> Frames:
+    first = frames[0]
+    return Frames(
+        detector=first.detector,
+        rows=FileRows(root / first.path, frames),
+        axes=first.axes,
+        blocks=[(frame.scan, frame.row, frame.count, frame.number) for frame in frames],
+        others=sum(frame.count for frame in frames if frame.axes != first.axes),
+        attrs=_common(frame.metadata for frame in frames),
+    )
+
+
+def _from_node(detector: str, array: Any) -> Frames:
+    segments = array.metadata[KEY]["segments"]
+    axes = axes_at(segments, segments[0]["row"])
+    ends = [segment["row"] for segment in segments[1:]] + [array.shape[0]]
+    blocks = [
+        (
+            tuple(map(Axis.load, segment.get("scan", ()))),
+            segment["row"], end - segment["row"], segment["number"],
+        )
+        for segment, end in zip(segments, ends, strict=True)
+    ]  # fmt: skip
+    others = sum(rows for _, row, rows, _ in blocks if axes_at(segments, row) != axes)
+    return Frames(detector=detector, rows=array, axes=axes, blocks=blocks, others=others, attrs={})
+
+
+def _check(run: str, stream: str, there: Iterable[str]) -> None:
+    """Refuse a stream that a run does not have.
+
+    Raises:
+        LookupError: it lists those that there are.
+    """
+    names = sorted(there)
+    if stream not in names:
+        raise LookupError(f"run {run} has no stream {stream!r}, only {', '.join(names) or 'none'}")
+
+
+def _about_run(start: Mapping[str, Any], stream: str, configuration: Any) -> dict[str, Any]:
+    """Give a Dataset's attributes, such as every file format takes."""
+    return {
+        "run": start["uid"],
+        "stream": stream,
+        "start": as_json(start),
+        "configuration": as_json(configuration),
+    }
+
+
+def _common(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Give what all frames' metadata agree on; what is no plain value as JSON text."""
+    told = list(facts)
+    return {
+        key: value if isinstance(value, (str, int, float)) else as_json(value)
+        for key, value in told[0].items()
+        if all(other.get(key) == value for other in told)
+    }

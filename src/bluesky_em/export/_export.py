@@ -1,0 +1,66 @@
+"""Which file formats there are, and how a file comes to be there whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from enum import StrEnum
+from pathlib import Path
+
+from ._csv import write_csv
+from ._hspy import write_hspy
+from ._nxs import write_nxs
+from ._selection import Selection
+from ._zspy import write_zspy
+
+
+class FileFormat(StrEnum):
+    """A file for another program."""
+
+    NXS = "nxs"
+    """NeXus, with the pixels in it"""
+    HSPY = "hspy"
+    """HyperSpy's, in HDF5"""
+    ZSPY = "zspy"
+    """HyperSpy's, in Zarr: a folder"""
+    CSV = "csv"
+    """one spectrum as a table of energy and counts"""
+
+    @classmethod
+    def named(cls, name: str) -> FileFormat:
+        """Find a format by its name.
+
+        Raises:
+            ValueError: there is none; the message lists them.
+        """
+        try:
+            return cls(name)
+        except ValueError:
+            raise ValueError(f"there is no format {name!r}; there are: {', '.join(cls)}") from None
+
+
+_WRITERS = {
+    FileFormat.NXS: write_nxs,
+    FileFormat.HSPY: write_hspy,
+    FileFormat.ZSPY: write_zspy,
+    FileFormat.CSV: write_csv,
+}
+
+
+def write(selection: Selection, path: Path, to: FileFormat) -> None:
+    """Write a file; it has its name once it is whole.
+
+    Raises:
+        FileExistsError: there is one of that name, which stays as it is.
+        ValueError: the format cannot hold the selection.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path} is there already and stays as it is: give another --out")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"--out {path}: there is no folder {path.absolute().parent}")
+    part = path.with_name(f"{path.name}.part")
+    try:
+        _WRITERS[to](selection, part)
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)

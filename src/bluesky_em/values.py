@@ -1,0 +1,43 @@
+"""Values of documents as arrays and as text, whatever they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def column(values: Sequence[Any]) -> np.ndarray:
+    """Give values that came one after the other as one array.
+
+    Numbers, and arrays of one shape, are that (None is NaN); anything else is text (dtype object).
+
+    >>> column([1, None, 2.5])
+    array([1. , nan, 2.5])
+    >>> column(["on", {"x": 1}])
+    array(['on', '{"x": 1}'], dtype=object)
+    """
+    try:
+        array = np.asarray([np.nan if value is None else value for value in values])
+    except ValueError:  # of several shapes
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind in "biuf":
+        return array
+    return np.asarray([v if isinstance(v, str) else as_json(v) for v in values], dtype=object)
+
+
+def as_json(value: Any) -> str:
+    """Give a document, or a part of one, as JSON of ASCII characters; NaN is `NaN`, as in Python.
+
+    >>> as_json({"profile": np.arange(3)})
+    '{"profile": [0, 1, 2]}'
+    """
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return str(value)
