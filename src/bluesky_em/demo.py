@@ -77,7 +77,7 @@ def run(
 
     Args:
         points: along the line.
-        exposure: at each point, in s; None: 0.1 along a line, 0.001 in a map.
+        exposure: at each point, in s; None: 0.1 along a line, 0.002 in a map.
         shape: lines and points of a map; None takes the line of spectra instead.
         storage: the storage folder; None: a temporary one.
         replay: a recorded spectrum for the spectrometer to serve.
@@ -90,7 +90,7 @@ def run(
         watch = _Watch()
         session.RE.subscribe(watch)
         survey = session.acquire_haadf(size=512, dwell=2e-6)
-        exposure = exposure or (0.1 if shape is None else 1e-3)
+        exposure = exposure or (0.1 if shape is None else 2e-3)
         if shape is None:
             references = _line_scan(session, points, exposure, watch, console)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import matplotlib
@@ -64,24 +65,35 @@ def draw_map(
     figure, axes = plt.subplot_mosaic(
         [["survey", "adf"], ["element", "spectra"]], figsize=(11, 9), layout="constrained"
     )
-    spectra, energy = spectra.load(), spectra.energy.values
-    element = elemental_map(spectra.values, energy, EDGES[ELEMENT])
+    energy, counts = spectra.energy.values, _mean_of_neighbours(spectra.values)
+    element = elemental_map(counts, energy, EDGES[ELEMENT])
     _image(axes["survey"], survey, survey.values, "HAADF survey", "gray")
     _image(axes["adf"], adf, adf.values, "Dark field of the map", "gray")
-    _image(axes["element"], adf, element, f"{ELEMENT} edge, counts above background", "viridis")
+    _image(axes["element"], adf, element, f"{ELEMENT} edge, 3 x 3 mean", "viridis")
     rich = element >= np.quantile(element, 0.9)
     poor = element <= np.quantile(element, 0.1)
     shown = energy > CORE_LOSS
     for where, label in ((rich, f"richest in {ELEMENT}"), (poor, "poorest")):
-        mean = spectra.values[where][:, shown].mean(axis=0)
+        mean = counts[where][:, shown].mean(axis=0)
         axes["spectra"].plot(energy[shown], mean, lw=0.9, label=label)
     axes["spectra"].set(
         title="Mean spectra", xlabel="energy loss / eV", ylabel="counts", yscale="log"
     )
+    axes["spectra"].set_ylim(bottom=0.1)
     axes["spectra"].legend(fontsize="small")
     _label_edges(axes["spectra"])
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _mean_of_neighbours(counts: np.ndarray) -> np.ndarray:
+    """Give each point the mean of itself and its neighbours: single ones are too noisy to fit."""
+    lines, points = counts.shape[:2]
+    padded = np.pad(counts, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    total = np.zeros_like(counts)
+    for down, right in itertools.product(range(3), repeat=2):
+        total += padded[down : down + lines, right : right + points]
+    return total / 9
 
 
 def _image(
