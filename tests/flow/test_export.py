@@ -5,13 +5,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import bluesky.preprocessors as bpp
 import h5py
 import hyperspy.api as hs
 import numpy as np
 import pytest
+from bluesky.utils import MsgGenerator
 
-from bluesky_em import Data, NotReady, UnknownReference
+from bluesky_em import Data, MapInfo, NotReady, UnknownReference
 from bluesky_em.__main__ import main
+from bluesky_em.plan_stubs import beam_on, fly
 from bluesky_em.session import Session
 
 # exspy 0.3 imports from where HyperSpy 2.5 does not want it to
@@ -145,3 +148,66 @@ def test_a_complete_run_has_a_master_file_that_the_manifest_names(
         np.testing.assert_array_equal(entry["eels/data"], session.data.stream(run).eels)
     spectra = hs.load(path, use_default=True)
     assert spectra.axes_manager.signal_axes[0].units == "eV"
+
+
+@pytest.fixture(scope="module")
+def map_run(session: Session) -> str:
+    """A map in two flights, the second one below the first."""
+    eels, adf, microscope = (session.devices[n] for n in ("eels", "adf", "microscope"))
+
+    @bpp.stage_decorator([eels, adf])
+    @bpp.run_decorator(md={"sample": "STO flake"})
+    def plan() -> MsgGenerator[None]:
+        for top in (0.3, 0.6):
+            region = (0.2, top, 0.4, 0.3)
+            yield from fly([eels, adf], MapInfo(shape=(6, 8), livetime=0.02, region=region))
+
+    (uid,) = session.RE(beam_on(plan(), microscope)).run_start_uids
+    session.data.wait(uid)
+    return uid
+
+
+def test_a_flown_map_lies_along_y_and_x_wherever_it_is_read(
+    session: Session, http: Data, map_run: str
+) -> None:
+    here, there = session.data.stream(map_run), http.stream(map_run)
+    for stream in (here, there):
+        assert stream.eels.dims == ("y", "x", "energy") and stream.eels.shape == (12, 8, 2048)
+        assert stream.adf.dims == ("y", "x") and stream.x.attrs == {"units": "m"}
+    for key in ("eels", "adf", "x", "y", "energy"):
+        np.testing.assert_array_equal(here[key], there[key])
+    steps = np.diff(here.y)
+    np.testing.assert_allclose(steps, steps[0])  # the second pass goes on where the first ended
+    frame = session.data.open(f"{map_run}/eels/{48 + 8 + 3}").read()
+    np.testing.assert_array_equal(here.eels[7, 3], frame)
+
+
+def test_the_master_file_shows_a_map_as_a_cube_without_copying_it(
+    session: Session, map_run: str
+) -> None:
+    path = session.storage.layout.master_of(map_run, _started(session, map_run))
+    with h5py.File(path.with_suffix(".nxs")) as file:
+        data: Any = file["entry"][file["entry"].attrs["default"]]
+        signal = data[data.attrs["signal"]]
+        assert signal.is_virtual and signal.shape[:2] == (12, 8)
+        np.testing.assert_array_equal(signal, session.data.stream(map_run).eels)
+    assert path.with_suffix(".nxs").stat().st_size < 1_000_000 < 96 * 2048 * 8
+
+
+def _started(session: Session, run: str) -> float:
+    return session.data.catalog[run].metadata["start"]["time"]
+
+
+def test_hyperspy_loads_a_flown_map_as_a_spectrum_image_with_the_samples_edges(
+    session: Session, map_run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "map.hspy"
+    assert not command(
+        session, monkeypatch, map_run, "--detector", "eels", "--format", "hspy", "--out", out
+    )
+    image = hs.load(out)
+    assert type(image).__name__ == "EELSSpectrum"
+    assert image.axes_manager.navigation_shape == (8, 12)
+    assert [axis.units for axis in image.axes_manager.navigation_axes] == ["m", "m"]
+    assert onset(image.sum(), EDGES["Ti-L3"]) == pytest.approx(EDGES["Ti-L3"], abs=3.0)
+    assert image.metadata.Acquisition_instrument.TEM.beam_energy == 200.0

@@ -264,7 +264,8 @@ class SpectrometerDriver:
             count: spectra to take; of a map, all its points or the first of them.
             scan: None takes all at one place. Otherwise `shape` (lines, points), `region` (left,
                 top, width, height in fractions of the scan) and `sync`: "hardware" takes a line
-                at a time, "software" moves the probe and exposes, point by point.
+                at a time (after one exposure that is not kept, for the energy axis), "software"
+                moves the probe and exposes, point by point.
 
         Yields:
             By detector, rows of one frame or more, shape (n, channels), for `adf` (n,).
@@ -351,12 +352,9 @@ class SpectrometerDriver:
         points = scan["shape"][1]
         left, top, width, height = scan["region"]
         with self._lock:
-            state = self._filter_state()
-            self._check_ready(state)
-            energy = self._axis_of_filter(state, self._channels)
+            energy, facts = self._look(dwell)
             axes = map_axes(scan, self._read_line.field_of_view, "m")
-            facts = self._metadata(dwell, 1, state, {}, energy)
-            facts.update(scan=axes, signal_type="EELS")
+            facts.update(scan=axes, dwell_time=dwell)
         for first in range(0, count, points):
             y = top + height * (first // points + 0.5) / scan["shape"][0]
             taken = min(points, count - first)
@@ -372,6 +370,19 @@ class SpectrometerDriver:
                 adf_facts = {"signal_type": "", "dwell_time": dwell, "scan": axes}
                 row["adf"] = Exposure(signal, [], adf_facts, started, ended)
             yield row
+
+    def _look(self, exposure: float) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+        """Expose once for what lines do not tell: the energy axis, and the microscope's state."""
+        state = self._filter_state()
+        self._check_ready(state)
+        image = self._acquire(exposure)
+        try:
+            energy = self._energy_axis(image, self._channels, state)
+            facts = self._image_facts(image)
+            facts.pop("saturation_fraction", None)  # that exposure's own
+            return energy, self._metadata(exposure, 1, state, facts, energy)
+        finally:
+            self._dm.DeleteImage(image)
 
     def _fly_points(
         self, options: Mapping[str, Any], count: int, scan: Mapping[str, Any]
