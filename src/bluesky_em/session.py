@@ -11,6 +11,7 @@ from typing import Any
 
 import bluesky.plan_stubs
 import bluesky.plans
+from bluesky.preprocessors import SupplementalData
 from bluesky.run_engine import RunEngine
 from bluesky.utils import ProgressBarManager
 from ophyd_async.core import NotConnectedError
@@ -22,6 +23,8 @@ from .simulated_pcs import SimulatedPCs
 from .storage import OnFailure, Storage
 
 CONNECTING = 60.0  # seconds all devices together may take
+BASELINE = ("microscope", "stage")
+"""Devices that are read at the beginning and the end of every run."""
 SIMULATED = "simulated"
 """The devices file for which the instrument PCs are started here."""
 
@@ -75,6 +78,10 @@ class Session:
                 devices, root, path_provider=self.storage.path_provider, **addresses
             )
             self._connect(devices)
+            baseline = [self.devices[name] for name in BASELINE if name in self.devices]
+            self.sd = SupplementalData(baseline=baseline)
+            """what every run records besides, in its stream `baseline`"""
+            self.RE.preprocessors.append(self.sd)
             self.plans, self.broken_plans = lab.load_plans(root)
         except BaseException:
             self._stack.close()
@@ -113,8 +120,8 @@ class Session:
         microscope.acquire_eels = self.acquire_eels
         microscope.acquire_haadf = self.acquire_haadf
         return {
-            "bp": bluesky.plans, "bps": bluesky.plan_stubs,
-            "RE": self.RE, "storage": self.storage, "data": self.data, "session": self,
+            "bp": bluesky.plans, "bps": bluesky.plan_stubs, "session": self,
+            "RE": self.RE, "sd": self.sd, "storage": self.storage, "data": self.data,
             **self.devices, **self.plans,
         }  # fmt: skip
 

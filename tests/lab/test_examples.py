@@ -11,6 +11,7 @@ WORDS = {
     "01_first_spectrum.py": "zero loss at",
     "02_read_back.py": "xarray.Dataset",
     "03_third_party_detector.py": "blob",
+    "04_spectrum_image.py": "titanium in",
 }
 
 

@@ -127,7 +127,7 @@ def test_a_survey_tells_where_to_map(session: Session) -> None:
     uid = references[0].partition("/")[0]
     session.data.wait(uid)
     run = session.data.catalog[uid]
-    assert set(run) == {"survey", "map_0", "map_1"}
+    assert set(run) == {"survey", "map_0", "map_1", "baseline"}
     assert run["map_0"].base["adf"].shape == (32,)
     (left, top, _, _), _ = brightest_tiles(run["survey/haadf"].read()[0])
     frame = session.data.open(f"{uid}/eels/31")
@@ -162,6 +162,17 @@ def _drifting(plan: MsgGenerator, stage: Any, by: float) -> MsgGenerator:
         return None, None
 
     return (yield from bpp.plan_mutator(plan, after))
+
+
+def test_every_run_records_the_state_of_the_microscope(session: Session) -> None:
+    uid = session.acquire_eels(exposure=0.01).partition("/")[0]
+    session.data.wait(uid)
+    run = session.data.catalog[uid]
+    baseline, keys = run["baseline"].read(), run["baseline"].metadata["data_keys"]
+    assert len(baseline["time"]) == 2
+    assert list(baseline["microscope-high_tension"]) == [200e3, 200e3]
+    assert keys["microscope-high_tension"]["units"] == "V"
+    assert {"stage-x", "stage-alpha", "microscope-defocus"} <= set(baseline)
 
 
 def test_the_interactive_microscope_gives_references_at_once(session: Session) -> None:

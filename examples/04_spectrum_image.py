@@ -1,0 +1,46 @@
+"""Take a spectrum image in one fly scan, and map an element while storage goes on.
+
+    uv run python examples/04_spectrum_image.py [STORAGE]
+
+`prepare` with a `MapInfo` makes a flight a map; `fly` begins both detectors together and collects
+documents while lines come in. Frame n of the map is still the reference `<run uid>/eels/<n>`.
+"""
+
+import sys
+from pathlib import Path
+
+import bluesky.preprocessors as bpp
+from bluesky import RunEngine
+from ophyd_async.core import init_devices
+
+from bluesky_em import MapInfo, Storage, autoscript, gatan
+from bluesky_em.analysis import elemental_map
+from bluesky_em.plan_stubs import beam_on, fly
+from bluesky_em.simulated_pcs import SimulatedPCs
+
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else "em-data")
+
+RE = RunEngine()
+with Storage(folder) as storage, SimulatedPCs(folder) as pcs:
+    RE.subscribe(storage)
+    with init_devices():
+        eels = gatan.Spectrometer(pcs.uris["gatan"], path_provider=storage.path_provider)
+        adf = gatan.DarkField(pcs.uris["gatan"], path_provider=storage.path_provider)
+        microscope = autoscript.Microscope(pcs.uris["autoscript"])
+
+    @bpp.stage_decorator([eels, adf])
+    @bpp.run_decorator(md={"sample": "SrTiO3 flakes"})
+    def plan():
+        """Take the map in a run of its own."""
+        yield from fly([eels, adf], MapInfo(shape=(16, 16), livetime=0.005))
+
+    RE(beam_on(plan(), microscope))
+    reference = storage.references[-1]
+    run = reference.partition("/")[0]
+    print("the last of 256 points, as soon as it was taken:", reference)
+
+    storage.data.wait(run)
+    stream = storage.data.stream(run)  # an xarray.Dataset, read only where it is looked at
+    titanium = elemental_map(stream.eels.values, stream.energy.values, onset=456.0)
+    print(stream)
+    print(f"titanium in {(titanium > titanium.mean()).mean():.0%} of the map")
