@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .ledger import Entry
+from .maps import passes
 from .reference import Stage
 
 NAME = "manifest.json"
@@ -75,10 +76,10 @@ def _file(entries: list[Entry]) -> dict[str, Any]:
     """Describe one file: its rows, those that hold no frame (`gaps`), and one checksum of all.
 
     The checksum is the CRC-32 of its frames' CRC-32s (of blocks, the blocks'), as little-endian
-    `u4` in row order.
+    `u4` in row order. `maps` tells of each pass how many points, line by line, were taken.
     """
-    first = entries[0].frame
-    checksum = 0
+    frames = [entry.frame for entry in entries]
+    first, checksum = frames[0], 0
     for entry in entries:
         if entry.stage is not Stage.FAILED:
             checksum = zlib.crc32(entry.frame.checksum.to_bytes(4, "little"), checksum)
@@ -88,6 +89,10 @@ def _file(entries: list[Entry]) -> dict[str, Any]:
         "detector": first.detector,
         "shape": [entries[-1].frame.row + entries[-1].frame.count, *first.shape],
         "dtype": first.dtype,
+        "maps": [
+            {"shape": [scan.y.size, scan.x.size], "taken": scan.rows, "row": scan.row}
+            for scan in passes((f.scan, f.row, f.count, f.number) for f in frames)
+        ],
         "checksum": checksum,
         "gaps": [
             row for entry in entries if entry.stage is Stage.FAILED for row in entry.frame.rows

@@ -50,13 +50,9 @@ class Map:
         Args:
             blocks: all rows, in order.
         """
-        passes: list[Pass] = []
-        for scan, row, rows, number in blocks:
-            if len(scan) != 2:
-                return None
-            _take(passes, Pass(y=scan[0], x=scan[1], row=row, rows=rows, number=number))
-        fitting = {(p.x, p.y.name, p.y.units) for p in passes}
-        return cls(passes=tuple(passes)) if len(fitting) == 1 else None
+        found = passes(blocks)
+        fitting = {(p.x, p.y.name, p.y.units) for p in found}
+        return cls(passes=tuple(found)) if len(fitting) == 1 else None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -72,6 +68,20 @@ class Map:
             (f"scan_{axis.name}" if axis.name in taken else axis.name, values, axis.units)
             for axis, values in ((y, lines), (x, x.values))
         ]
+
+
+def passes(blocks: Iterable[Block]) -> list[Pass]:
+    """Find the passes that rows make; none if some rows belong to no scan.
+
+    Args:
+        blocks: all rows, in order.
+    """
+    found: list[Pass] = []
+    for scan, row, rows, number in blocks:
+        if len(scan) != 2:
+            return []
+        _take(found, Pass(y=scan[0], x=scan[1], row=row, rows=rows, number=number))
+    return found
 
 
 def _take(passes: list[Pass], more: Pass) -> None:
