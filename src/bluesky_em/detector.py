@@ -309,7 +309,7 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
 
     async def resume(self) -> None:
         """Go on with a flight; in a step scan the RunEngine triggers again."""
-        await self._flyer.go_on()
+        await self._flyer.resume()
 
     async def preflight(self, frames: int, livetime: float = 0.0) -> None:
         """Find out whether so many frames can be kept; see `plan_stubs.preflight`.

@@ -5,7 +5,7 @@ Python 3.7 syntax: this runs inside DigitalMicrograph.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, Generator, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -23,3 +23,8 @@ class Exposure(NamedTuple):
     """`time.time()` at the beginning of the exposure."""
     ended: float
     """`time.time()` when the vendor's acquire call returned."""
+
+
+Rows = Generator[Dict[str, Exposure], Optional[bool], None]
+"""What `fly` of a driver is: rows of frames by detector, arrays of shape (n, *frame). Who sends it
+True wants the last row again."""

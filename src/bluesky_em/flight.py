@@ -44,7 +44,8 @@ class Flight:
     """One pass of the instrument.
 
     Args:
-        driver: its `fly` is called once, with all orders.
+        driver: its `fly` is called once, with all orders; it gives rows, by detector, and takes
+            one again when it is told to (`again = yield row`).
         spool: where the blocks go.
         instrument: the lock of whoever exposes.
     """
@@ -135,7 +136,7 @@ class Flight:
         }
 
     def hold(self):
-        """Pause after the row at hand."""
+        """Pause after the row at hand, which is taken again afterwards."""
         self._going.clear()
 
     def go_on(self):
@@ -143,7 +144,7 @@ class Flight:
         self._going.set()
 
     def abort(self, timeout=None):
-        """End after the row at hand; what was taken is kept."""
+        """End after the row at hand; what was taken is kept, but for a row that was paused."""
         self._aborted.set()
         if self._thread is not None:
             self._thread.join(timeout)
@@ -157,12 +158,7 @@ class Flight:
             options = {name: each.options for name, each in self._orders.items()}
             rows = self._driver.fly(options, order.frames, order.scan)
             try:
-                for row in rows:
-                    step("server: exposed")
-                    for name, exposure in row.items():
-                        self._channels[name].add(exposure)
-                    if self._must_end():
-                        break
+                self._take(rows)
             finally:
                 rows.close()
                 for channel in self._channels.values():
@@ -171,6 +167,25 @@ class Flight:
             self._error = "{}: {}".format(type(exc).__name__, exc)
         finally:
             self._instrument.release()
+
+    def _take(self, rows):
+        """Take row after row; one during which somebody paused is taken again.
+
+        Who pauses blanks the beam at once, so that row may be dark.
+        """
+        row = next(rows, None)
+        while row is not None:
+            step("server: exposed")
+            paused = not self._going.is_set()
+            if not paused:
+                for name, exposure in row.items():
+                    self._channels[name].add(exposure)
+            if self._must_end():
+                return
+            try:
+                row = rows.send(paused)
+            except StopIteration:
+                return
 
     def _must_end(self):
         while not self._going.wait(LOOK) and not self._aborted.is_set():
@@ -223,9 +238,11 @@ def burst(driver, orders, count):
             )
         )
     ((detector, options),) = orders.items()
-    for _ in range(count):
+    taken = 0
+    while taken < count:
         exposure = driver.expose(detector, options)
-        yield {detector: exposure._replace(array=exposure.array[np.newaxis])}
+        again = yield {detector: exposure._replace(array=exposure.array[np.newaxis])}
+        taken += not again
 
 
 class _Channel:

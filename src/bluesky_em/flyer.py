@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -25,6 +26,7 @@ from .reference import Reference
 logger = logging.getLogger(__name__)
 
 LOOK = 0.05  # seconds between two looks how far a flight has got
+RESUMED = 1.0  # seconds after a resume in which all other devices must have resumed, too
 ENDING = 60.0  # seconds that the row at hand may take, when a flight is ended early
 
 
@@ -84,6 +86,8 @@ class Flyer:
         self._resource: dict[str, Any] | None = None
         self._sent = 0
         self._flying = False
+        self._go_on_at: float | None = None
+        """when at the latest a paused flight goes on (`time.monotonic`); None: it is not paused"""
 
     async def arm(
         self, info: TriggerInfo, course: Course, options: dict[str, Any], duration: float
@@ -126,6 +130,8 @@ class Flyer:
         assert self._course is not None, "kickoff has refused"
         name, since = self._course.detector, 0.0
         while self._flying:
+            if self._go_on_at is not None and time.monotonic() > self._go_on_at:
+                await self._go_on()  # the plan collects nothing meanwhile
             progress = await self.look()
             waiting = progress["waiting"]
             since = (since or time.monotonic()) if waiting else 0.0
@@ -159,6 +165,8 @@ class Flyer:
         """Count the frames captured in this flight; those last known, if the server is gone."""
         if self._flying:
             try:
+                if self._go_on_at not in (None, math.inf):
+                    await self._go_on()
                 await self.look()
             except (ServerUnreachable, RuntimeError) as exc:  # its spool is still on its disk
                 logger.warning("%s", exc, extra={"action": "fly"})
@@ -197,14 +205,19 @@ class Flyer:
         return Reference.parse(f"{self._course.base}/{self._first + self._sent - 1}")
 
     async def hold(self) -> None:
-        """Pause after the row at hand."""
+        """Pause after the row at hand, which is taken again afterwards."""
         if self._flying:
+            self._go_on_at = math.inf
             await self._server.call("hold", lane="abort")
 
-    async def go_on(self) -> None:
-        """Go on after a pause."""
+    async def resume(self) -> None:
+        """Go on after a pause: when the plan does, so that the beam is back before."""
         if self._flying:
-            await self._server.call("go_on", lane="abort")
+            self._go_on_at = time.monotonic() + RESUMED
+
+    async def _go_on(self) -> None:
+        self._go_on_at = None
+        await self._server.call("go_on", lane="abort")
 
     async def end(self) -> None:
         """End the flight early, if there is one; what was captured is kept.
@@ -214,7 +227,7 @@ class Flyer:
         """
         if not self._flying:
             return
-        self._flying = False
+        self._flying, self._go_on_at = False, None
         try:
             await self._server.call("abort", lane="abort")
             deadline = time.monotonic() + ENDING

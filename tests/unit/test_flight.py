@@ -22,12 +22,15 @@ class Rows:
     """A driver that flies rows of frames; each frame holds its number.
 
     Attributes:
-        after: called with the number of each row that has been taken.
+        during, after: called with the number of each row.
+        again: how many rows had to be taken again.
     """
 
     def __init__(self, row: int = 5):
         self.row = row
         self.taken = 0
+        self.again = 0
+        self.during: Any = lambda row: None
         self.after: Any = lambda row: None
 
     def layout(self, detector: str, options: Any) -> Any:
@@ -38,12 +41,16 @@ class Rows:
             raise ValueError("no maps here")
 
     def fly(self, orders: Any, count: int, scan: Any) -> Iterator[dict[str, Exposure]]:
-        for first in range(0, count, self.row):
+        first = 0
+        while first < count:
             numbers = np.arange(first, min(count, first + self.row), dtype="<f4")
             frames = np.repeat(numbers[:, np.newaxis], 4, axis=1)
+            self.during(first // self.row)
             self.taken += len(frames)
-            yield {name: Exposure(frames, [AXIS], {}, 1.0, 2.0) for name in orders}
-            self.after(first // self.row)
+            again = yield {name: Exposure(frames, [AXIS], {}, 1.0, 2.0) for name in orders}
+            self.again += bool(again)
+            first += 0 if again else self.row
+            self.after(first // self.row - 1)
 
 
 def order(frames: int, *, first: int = 0, duration: float = 0.01, scan: Any = None) -> Order:
@@ -74,9 +81,10 @@ def flown(driver: Any, spool: Spool, *orders: Order) -> dict[str, Any]:
     return landed(flight)
 
 
-def frames_in(spool: Spool) -> list[float]:
+def frames_in(spool: Spool, blocks: list[str] | None = None) -> list[float]:
     """The numbers in the spooled frames, in order of their references."""
-    blocks = sorted(spool.references(), key=lambda ref: int(ref.rpartition("/")[2]))
+    blocks = spool.references() if blocks is None else blocks
+    blocks = sorted(blocks, key=lambda ref: int(ref.rpartition("/")[2]))
     return [
         float(value)
         for ref in blocks
@@ -139,23 +147,36 @@ def test_an_abort_ends_after_the_row_at_hand_and_keeps_what_was_taken(spool: Spo
     assert frames_in(spool) == [*range(driver.taken)]
 
 
-def test_a_pause_holds_after_the_row_at_hand_and_nothing_is_lost(spool: Spool):
+def test_a_row_during_which_somebody_paused_is_taken_again_and_nothing_is_lost(spool: Spool):
     driver, held = Rows(), threading.Event()
     flight = a_flight(driver, spool)
 
     def pause(row: int) -> None:
-        if row == 1:
+        if row == 1 and not held.is_set():
             flight.hold()
             held.set()
 
-    driver.after = pause
+    driver.during = pause
     flight.arm("eels", order(40))
     flight.kickoff("eels")
     assert held.wait(PATIENCE)
     assert not flight.progress("eels")["done"] and driver.taken <= 15
     flight.go_on()
-    assert landed(flight)["captured"] == 40
+    assert landed(flight)["captured"] == 40 and driver.again == 1
     assert frames_in(spool) == [*range(40)]
+
+
+def test_a_row_that_was_paused_and_never_gone_on_with_is_not_kept(spool: Spool):
+    driver = Rows()
+    flight = a_flight(driver, spool)
+    driver.during = lambda row: flight.hold() if row == 1 else None
+    flight.arm("eels", order(40))
+    flight.kickoff("eels")
+    deadline = time.monotonic() + PATIENCE
+    while driver.taken < 10:
+        assert time.monotonic() < deadline
+    flight.abort()
+    assert flight.progress("eels")["captured"] == 5 and frames_in(spool) == [*range(5)]
 
 
 def test_a_full_spool_holds_the_flight_until_there_is_room(tmp_path: Path):
@@ -168,8 +189,9 @@ def test_a_full_spool_holds_the_flight_until_there_is_room(tmp_path: Path):
     while not (progress := flight.progress("eels"))["done"] or spool.references():
         assert time.monotonic() < deadline
         if "is full" in progress["waiting"] or progress["done"]:
-            got += frames_in(spool)
-            spool.release(spool.references())
+            blocks = spool.references()
+            got += frames_in(spool, blocks)
+            spool.release(blocks)
     assert got == [*range(40)] and progress["error"] == ""
 
 

@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 
 import numpy as np
 
-from ..exposure import Exposure
+from ..exposure import Exposure, Rows
 from ..flight import burst
 from ..limits import in_limits, one_of
 
@@ -205,7 +205,7 @@ class MicroscopeDriver:
         orders: Mapping[str, Mapping[str, Any]],
         count: int,
         scan: Optional[Mapping[str, Any]] = None,
-    ) -> Iterator[Dict[str, Exposure]]:
+    ) -> Rows:
         """Take so many frames one after another; as `expose` each, shape (1, *frame)."""
         return burst(self, orders, count)
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from ..exposure import Exposure
+from ..exposure import Exposure, Rows
 from ..flight import burst
 from ..limits import in_limits, one_of
 from ._maps import axis, check_scan, map_axes
@@ -256,7 +256,7 @@ class SpectrometerDriver:
         orders: Mapping[str, Mapping[str, Any]],
         count: int,
         scan: Optional[Mapping[str, Any]] = None,
-    ) -> Iterator[Dict[str, Exposure]]:
+    ) -> Rows:
         """Take so many spectra, as fast as the instrument gives them.
 
         Args:
@@ -346,16 +346,15 @@ class SpectrometerDriver:
 
     # -- maps
 
-    def _fly_lines(
-        self, dwell: float, count: int, scan: Mapping[str, Any], adf: bool
-    ) -> Iterator[Dict[str, Exposure]]:
+    def _fly_lines(self, dwell: float, count: int, scan: Mapping[str, Any], adf: bool) -> Rows:
         points = scan["shape"][1]
         left, top, width, height = scan["region"]
         with self._lock:
             energy, facts = self._look(dwell)
             axes = map_axes(scan, self._read_line.field_of_view, "m")
             facts.update(scan=axes, dwell_time=dwell)
-        for first in range(0, count, points):
+        first = 0
+        while first < count:
             y = top + height * (first // points + 0.5) / scan["shape"][0]
             taken = min(points, count - first)
             ends = left + width * 0.5 / points, left + width * (taken - 0.5) / points
@@ -369,7 +368,8 @@ class SpectrometerDriver:
                 signal = np.ascontiguousarray(signal, dtype=ADF_DTYPE)
                 adf_facts = {"signal_type": "", "dwell_time": dwell, "scan": axes}
                 row["adf"] = Exposure(signal, [], adf_facts, started, ended)
-            yield row
+            again = yield row
+            first += 0 if again else points
 
     def _look(self, exposure: float) -> Tuple[Dict[str, Any], Dict[str, Any]]:
         """Expose once for what lines do not tell: the energy axis, and the microscope's state."""
@@ -384,21 +384,21 @@ class SpectrometerDriver:
         finally:
             self._dm.DeleteImage(image)
 
-    def _fly_points(
-        self, options: Mapping[str, Any], count: int, scan: Mapping[str, Any]
-    ) -> Iterator[Dict[str, Exposure]]:
+    def _fly_points(self, options: Mapping[str, Any], count: int, scan: Mapping[str, Any]) -> Rows:
         lines, points = scan["shape"]
         left, top, width, height = scan["region"]
         axes = map_axes(scan, 1.0, "")  # this PC does not know how large the field of view is
         try:
-            for number in range(count):
+            number = 0
+            while number < count:
                 line, point = divmod(number, points)
                 self._move_probe(
                     left + width * (point + 0.5) / points, top + height * (line + 0.5) / lines
                 )
                 exposure = self.expose("eels", options)
                 exposure.metadata["scan"] = axes
-                yield {"eels": exposure._replace(array=exposure.array[np.newaxis])}
+                again = yield {"eels": exposure._replace(array=exposure.array[np.newaxis])}
+                number += not again
         finally:
             with self._lock:
                 self._do("DSSetBeamToSafePosition()")
