@@ -17,6 +17,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     """Two simulated instrument PCs, a RunEngine, a Storage with writer and Tiled server."""
     folder = tmp_path_factory.mktemp("storage")
     with Session(folder, root=ROOT) as session:
+        session.sd.baseline.clear()  # most tests are about the documents of their own devices
         yield session
         session.storage.close(wait=True)
 

@@ -153,7 +153,7 @@ def _line_scan(
         task = progress.add_task("EELS line scan", total=points)
 
         def count(name: str, document: dict[str, Any]) -> None:
-            if name == "event":
+            if name == "event" and eels.name in document["data"]:
                 watch.latencies.append(eels.latency)
                 progress.advance(task)
 

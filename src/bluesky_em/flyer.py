@@ -117,6 +117,8 @@ class Flyer:
         Raises:
             RuntimeError: it was not prepared since the last flight.
         """
+        if self._flying:
+            return  # a plan that was paused begins again with what it had done
         await self._server.call("kickoff", self._detector)
         self._flying = True
 

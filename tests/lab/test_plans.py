@@ -12,7 +12,7 @@ from bluesky.utils import Msg, MsgGenerator
 
 from bluesky_em import lab
 from bluesky_em.analysis import brightest_tiles, elemental_map, merge
-from bluesky_em.session import Session
+from bluesky_em.session import BASELINE, Session
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,7 +127,7 @@ def test_a_survey_tells_where_to_map(session: Session) -> None:
     uid = references[0].partition("/")[0]
     session.data.wait(uid)
     run = session.data.catalog[uid]
-    assert set(run) == {"survey", "map_0", "map_1", "baseline"}
+    assert set(run) == {"survey", "map_0", "map_1"}
     assert run["map_0"].base["adf"].shape == (32,)
     (left, top, _, _), _ = brightest_tiles(run["survey/haadf"].read()[0])
     frame = session.data.open(f"{uid}/eels/31")
@@ -164,8 +164,12 @@ def _drifting(plan: MsgGenerator, stage: Any, by: float) -> MsgGenerator:
     return (yield from bpp.plan_mutator(plan, after))
 
 
-def test_every_run_records_the_state_of_the_microscope(session: Session) -> None:
-    uid = session.acquire_eels(exposure=0.01).partition("/")[0]
+def test_a_baseline_records_the_state_of_the_microscope(session: Session) -> None:
+    session.sd.baseline.extend(session.devices[name] for name in BASELINE)
+    try:
+        uid = session.acquire_eels(exposure=0.01).partition("/")[0]
+    finally:
+        session.sd.baseline.clear()
     session.data.wait(uid)
     run = session.data.catalog[uid]
     baseline, keys = run["baseline"].read(), run["baseline"].metadata["data_keys"]
