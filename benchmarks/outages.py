@@ -293,6 +293,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         Session(Path(folder) / "storage") as session,
     ):
+        session.sd.baseline.clear()  # it would be timed, too
         console.print("Waiting for Tiled (10-15 s)...")
         assert session.data.catalog is not None
         results: dict[str, Any] = {

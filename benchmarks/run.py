@@ -117,6 +117,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         Session(Path(folder) / "storage") as session,
     ):
+        session.sd.baseline.clear()  # it would be timed, too
         console.print("Waiting for Tiled (10-15 s)...")
         address = _tiled(session)
         client = from_uri(address.uri, api_key=address.writer_key)
