@@ -305,8 +305,14 @@ def numbers(flight: Document, stream_datum_doc: Document) -> range:
     return range(indices["start"] + shift, indices["stop"] + shift)
 
 
-def references(run: Iterable[tuple[str, Document]]) -> list[str]:
-    """Give the references that a run's documents hand out, in order; of a flight all of them."""
+def references(run: Iterable[tuple[str, Document]], *, last: bool = False) -> list[str]:
+    """Give the references that a run's documents hand out, in order.
+
+    Args:
+        run: the documents.
+        last: of a fly scan only the last of each document's: what becomes of the others has become
+            of them before.
+    """
     ours: set[str] = set()
     flights: dict[str, Document] = {}
     found: list[str] = []
@@ -317,8 +323,8 @@ def references(run: Iterable[tuple[str, Document]]) -> list[str]:
             flights[document["uid"]] = document
         elif name == "stream_datum" and document["stream_resource"] in flights:
             flight = flights[document["stream_resource"]]
-            base = flight["parameters"]["base"]
-            found += [f"{base}/{number}" for number in numbers(flight, document)]
+            base, flown = flight["parameters"]["base"], numbers(flight, document)
+            found += [f"{base}/{number}" for number in (flown[-1:] if last else flown)]
         found += [d["datum_id"] for d in datums(name, document) if d["resource"] in ours]
     return found
 

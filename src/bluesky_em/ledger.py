@@ -194,22 +194,26 @@ class Ledger:
 
     def find(self, reference: str) -> Entry | None:
         """Give what is known of a reference; one inside a block is given by itself."""
+        entry = self.block(reference)
+        if entry is None:
+            return None
+        number = int(reference.rpartition("/")[2])
+        return replace(entry, frame=entry.frame.part(number, number + 1))
+
+    def block(self, reference: str) -> Entry | None:
+        """Give the entry that a reference is in; of a fly scan that stands for a whole block."""
         base, _, number = reference.rpartition("/")
         if not number.isdecimal():
             return None
-        entries = self.blocks(base, range(int(number), int(number) + 1))
+        entries = self._entries(base, range(int(number), int(number) + 1))
         return entries[0] if entries else None
 
     def blocks(self, base: str, numbers: range) -> list[Entry]:
         """Give what is known of the references `<base>/<number>`, in order, block by block."""
-        rows = self._select(
-            "SELECT * FROM frame WHERE base=? AND number < ? AND number >="
-            " (SELECT COALESCE(MAX(number), 0) FROM frame WHERE base=? AND number <= ?)"
-            " AND number + count > ? ORDER BY number",
-            base, numbers.stop, base, numbers.start, numbers.start,
-        )  # fmt: skip
-        entries = map(_from_row, rows)
-        return [replace(e, frame=e.frame.part(numbers.start, numbers.stop)) for e in entries]
+        return [
+            replace(entry, frame=entry.frame.part(numbers.start, numbers.stop))
+            for entry in self._entries(base, numbers)
+        ]
 
     def frames(self, run: str) -> list[Entry]:
         """Give a run's references in the order of their events, those of a block as one."""
@@ -281,6 +285,15 @@ class Ledger:
             if self._db is not None:
                 self._db.close()
                 self._db = None
+
+    def _entries(self, base: str, numbers: range) -> list[Entry]:
+        rows = self._select(
+            "SELECT * FROM frame WHERE base=? AND number < ? AND number >="
+            " (SELECT COALESCE(MAX(number), 0) FROM frame WHERE base=? AND number <= ?)"
+            " AND number + count > ? ORDER BY number",
+            base, numbers.stop, base, numbers.start, numbers.start,
+        )  # fmt: skip
+        return [_from_row(row) for row in rows]
 
     def _select(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with self._lock:

@@ -61,13 +61,14 @@ def ask_for(
     """
     chosen: dict[str, list[str]] = {}
     for name in what:
-        entry = ledger.find(name)
+        entry = ledger.block(name)  # of a fly scan, frames fail and are fetched by blocks
         if entry is None and not layout.journal_of(name).exists():
             raise UnknownReference(
                 f"{name!r} is neither a reference nor the uid of a run in {layout.root}; "
                 "`bluesky-em status` shows what has failed"
             )
-        chosen.setdefault(entry.frame.run if entry else name, []).extend([name] if entry else [])
+        references = chosen.setdefault(entry.frame.run if entry else name, [])
+        references += [entry.frame.reference] if entry else []
     return [
         ask(layout, Request(action=action, run=run, references=tuple(references), reason=reason))
         for run, references in chosen.items()

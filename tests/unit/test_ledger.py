@@ -213,6 +213,8 @@ def test_a_reference_inside_a_block_is_found_by_itself(ledger: Ledger):
     entry = ledger.find("run/eels/117")
     assert entry is not None and entry.frame.reference == "run/eels/117"
     assert (entry.frame.number, entry.frame.row, entry.frame.count) == (117, 117, 1)
+    whole = ledger.block("run/eels/117")
+    assert whole is not None and whole.frame == block(100, 30)
     assert ledger.find("run/eels/130") is None
     assert ledger.find("run/eels/x") is None
     assert ledger.stages(["run/eels/99", "run/eels/200"]) == {"run/eels/99": (Stage.CAPTURED, "")}

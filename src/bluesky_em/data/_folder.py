@@ -65,11 +65,14 @@ class Folder:
         return f"on its way ({backlog})"
 
     def unfinished(self) -> list[str]:
-        """Give the references of all runs here that are not complete, also if no writer knows."""
+        """Give the references of all runs here that are not complete, also if no writer knows.
+
+        Of a fly scan, the last of each document.
+        """
         references: list[str] = []
         for path in sorted(self._layout.journal.glob("*.msgpack")):
             if not self._ledger.is_complete(path.stem):
-                references += documents.references(journal.read(path))
+                references += documents.references(journal.read(path), last=True)
         return references
 
     def run_complete(self, run: str) -> bool:
