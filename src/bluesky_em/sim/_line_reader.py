@@ -41,6 +41,7 @@ class LineReader:
         self._module = module
         self._rng = np.random.default_rng(11)
         self._noise = self._rng.standard_normal(_NOISE, dtype=np.float32)
+        self._ended = 0.0  # time.perf_counter() at the end of the last line
         self._expected: OrderedDict[tuple[Any, ...], tuple[Floats, Floats]] = OrderedDict()
 
     @property
@@ -62,7 +63,9 @@ class LineReader:
         Returns:
             Spectra, shape (points, channels), and dark-field counts, shape (points,).
         """
-        end = time.perf_counter() + points * dwell
+        now, length = time.perf_counter(), points * dwell
+        running = now - self._ended < length  # the scan goes on while the last line is read
+        self._ended = (self._ended if running else now) + length
         state = self._module.beam_state()
         x, row = state.on_sample(np.linspace(*ends, points), y)
         on_line = np.broadcast_to(row, x.shape)
@@ -71,7 +74,7 @@ class LineReader:
             self._module.sample, state, x, on_line, detector="HAADF", dwell=dwell, rng=self._rng
         )
         if self._module.latency:
-            time.sleep(max(0.0, end - time.perf_counter()))
+            time.sleep(max(0.0, self._ended - time.perf_counter()))
         return spectra, signal.astype(np.float32)
 
     def _spectra(self, state: BeamState, x: Any, y: Any, dwell: float) -> Floats:
