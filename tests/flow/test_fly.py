@@ -185,6 +185,8 @@ def check_flight(session: Session, uid: str, detector: str, documents: list) -> 
     captured = ends[-1][0]["stop"]
     array = session.data.catalog[uid]["primary"].base[detector]
     assert array.shape[0] == captured
+    if detector == "eels":  # and the beam was on, though it was blanked in the pause
+        assert (array.read().sum(axis=1) > 1e5).all()
     (path,) = session.storage.layout.data.rglob(f"{uid}/{detector}.h5")
     with FramesReader(path) as reader:
         assert reader.numbers() == [*range(captured)]
