@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
 from .documents import Layout
 
@@ -28,7 +29,10 @@ class Course:
     emitted: bool = False
     """whether the `resource` document has been given"""
     described: Layout | None = None
-    """what the descriptor promised"""
+    """what the descriptor promised of one exposure"""
+    update: dict[str, Any] | None = None
+    """how the frames of its flights become one array, a `Declaration.dump()`, or empty if each has
+    a row of its own; None while it has not flown"""
 
     @property
     def base(self) -> str:
