@@ -148,11 +148,14 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
             FrameMismatch: the frame does not fit this run's descriptor.
             ServerUnreachable: the acquisition server went away.
             SpoolFull: there was no room for `patience` seconds.
+            ValueError: this run's frames become one array, as a flight has declared.
         """
         await self._end_exposure()
         self._flyer.active = False
         generation, looks = self._generation, 0
         course = self._course_now()
+        course.check_update({})
+        course.update = {}
         reference = Reference(run=course.run, detector=self.name, number=course.next_number)
         options, duration = await self._exposure(self._livetime)
         call = ("expose", str(reference), self._detector, options)

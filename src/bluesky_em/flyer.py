@@ -144,7 +144,7 @@ class Flyer:
         check(info, course.detector)
         declared = await self._declared(info, options)
         update = None if declared is None else declared.dump()
-        _check_alike(course, update or {})
+        course.check_update(update or {})
         line = info.line if isinstance(info, MapInfo) else []
         order = {
             "base": course.base, "first": course.next_number, "frames": info.number_of_events,
@@ -316,17 +316,3 @@ def check(info: TriggerInfo, name: str) -> None:
 def is_flight(info: TriggerInfo) -> bool:
     """Tell whether what was prepared for is a flight; a single plain event is a trigger."""
     return info.number_of_events != 1 or isinstance(info, (MapInfo, UpdateInfo))
-
-
-def _check_alike(course: Course, update: dict[str, Any]) -> None:
-    """Refuse a flight whose frames cannot go into one array with those before (ValueError)."""
-    if course.update not in (None, update):
-        raise ValueError(
-            f"{course.detector} has flown in this run with {_words(course.update)}, and cannot fly "
-            f"in it with {_words(update)}: its frames of one run become one array. Give each mode "
-            "a run of its own"
-        )
-
-
-def _words(update: dict[str, Any] | None) -> str:
-    return ", ".join(f"{name} {value}" for name, value in (update or {"mode": "add"}).items())

@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -18,7 +19,7 @@ from bluesky_em import Data, MapInfo
 from bluesky_em.audit import audit_run
 from bluesky_em.files.updates import UpdateReader
 from bluesky_em.flyer import Flyer, UpdateInfo
-from bluesky_em.plan_stubs import beam_on, fly
+from bluesky_em.plan_stubs import beam_on, fly, per_shot
 from bluesky_em.session import Session
 
 BURST = 24
@@ -120,14 +121,15 @@ def test_a_flight_becomes_one_array_in_its_file_and_in_tiled(
 def test_a_writer_that_is_killed_in_a_flight_leaves_no_trace(
     session: Session, exposed: Pixels, mode: str
 ) -> None:
-    rng = random.Random(mode)
-    done = threading.Event()
+    rng, killed = random.Random(mode), set[int]()
 
     def kill() -> None:
-        for _ in range(KILLS):
-            done.wait(rng.uniform(0.1, 0.7))
-            if (pid := session.storage.keeper.pid("writer")) is not None:
+        while len(killed) < KILLS:
+            time.sleep(rng.uniform(0.1, 0.5))
+            pid = session.storage.keeper.pid("writer")
+            if pid is not None and pid not in killed:
                 os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -238,9 +240,9 @@ def test_a_frame_that_was_added_up_is_catalogued_and_has_no_values_of_its_own(
      "from outside"),
     ([MapInfo(shape=(2, 2), sync="software", mode="add_slice")], "gives single points in a map"),
     ([TriggerInfo(number_of_events=2), UpdateInfo(number_of_events=2, mode="replace")],
-     "has flown in this run with mode add, and cannot fly in it with mode replace"),
+     "has taken frames in this run with mode add, and cannot take any with mode replace"),
     ([MapInfo(shape=(1, 4), mode="add_slice"), MapInfo(shape=(2, 4), mode="add_slice")],
-     "its frames of one run become one array. Give each mode a run of its own"),
+     "all its frames of a run become one array. Give each mode a run of its own"),
 ])  # fmt: skip
 def test_what_cannot_be_flown_says_what_can(
     session: Session, infos: list[TriggerInfo], said: str
@@ -248,6 +250,23 @@ def test_what_cannot_be_flown_says_what_can(
     with pytest.raises(FailedStatus) as caught:
         take(session, *infos)
     assert said in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("steps", ["before", "after"])
+def test_single_shots_have_a_run_of_their_own(session: Session, steps: str) -> None:
+    eels = session.devices["eels"]
+
+    @bpp.stage_decorator([eels])
+    @bpp.run_decorator()
+    def plan() -> MsgGenerator[None]:
+        if steps == "before":
+            yield from per_shot([eels])
+        yield from fly([eels], UpdateInfo(number_of_events=2, mode="replace"))
+        yield from per_shot([eels])
+
+    with pytest.raises(FailedStatus) as caught:
+        session.RE(plan())
+    assert "Give each mode a run of its own" in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("mode", ["add", "add_slice", "append"])
