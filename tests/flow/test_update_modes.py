@@ -15,7 +15,7 @@ import pytest
 from bluesky.utils import FailedStatus, MsgGenerator
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
-from bluesky_em import Data, MapInfo
+from bluesky_em import Data, MapInfo, keeper
 from bluesky_em.audit import audit_run
 from bluesky_em.files.updates import UpdateReader
 from bluesky_em.flyer import Flyer, UpdateInfo
@@ -119,8 +119,9 @@ def test_a_flight_becomes_one_array_in_its_file_and_in_tiled(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_writer_that_is_killed_in_a_flight_leaves_no_trace(
-    session: Session, exposed: Pixels, mode: str
+    session: Session, exposed: Pixels, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(keeper, "BACKOFF", (0.05, 0.05))  # it dies more often here than anywhere
     rng, killed = random.Random(mode), set[int]()
 
     def kill() -> None:
