@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from ..documents import DATASET
+from ..errors import FrameMismatch
 from ..frame import Frame
 from ._repair import repair
 
@@ -131,7 +132,11 @@ class FramesFile:
                 self._file.close()
 
     def _check_owner(self, first: Frame) -> None:
-        owner = self._file["entry"].attrs["owner"]
+        entry = self._file["entry"].attrs
+        if "updates" in entry:
+            self._file.close()
+            raise FrameMismatch(f"{self.path} holds one array that frames change, not frames")
+        owner = entry["owner"]
         if owner != first.owner:
             self._file.close()
             raise ValueError(f"{self.path} holds frames of {owner}, not of {first.owner}")

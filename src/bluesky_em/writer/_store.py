@@ -44,6 +44,10 @@ class Corrupt(Exception):
     """A frame's bytes came from the spool with the wrong checksum."""
 
 
+class Lost(Exception):
+    """A frame is nowhere any more."""
+
+
 class Store:
     """Moves frames of one acquisition server into their files, oldest first.
 
@@ -166,7 +170,7 @@ class Store:
         for frame in batch:
             try:
                 written = self._bring(frame, frame.reference in lost)
-            except (LookupError, FrameMismatch) as exc:  # trying again would not help
+            except (Lost, FrameMismatch) as exc:  # trying again would not help
                 lost[frame.reference] = str(exc)
             else:
                 stored += written
@@ -182,7 +186,7 @@ class Store:
         """Write a frame, not flushed yet; give it with all that its spool knows, unless it is lost.
 
         Raises:
-            LookupError: it is neither in the spool nor in the file.
+            Lost: it is neither in the spool nor in the file.
             FrameMismatch: the file cannot take it.
         """
         file = self._files.of(frame)
@@ -191,10 +195,10 @@ class Store:
             return []
         try:
             frame, pixels = self._fetch(frame)
-        except LookupError:
+        except LookupError as exc:
             if file.holds(frame):  # stored by a writer that could not note it any more
                 return [file.describe(frame)]
-            raise
+            raise Lost(str(exc)) from exc
         step("writer: writing")
         file.write(frame, pixels)
         return [frame]

@@ -123,6 +123,13 @@ def test_a_stream_that_changes_its_mode_is_failed_from_there_on(
     stages = stored(store, ledger, *frames)
     assert stages[0][0] is Stage.STORED and stages[1][0] is Stage.FAILED
     assert "one stream has one way" in stages[1][1]
+    later = frame(2, then, 4)
+    put(spool, later)
+    ledger.captured([later])
+    store.add(later)  # the file has been closed: what is in it decides
+    store.finish("run", frames[:1], (done := threading.Event()).set)
+    assert done.wait(PATIENCE), store.trouble
+    assert ledger.stages([later.reference])[later.reference][0] is Stage.FAILED
 
 
 def test_what_an_earlier_writer_wrote_and_could_not_note_is_found_in_the_file(
