@@ -164,6 +164,8 @@ def test_lines_can_be_read_while_the_cube_grows(
     session: Session, http: Data, exposed: Pixels
 ) -> None:
     lines = 40
+    session.data.wait(take(session, TriggerInfo(number_of_events=2)))  # Tiled's first takes seconds
+    exposed.clear()
 
     def watch(uid: str) -> list[int]:
         heights: list[int] = []
