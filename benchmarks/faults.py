@@ -4,9 +4,9 @@
 
 Real processes, killed with SIGKILL: the RunEngine's, the writer, the Tiled server, and both
 acquisition servers; at random moments, and at each named step of `bluesky_em.faults`. Spectra,
-images and maps are taken all the while. Afterwards every reference ever handed out is looked for
-in journal, ledger, files and Tiled, and every frame's bytes are compared with the checksum of its
-exposure.
+images and maps are taken all the while, sums, live views and cubes among them. Afterwards every
+reference ever handed out is looked for in journal, ledger, files and Tiled, and every frame's bytes
+are compared with the checksum of its exposure.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ TILED_EVERY = 50  # kills: it needs 10-15 s to start
 FIRES = 20.0  # seconds until an armed step must have been come by
 
 ENGINE = """
-import sys, time
+import itertools, sys, time
 import bluesky.plan_stubs as bps, bluesky.preprocessors as bpp
 import numpy as np
 from bluesky import RunEngine
 from bluesky_em import MapInfo, Storage, autoscript, documents, gatan
+from bluesky_em.flyer import UpdateInfo
 from bluesky_em.plan_stubs import fly, per_shot
 from ophyd_async.core import Array1D, init_devices, soft_signal_rw
 
@@ -87,9 +88,21 @@ def plan():
             yield from per_shot([eels, haadf, trace])
         yield from fly([eels, adf], MapInfo(shape=(8, 32), livetime=1e-3), "map", period=0.05)
 
+@bpp.stage_decorator([eels])
+@bpp.run_decorator()
+def updates(info):
+    yield from fly([eels], info, period=0.05)
+
+infos = itertools.cycle([
+    UpdateInfo(number_of_events=20, livetime=0.02, mode="accumulate"),
+    UpdateInfo(number_of_events=20, livetime=0.02, mode="replace", keep_versions=2),
+    MapInfo(shape=(16, 32), livetime=1e-3, mode="add_slice"),
+])
+
 RE(bps.mv(eels.exposure, 0.02, haadf.size, 128, haadf.dwell, 1e-6))
 while True:
     try:
+        RE(updates(next(infos)))
         RE(plan())
     except Exception as exc:  # the acquisition server has been killed: the next run, then
         print("failed:", type(exc).__name__, file=sys.stderr, flush=True)

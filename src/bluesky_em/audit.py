@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from math import prod
+from pathlib import Path
 from typing import Any
 
 from . import documents, journal, manifest
 from .catalog import KEY
 from .documents import Document
 from .files import FramesReader
+from .files.updates import UpdateReader
 from .frame import Frame
 from .layout import Layout
 from .ledger import Entry, Ledger
@@ -85,7 +88,7 @@ def audit_run(layout: Layout, ledger: Ledger, run: str, catalog: Any = None) -> 
         yield from _check_stage(run, entry)
     yield from _check_files(layout, run, entries)
     if catalog is not None:
-        yield from _check_catalog(catalog, run, run_documents, entries)
+        yield from _check_catalog(layout, catalog, run, run_documents, entries)
 
 
 def _check_stage(run: str, entry: Entry) -> Iterator[Finding]:
@@ -101,30 +104,75 @@ def _check_stage(run: str, entry: Entry) -> Iterator[Finding]:
 def _check_files(layout: Layout, run: str, entries: list[Entry]) -> Iterator[Finding]:
     kept = [entry for entry in entries if entry.stage in (Stage.STORED, Stage.CATALOGUED)]
     for name in sorted({entry.frame.path for entry in kept}):
+        frames = [entry.frame for entry in kept if entry.frame.path == name]
+        check = _check_rows if frames[0].update is None else _check_updates
         try:
-            reader = FramesReader(layout.root / name)
+            yield from check(layout.root / name, run, frames)
         except OSError as exc:
             yield Finding(
                 fault=Fault.LOST, place=Place.FILE, run=run, what=f"{name} cannot be read: {exc}"
             )
-            continue
-        with reader:
-            numbers = Counter(number for number in reader.numbers() if number >= 0)
-            for number in (n for n, count in numbers.items() if count > 1):
-                what = f"{name} holds frame {number} {numbers[number]} times"
-                yield Finding(fault=Fault.DOUBLED, place=Place.FILE, run=run, what=what)
-            for frame in (entry.frame for entry in kept if entry.frame.path == name):
-                found = zlib.crc32(reader.rows(frame.row, frame.count).tobytes())
-                if found != frame.checksum:
-                    what = (
-                        f"{frame.reference}: row {frame.row} of {name} has CRC-32 {found:08x}, "
-                        f"exposed was {frame.checksum:08x}"
-                    )
-                    yield Finding(fault=Fault.WRONG, place=Place.FILE, run=run, what=what)
+
+
+def _check_rows(path: Path, run: str, frames: list[Frame]) -> Iterator[Finding]:
+    with FramesReader(path) as reader:
+        numbers = Counter(number for number in reader.numbers() if number >= 0)
+        yield from _check_doubled(path, run, numbers)
+        for frame in frames:
+            found = zlib.crc32(reader.rows(frame.row, frame.count).tobytes())
+            if found != frame.checksum:
+                what = (
+                    f"{frame.reference}: row {frame.row} of {frame.path} has CRC-32 {found:08x}, "
+                    f"exposed was {frame.checksum:08x}"
+                )
+                yield Finding(fault=Fault.WRONG, place=Place.FILE, run=run, what=what)
+
+
+def _check_updates(path: Path, run: str, frames: list[Frame]) -> Iterator[Finding]:
+    """Check that each update came once, and what is left of it.
+
+    That a later one has taken its place is no fault.
+    """
+    with UpdateReader(path) as reader:
+        numbers = Counter(reader.numbers())
+        yield from _check_doubled(path, run, numbers)
+        checksums = {int(row["number"]): int(row["checksum"]) for row in reader.table()}
+        readable = set(reader.readable())
+        for frame in frames:
+            fault, said = None, ""
+            if numbers.pop(frame.row, 0) == 0:
+                fault, said = Fault.LOST, "is not among the updates"
+            elif checksums[frame.row] != frame.checksum:
+                fault, said = Fault.WRONG, f"came with CRC-32 {checksums[frame.row]:08x}"
+            elif frame.row in readable and _checksum_of(reader, frame.row) != frame.checksum:
+                fault, said = Fault.WRONG, "cannot be read, though nothing came after it"
+            if fault is not None:
+                what = f"{frame.reference}: update {frame.row} {said} of {path.name}"
+                yield Finding(fault=fault, place=Place.FILE, run=run, what=what)
+        for number in numbers:
+            what = f"{path.name} has update {number}, which is not said to be stored"
+            yield Finding(fault=Fault.WRONG, place=Place.FILE, run=run, what=what)
+
+
+def _checksum_of(reader: UpdateReader, number: int) -> int | None:
+    try:
+        return zlib.crc32(reader.update(number).tobytes())
+    except LookupError:
+        return None
+
+
+def _check_doubled(path: Path, run: str, numbers: Counter[int]) -> Iterator[Finding]:
+    for number in (n for n, count in numbers.items() if count > 1):
+        what = f"{path.name} holds frame {number} {numbers[number]} times"
+        yield Finding(fault=Fault.DOUBLED, place=Place.FILE, run=run, what=what)
 
 
 def _check_catalog(
-    catalog: Any, run: str, run_documents: list[tuple[str, Document]], entries: list[Entry]
+    layout: Layout,
+    catalog: Any,
+    run: str,
+    run_documents: list[tuple[str, Document]],
+    entries: list[Entry],
 ) -> Iterator[Finding]:
     client = getattr(catalog, "v3", catalog)
     if run not in client:
@@ -153,7 +201,7 @@ def _check_catalog(
         yield from _check_arrays(base, run, stream, events)
     taken = {e.frame.stream for e in entries if e.stage is Stage.CATALOGUED}
     for stream in sorted(taken):
-        yield from _check_frames(node[stream].base, run, stream, entries)
+        yield from _check_frames(layout, node[stream].base, run, stream, entries)
 
 
 def _check_events(node: Any, run: str, stream: str, numbers: list[int]) -> Iterator[Finding]:
@@ -167,10 +215,15 @@ def _check_events(node: Any, run: str, stream: str, numbers: list[int]) -> Itera
         yield Finding(fault=Fault.DOUBLED, place=Place.CATALOG, run=run, what=what)
 
 
-def _check_frames(node: Any, run: str, stream: str, entries: list[Entry]) -> Iterator[Finding]:
+def _check_frames(
+    layout: Layout, node: Any, run: str, stream: str, entries: list[Entry]
+) -> Iterator[Finding]:
     placed = [entry for entry in entries if entry.frame.stream == stream]
     for detector in sorted({entry.frame.detector for entry in placed}):
         array, own = node[detector], [e for e in placed if e.frame.detector == detector]
+        if own[0].frame.update is not None:
+            yield from _check_array(layout.root / own[0].frame.path, array, run, own[0].frame)
+            continue
         rows = sum(entry.frame.count for entry in own)
         if array.shape[0] != rows:
             fault = Fault.LOST if array.shape[0] < rows else Fault.DOUBLED
@@ -181,6 +234,29 @@ def _check_frames(node: Any, run: str, stream: str, entries: list[Entry]) -> Ite
             if zlib.crc32(pixels.tobytes()) != frame.checksum:
                 what = f"{frame.reference}: Tiled gives other bytes than were exposed"
                 yield Finding(fault=Fault.WRONG, place=Place.CATALOG, run=run, what=what)
+
+
+def _check_array(path: Path, array: Any, run: str, frame: Frame) -> Iterator[Finding]:
+    """Check that Tiled shows what updates have made."""
+    name = f"{frame.stream}/{frame.detector}"
+    with UpdateReader(path) as reader:
+        if array.shape != reader.shape:
+            what = f"{name} has shape {array.shape} in Tiled, and {reader.shape} in its file"
+            yield Finding(fault=Fault.WRONG, place=Place.CATALOG, run=run, what=what)
+            return
+        for rows in _slabs(array):
+            there, made = array[rows], reader.read((rows,))
+            if there.dtype != made.dtype or there.tobytes() != made.tobytes():
+                what = f"{name}: Tiled gives something else than its updates have made"
+                yield Finding(fault=Fault.WRONG, place=Place.CATALOG, run=run, what=what)
+                return
+
+
+def _slabs(array: Any) -> list[slice]:
+    """Cut an array on axis 0 into parts of a size that can be asked for at once."""
+    rows = array.shape[0]
+    most = max(1, SLAB * rows // max(1, prod(array.shape) * array.dtype.itemsize))
+    return [slice(start, min(rows, start + most)) for start in range(0, rows, most)]
 
 
 def _read(array: Any, frames: list[Frame]) -> Iterator[tuple[Frame, Any]]:

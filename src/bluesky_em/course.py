@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
 from .documents import Layout
 
@@ -28,7 +29,10 @@ class Course:
     emitted: bool = False
     """whether the `resource` document has been given"""
     described: Layout | None = None
-    """what the descriptor promised"""
+    """what the descriptor promised of one exposure"""
+    update: dict[str, Any] | None = None
+    """how the frames become one array, a `Declaration.dump()`, or empty if each has a row of its
+    own; None while there are none"""
 
     @property
     def base(self) -> str:
@@ -39,3 +43,20 @@ class Course:
     def uri(self) -> str:
         """Of the file."""
         return (PurePath(self.root) / self.path).as_uri()
+
+    def check_update(self, update: dict[str, Any]) -> None:
+        """Refuse frames that cannot go into one array with those before.
+
+        Raises:
+            ValueError: they became, or will become, something else.
+        """
+        if self.update not in (None, update):
+            raise ValueError(
+                f"{self.detector} has taken frames in this run with {_words(self.update)}, and "
+                f"cannot take any with {_words(update)}: all its frames of a run become one array. "
+                "Give each mode a run of its own"
+            )
+
+
+def _words(update: dict[str, Any] | None) -> str:
+    return ", ".join(f"{name} {value}" for name, value in (update or {"mode": "add"}).items())

@@ -46,7 +46,7 @@ from ophyd_async.core import (
 from . import documents
 from .course import Course
 from .errors import ServerUnreachable, SpoolFull
-from .flyer import Flyer
+from .flyer import Flyer, is_flight
 from .link import link_to
 from .mock_server import MockServer
 from .reference import Reference
@@ -148,11 +148,14 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
             FrameMismatch: the frame does not fit this run's descriptor.
             ServerUnreachable: the acquisition server went away.
             SpoolFull: there was no room for `patience` seconds.
+            ValueError: this run's frames become one array, as a flight has declared.
         """
         await self._end_exposure()
         self._flyer.active = False
         generation, looks = self._generation, 0
         course = self._course_now()
+        course.check_update({})
+        course.update = {}
         reference = Reference(run=course.run, detector=self.name, number=course.next_number)
         options, duration = await self._exposure(self._livetime)
         call = ("expose", str(reference), self._detector, options)
@@ -244,15 +247,16 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
 
     @AsyncStatus.wrap
     async def prepare(self, value: TriggerInfo) -> None:
-        """Get ready for a flight of `number_of_events` frames; a `MapInfo` makes it a map.
+        """Get ready for a flight of `number_of_events` frames.
 
-        With one event, get ready for triggers of that `livetime`, in s (0: as it is set).
+        A `MapInfo` makes it a map; its mode, or an `UpdateInfo`'s, says what array the frames
+        become. With one event, get ready for triggers of that `livetime`, in s (0: as it is set).
 
         Raises:
             ValueError: this cannot be flown; the message tells what can.
         """
         await self._end_exposure()
-        if value.number_of_events == 1:
+        if not is_flight(value):
             self._livetime = value.livetime
             return
         options, duration = await self._exposure(value.livetime)
@@ -284,6 +288,7 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         shape, dtype = await self._server.call("layout", self._detector, options)
         if self._run is not None:
             self._course_now().described = shape, dtype
+        shape = [*self._flyer.line, *shape]
         dims = [f"dim_{i}" for i in range(len(shape))]
         key = documents.data_key(self.name, self.uri, shape, dtype, dims, flown=True)
         return {self.name: key}

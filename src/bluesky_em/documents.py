@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 from event_model import DataKey, unpack_datum_page, unpack_event_page
 
+from .declaration import Declaration, Mode
 from .errors import FrameMismatch
 from .reference import Reference
 
@@ -135,6 +136,7 @@ def stream_resource(
     start: int,
     block: int,
     frames: int,
+    update: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Compose a fresh `stream_resource` for the frames of one flight of a detector.
 
@@ -150,7 +152,10 @@ def stream_resource(
         start: index of the first frame, in the stream datums that will come.
         block: frames that share a block in the spool; the last one may be shorter.
         frames: how many were asked for.
+        update: how the stream's frames become one array, a `Declaration.dump()`; None: each has
+            an index of its own, one behind the other.
     """
+    own = {"index"}  # of that one frame
     return {
         "uid": uid,
         "data_key": data_key,
@@ -169,7 +174,8 @@ def stream_resource(
             "frames": frames,
             "dtype": header["dtype"],
             "axes": [dict(axis) for axis in header["axes"]],
-            "metadata": dict(header["metadata"]),
+            "metadata": {k: v for k, v in header["metadata"].items() if k not in own},
+            **({} if update is None else {"update": update}),
         },
     }
 
@@ -236,8 +242,22 @@ def check(name: str, document: Document) -> None:
         raise ValueError(
             f"this start document has {document['uid']!r} as 'uid'; give one without '/'"
         )
+    if name == "stream_resource" and is_ours_flown(document):
+        _check_update(document["parameters"].get("update"))
     if name.endswith("_page"):
         _check_columns(name, document)
+
+
+def _check_update(update: Any) -> None:
+    if update is None:
+        return
+    if not isinstance(update, Mapping):
+        raise ValueError(f"this stream_resource document has {update!r} as 'update', no mapping")
+    if Declaration.load(update).mode is Mode.ADD:
+        raise ValueError(
+            "this stream_resource document declares updates of mode 'add': leave 'update' out, "
+            "since frames are rows of their array without it"
+        )
 
 
 def _check_columns(name: str, page: Document) -> None:

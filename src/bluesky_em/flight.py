@@ -5,7 +5,8 @@ Python 3.7 syntax: this runs on the instrument PC.
 Frames come faster than calls: so nobody asks for one. Several detectors may fly together, each
 armed on its own; the flight begins when all that were armed have been kicked off. What a flight
 has captured is in the spool, in *blocks* of consecutive frames, each an ordinary entry of the
-spool under the reference of its first frame.
+spool under the reference of its first frame. Where each frame, or each line of a map, is an update
+of its own, an order says so (`entry`), and nothing is put together.
 """
 
 import threading
@@ -38,6 +39,10 @@ class Order(NamedTuple):
     scan: Optional[Dict[str, Any]]
     """``{"shape": [lines, points], "region": [left, top, width, height], "sync": "hardware"}``
     moves the probe from frame to frame; None leaves it where it is."""
+    entry: str = "block"
+    """What an entry of the spool is: ``"block"``, as many frames as is good; ``"frame"``; or
+    ``"line"``, a line of the map as one frame, shape (points, *frame). `frames` and numbers
+    count lines then, and the line's place is its metadata's ``index``."""
 
 
 class Flight:
@@ -86,13 +91,13 @@ class Flight:
                 )
             )
         for name, other in self._orders.items():
-            if name != detector and (other.frames, other.scan) != (order.frames, order.scan):
+            if name != detector and _pace(other) != _pace(order):
                 raise ValueError(
-                    "{} was armed for {} frames, scan {}; {} cannot fly with it for {} frames, "
-                    "scan {}: prepare both alike".format(
-                        name, other.frames, other.scan, detector, order.frames, order.scan
+                    "{} was armed for {}; {} cannot fly with it for {}: prepare both alike".format(
+                        name, _pace(other), detector, _pace(order)
                     )
                 )
+        _check_entry(order)
         self._driver.check_flight(detector, order.options, order.scan)
         self._spool.check_size(self._frame_size(detector, order))
         self._orders[detector] = order
@@ -156,7 +161,8 @@ class Flight:
         try:
             order = next(iter(self._orders.values()))
             options = {name: each.options for name, each in self._orders.items()}
-            rows = self._driver.fly(options, order.frames, order.scan)
+            count = order.frames * _points(order)
+            rows = self._driver.fly(options, count, order.scan)
             try:
                 self._take(rows)
             finally:
@@ -212,12 +218,43 @@ class Flight:
 
     def _frame_size(self, detector, order):
         shape, dtype = self._driver.layout(detector, order.options)
-        return int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return _points(order) * int(np.prod(shape)) * np.dtype(dtype).itemsize
 
     def _block_of(self, detector, order):
+        if order.entry != "block":
+            return 1
         most = BLOCK_BYTES // max(1, self._frame_size(detector, order))
         wanted = BLOCK_SECONDS / order.duration if order.duration > 0 else most
         return int(max(1, min(wanted, most, order.frames)))
+
+
+def _pace(order):
+    """Tell what detectors that fly together must have in common."""
+    return "{} frames, scan {}, an entry for each {}".format(order.frames, order.scan, order.entry)
+
+
+def _points(order):
+    """Give how many points of the map each frame of the order is."""
+    return order.scan["shape"][1] if order.entry == "line" else 1
+
+
+def _check_entry(order):
+    if order.entry not in ("block", "frame", "line"):
+        raise ValueError(
+            "there is no entry of a {!r}; there are: block, frame, line".format(order.entry)
+        )
+    if order.entry == "line" and (order.scan is None or order.scan["sync"] != "hardware"):
+        raise ValueError(
+            "only a map whose scan is synchronised by hardware comes line by line; this is for "
+            "scan {}".format(order.scan)
+        )
+
+
+def _as_frame(line):
+    """Make one frame of a line of a map, whose points become the frame's first axis."""
+    array, x = line.array, line.metadata["scan"][1]
+    x = dict(x, size=len(array))
+    return line._replace(array=array[np.newaxis], axes=[x] + line.axes)
 
 
 def burst(driver, orders, count):
@@ -260,6 +297,8 @@ class _Channel:
 
     def add(self, row):
         """Take a row, an `Exposure` whose array has shape (n, *frame)."""
+        if self._order.entry == "line":
+            row = _as_frame(row)
         self._rows.append(row)
         self._frames += len(row.array)
         while self._frames >= self.block:

@@ -1,7 +1,8 @@
 """Flyer: the half of a RefDetector that takes many frames at the instrument's own pace.
 
 In a fly scan there is no document per frame. The reference is the `stream_datum`: its indices say
-which frames have been captured, its `stream_resource` where they wait and where they will be.
+which frames have been captured, its `stream_resource` where they wait and where they will be, and
+whether they become anything but rows of one array (its parameter `update`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from . import documents
 from .course import Course
+from .declaration import Declaration, Mode
 from .errors import ServerUnreachable, SpoolFull
 from .reference import Reference
 
@@ -43,20 +45,63 @@ class MapInfo(TriggerInfo):
     sync: Literal["hardware", "software"] = "hardware"
     """"hardware": scan and camera are wired together, a line at a time; "software": the
     acquisition server moves the probe and exposes, point by point."""
+    mode: Literal["add", "add_slice"] = "add"
+    """"add": an event is a point, and the points are rows of one array, shape `(points, *frame)`;
+    "add_slice": an event is a line, which goes to its place in a cube, shape
+    `(lines, points, *frame)`, in whatever order lines are taken."""
     number_of_events: int = Field(default=0, exclude=True)
 
     @model_validator(mode="after")
-    def _count_points(self) -> MapInfo:
-        points = self.shape[0] * self.shape[1]
-        if self.number_of_events not in (0, points):
-            raise ValueError(f"a map of {self.shape} has {points} events: leave that number out")
-        self.number_of_events = points
+    def _count_events(self) -> MapInfo:
+        events = self.shape[0] * (self.shape[1] if self.mode == "add" else 1)
+        if self.number_of_events not in (0, events):
+            raise ValueError(f"a map of {self.shape} has {events} events: leave that number out")
+        self.number_of_events = events
         return self
+
+    @property
+    def line(self) -> list[int]:
+        """Axes that an event has in front of those of an exposure: `[points]` if it is a line."""
+        return [self.shape[1]] if self.mode == "add_slice" else []
+
+    def declare(self, shape: list[int], dtype: str) -> Declaration | None:
+        """Declare how the events of exposures with that shape and dtype become one array."""
+        if self.mode == "add":
+            return None
+        return Declaration(mode=Mode.ADD_SLICE, shape=(*self.shape, *shape), dtype=dtype)
 
     @property
     def scan(self) -> dict[str, Any]:
         """As the acquisition server takes it."""
         return {"shape": [*self.shape], "region": [*self.region], "sync": self.sync}
+
+
+class UpdateInfo(TriggerInfo):
+    """A burst for `prepare` whose frames become one, shape `(*frame)`, not an array of frames.
+
+    Usage:
+        UpdateInfo(number_of_events=1000, mode="accumulate")   # one sum, each frame in it once
+        UpdateInfo(number_of_events=1000, mode="replace")      # a live view: the newest frame
+    """
+
+    mode: Literal["accumulate", "replace"]
+    """"accumulate": frames are added up, integers as `<i8`, floats as `<f8`; "replace": each takes
+    the place of the one before."""
+    keep_versions: PositiveInt | Literal["all"] = 1
+    """Mode "replace" only: how many of the newest frames `data.open` can still give."""
+
+    def declare(self, shape: list[int], dtype: str) -> Declaration:
+        """Declare how frames with that shape and dtype become one.
+
+        Raises:
+            ValueError: they cannot; the message tells what could.
+        """
+        return Declaration(
+            mode=Mode(self.mode),
+            shape=tuple(shape) or (1,),
+            dtype=dtype,
+            keep_versions=self.keep_versions,
+        )
 
 
 class Flyer:
@@ -78,7 +123,10 @@ class Flyer:
         """of the exposures of this flight, or the last one"""
         self.captured = 0
         """frames of this flight in the spool, as far as known here"""
+        self.line: list[int] = []
+        """axes that its frames have in front of those of an exposure; see `MapInfo.line`"""
         self._wanted = 0
+        self._update: dict[str, Any] | None = None
         self._course: Course | None = None
         self._first = 0
         self._start = 0
@@ -98,12 +146,18 @@ class Flyer:
             ValueError: this cannot be flown; the message tells what can.
         """
         check(info, course.detector)
+        declared = await self._declared(info, options)
+        update = None if declared is None else declared.dump()
+        course.check_update(update or {})
+        line = info.line if isinstance(info, MapInfo) else []
         order = {
             "base": course.base, "first": course.next_number, "frames": info.number_of_events,
             "duration": duration, "options": options,
             "scan": info.scan if isinstance(info, MapInfo) else None,
+            "entry": "block" if update is None else "line" if line else "frame",
         }  # fmt: skip
         await self._server.call("arm", self._detector, order)
+        course.update, self._update, self.line = update or {}, update, line
         self._course, self._wanted, self._resource = course, info.number_of_events, None
         self._first, self._start = course.next_number, course.flown
         self.options, self.captured, self._sent = options, 0, 0
@@ -186,18 +240,23 @@ class Flyer:
         course, progress = self._course, self._progress
         if self._resource is None:
             header = progress["header"]
-            got = header["shape"][1:], header["dtype"]
+            got = header["shape"][1 + len(self.line) :], header["dtype"]
             documents.check_frame(f"{course.base}/{self._first}", got, course.described)
             self._resource = documents.stream_resource(
                 str(uuid.uuid4()), course.detector, course.uri, self._uri, self._detector, header,
                 base=course.base, first=self._first, start=self._start,
-                block=progress["block"], frames=self._wanted,
+                block=progress["block"], frames=self._wanted, update=self._update,
             )  # fmt: skip
             yield "stream_resource", self._resource  # type: ignore
         course.flown = self._start + stop
         indices = {"start": self._start + self._sent, "stop": course.flown}
         self._sent = stop
         yield "stream_datum", documents.stream_datum(self._resource["uid"], indices)  # type: ignore
+
+    async def _declared(self, info: TriggerInfo, options: dict[str, Any]) -> Declaration | None:
+        if not isinstance(info, (MapInfo, UpdateInfo)) or info.mode == "add":
+            return None
+        return info.declare(*await self._server.call("layout", self._detector, options))
 
     @property
     def last(self) -> Reference | None:
@@ -262,3 +321,13 @@ def check(info: TriggerInfo, name: str) -> None:
         raise ValueError(f"{name} cannot fly without an end: give number_of_events")
     if info.deadtime:
         raise ValueError(f"{name} flies without pauses; leave deadtime at 0, not {info.deadtime}")
+    if isinstance(info, MapInfo) and info.line and info.sync != "hardware":
+        raise ValueError(
+            f"{name} gives single points in a map with sync={info.sync!r}, and whole lines, which "
+            'mode="add_slice" needs, with sync="hardware": use that, or mode="add"'
+        )
+
+
+def is_flight(info: TriggerInfo) -> bool:
+    """Tell whether what was prepared for is a flight; a single plain event is a trigger."""
+    return info.number_of_events != 1 or isinstance(info, (MapInfo, UpdateInfo))

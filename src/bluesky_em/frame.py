@@ -50,11 +50,22 @@ class Frame:
     """How many frames it stands for."""
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the driver says of the exposure, e.g. `saturation_fraction`."""
+    update: dict[str, Any] | None = None
+    """How the frames of its stream become one array, a `Declaration.dump()`; its row is its number
+    among them then. None: each has its row in the array."""
+    index: tuple[int, ...] | None = None
+    """Where its first element is in that array, if it has a place of its own (`add_slice`); None
+    until it is stored."""
 
     @property
     def flown(self) -> bool:
         """Whether its documents did not tell checksum and time, as in a fly scan."""
         return self.ended == 0
+
+    @property
+    def owner(self) -> str:
+        """Whose file holds it."""
+        return f"{self.run}/{self.stream}/{self.detector}"
 
     @property
     def references(self) -> list[str]:

@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS frame (
     server TEXT NOT NULL, path TEXT NOT NULL,
     shape TEXT NOT NULL, dtype TEXT NOT NULL, checksum INTEGER NOT NULL,
     axes TEXT NOT NULL, metadata TEXT NOT NULL, ended REAL NOT NULL,
-    count INTEGER NOT NULL, base TEXT NOT NULL,
+    count INTEGER NOT NULL, base TEXT NOT NULL, "update" TEXT NOT NULL, "index" TEXT NOT NULL,
     stage TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
     captured_at REAL NOT NULL, stored_at REAL, catalogued_at REAL
 );
@@ -104,11 +104,11 @@ class Ledger:
         with self._transaction() as db:
             db.executemany(
                 "INSERT OR IGNORE INTO frame (reference, run, stream, detector, number, row,"
-                " server, path, shape, dtype, checksum, axes, metadata, ended, count, base, stage,"
-                " captured_at)"
+                " server, path, shape, dtype, checksum, axes, metadata, ended, count, base,"
+                ' "update", "index", stage, captured_at)'
                 " VALUES (:reference, :run, :stream, :detector, :number, :row, :server, :path,"
-                " :shape, :dtype, :checksum, :axes, :metadata, :ended, :count, :base, 'captured',"
-                " :now)",
+                " :shape, :dtype, :checksum, :axes, :metadata, :ended, :count, :base, :update,"
+                " :index, 'captured', :now)",
                 rows,
             )
 
@@ -116,9 +116,12 @@ class Ledger:
         """Note that frames are verified in their files, and what their spool said of them."""
         with self._transaction() as db:
             db.executemany(
-                "UPDATE frame SET stage='stored', stored_at=?, checksum=?, ended=?"
+                "UPDATE frame SET stage='stored', stored_at=?, checksum=?, ended=?, \"index\"=?"
                 " WHERE reference=? AND stage='captured'",
-                [(time.time(), f.checksum, f.ended, f.reference) for f in frames],
+                [
+                    (time.time(), f.checksum, f.ended, json.dumps(f.index), f.reference)
+                    for f in frames
+                ],
             )
 
     def catalogued(self, references: Iterable[str]) -> None:
@@ -336,6 +339,8 @@ def _to_row(frame: Frame) -> dict[str, Any]:
         "shape": json.dumps(frame.shape),
         "axes": json.dumps([asdict(axis) for axis in frame.axes]),
         "metadata": json.dumps(frame.metadata),
+        "update": json.dumps(frame.update),
+        "index": json.dumps(frame.index),
         "base": frame.reference.rpartition("/")[0],
         "now": time.time(),
     }
@@ -345,7 +350,10 @@ def _from_row(row: sqlite3.Row) -> Entry:
     fields = {name: row[name] for name in Frame.__dataclass_fields__}
     fields["shape"] = tuple(json.loads(row["shape"]))
     fields["axes"] = tuple(Axis.load(axis) for axis in json.loads(row["axes"]))
-    fields["metadata"] = json.loads(row["metadata"])
+    index = json.loads(row["index"])
+    fields["index"] = None if index is None else tuple(index)
+    for name in ("metadata", "update"):
+        fields[name] = json.loads(row[name])
     return Entry(
         frame=Frame(**fields),
         stage=Stage(row["stage"]),

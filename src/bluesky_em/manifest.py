@@ -13,6 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from .declaration import Declaration, Mode
+from .files.updates import Extent
 from .ledger import Entry
 from .maps import passes
 from .reference import Stage
@@ -75,11 +77,23 @@ def write(manifest: Mapping[str, Any], folder: Path) -> None:
 def _file(entries: list[Entry]) -> dict[str, Any]:
     """Describe one file: its rows, those that hold no frame (`gaps`), and one checksum of all.
 
-    The checksum is the CRC-32 of its frames' CRC-32s (of blocks, the blocks'), as little-endian
-    `u4` in row order. `maps` tells of each pass how many points, line by line, were taken.
+    Of a file of updates: their `count`, those that are lost (`gaps`), how they were declared
+    (`update`), and the shape of the array they make. The checksum is the CRC-32 of its frames'
+    CRC-32s (of blocks, the blocks'), as little-endian `u4` in row order. `maps` tells of each pass
+    how many points, line by line, were taken.
     """
-    frames = [entry.frame for entry in entries]
-    first, checksum = frames[0], 0
+    first, last = entries[0].frame, entries[-1].frame
+    checksum = 0
+    rows = last.row + last.count
+    if first.update is None:
+        blocks = [(e.frame.scan, e.frame.row, e.frame.count, e.frame.number) for e in entries]
+        maps = [
+            {"shape": [scan.y.size, scan.x.size], "taken": scan.rows, "row": scan.row}
+            for scan in passes(blocks)
+        ]
+        about = {"shape": [rows, *first.shape], "dtype": first.dtype, "maps": maps}
+    else:
+        about = {**_array(first.update, entries), "update": first.update, "count": rows}
     for entry in entries:
         if entry.stage is not Stage.FAILED:
             checksum = zlib.crc32(entry.frame.checksum.to_bytes(4, "little"), checksum)
@@ -87,14 +101,23 @@ def _file(entries: list[Entry]) -> dict[str, Any]:
         "path": first.path,
         "stream": first.stream,
         "detector": first.detector,
-        "shape": [entries[-1].frame.row + entries[-1].frame.count, *first.shape],
-        "dtype": first.dtype,
-        "maps": [
-            {"shape": [scan.y.size, scan.x.size], "taken": scan.rows, "row": scan.row}
-            for scan in passes((f.scan, f.row, f.count, f.number) for f in frames)
-        ],
+        **about,
         "checksum": checksum,
         "gaps": [
             row for entry in entries if entry.stage is Stage.FAILED for row in entry.frame.rows
         ],
+    }
+
+
+def _array(update: Mapping[str, Any], entries: Iterable[Entry]) -> dict[str, Any]:
+    """Give shape and dtype of the array that updates have made."""
+    declared = Declaration.load(update)
+    extent = Extent(declared)
+    for entry in entries:
+        if entry.stage is not Stage.FAILED:
+            extent.add(entry.frame.shape, entry.frame.index)
+    total = declared.mode is Mode.ACCUMULATE
+    return {
+        "shape": list(extent.shape),
+        "dtype": declared.sum_dtype.str if total else declared.dtype,
     }

@@ -73,7 +73,8 @@ def fly(
 
     Args:
         detectors: of one acquisition server, they begin together; staged by the plan.
-        info: for all of them, e.g. `TriggerInfo(number_of_events=100)` or a `MapInfo`.
+        info: for all of them, e.g. `TriggerInfo(number_of_events=100)`, a `MapInfo`, or an
+            `UpdateInfo` for a sum or a live view.
         stream: the name of the stream of all of them; several flights may share it.
         period: s between two collections.
 

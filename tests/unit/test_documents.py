@@ -10,7 +10,17 @@ from event_model import (
 )
 
 from bluesky_em import Reference
-from bluesky_em.documents import RunOf, data_key, datum, datums, events, is_ours, resource
+from bluesky_em.documents import (
+    RunOf,
+    check,
+    data_key,
+    datum,
+    datums,
+    events,
+    is_ours,
+    resource,
+    stream_resource,
+)
 
 SERVER = "PYRO:eels_server@gatan-pc:9091"
 HEADER: dict[str, Any] = {
@@ -137,3 +147,18 @@ def test_a_forgotten_run_is_unknown_and_the_other_one_stays():
     for name in ("event", "datum", "stream_datum"):
         assert run_of(name, dict(of_one)[name]) is None, name
         assert run_of(name, dict(of_two)[name]) == two["uid"], name
+
+
+@pytest.mark.parametrize("update, said", [
+    ("replace", "has 'replace' as 'update', no mapping"),
+    ({"mode": "append", "shape": [4], "dtype": "<f4"}, "give one of add, add_slice"),
+    ({"mode": "add", "shape": [None, 4], "dtype": "<f4"}, "leave 'update' out"),
+])  # fmt: skip
+def test_a_flight_that_declares_no_known_mode_is_refused(update: Any, said: str):
+    header = HEADER | {"shape": [1, 4]}
+    flight = stream_resource(
+        "uid", "eels", "file:///x.h5", SERVER, "eels", header, base="run/eels", first=0, start=0,
+        block=1, frames=9, update=update,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=said):
+        check("stream_resource", flight)

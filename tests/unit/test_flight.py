@@ -106,6 +106,20 @@ def test_slow_frames_are_each_a_block(spool: Spool):
     assert len(spool.references()) == 3
 
 
+def test_frames_that_are_updates_each_have_an_entry(spool: Spool):
+    assert flown(Rows(row=5), spool, order(7)._replace(entry="frame"))["block"] == 1
+    assert len(spool.references()) == 7 and frames_in(spool) == [*range(7)]
+
+
+@pytest.mark.parametrize("entry, said", [
+    ("row", "there is no entry of a 'row'; there are: block, frame, line"),
+    ("line", "only a map whose scan is synchronised by hardware comes line by line"),
+])  # fmt: skip
+def test_an_entry_that_cannot_be_is_refused(spool: Spool, entry: str, said: str):
+    with pytest.raises(ValueError, match=said):
+        a_flight(Rows(), spool).arm("eels", order(5)._replace(entry=entry))
+
+
 def test_two_detectors_begin_when_both_are_ready(spool: Spool):
     driver = Rows()
     flight = a_flight(driver, spool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -79,3 +80,27 @@ def axes_at(segments: Iterable[Mapping[str, Any]], row: int) -> tuple[Axis, ...]
     """Give the axes of the frame in a row."""
     segment = [s for s in segments if s["row"] <= row][-1]
     return tuple(Axis.load(axis) for axis in segment["axes"])
+
+
+def read_update(array: Any, row: int, axes: tuple[Axis, ...], about: Mapping[str, Any]) -> Any:
+    """Read the values of one update from Tiled.
+
+    Args:
+        array: its node.
+        row: the update's number.
+        axes: of the frame.
+        about: what `UpdateMap.dump` has put under `update`.
+
+    Raises:
+        LookupError: a later one has changed them, or taken their place.
+    """
+    kept = about["values"].get(str(row))
+    if kept is None:
+        raise LookupError(f"update {row} has no values of its own (any more)")
+    shape = [axis.size for axis in axes]
+    start = kept["index"] or [0] * len(array.shape)
+    size = [1] * (len(start) - len(shape)) + shape
+    values = array[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))]
+    if zlib.crc32(values.tobytes()) != kept["checksum"]:
+        raise LookupError(f"a later update has changed the values of update {row}")
+    return values.reshape(shape)

@@ -13,6 +13,7 @@ from ..frame import Frame
 from ._columns import column_types
 from ._nodes import FindOrMake
 from ._rows import KEY, RowMap
+from ._updates import UpdateMap, UpdatesConsolidator
 
 
 class RunInTiled(_RunWriter):
@@ -105,13 +106,31 @@ class RunInTiled(_RunWriter):
             doc["seq_nums"] = {"start": start + 1, "stop": stop + 1}
         super().stream_datum(doc)
 
+    def get_sres_node(self, sres_uid: str, desc_uid: str | None = None) -> Any:
+        """Find or make the array; one that frames change has a shape of its own."""
+        updates = self._maps.get(sres_uid)
+        if isinstance(updates, UpdateMap) and sres_uid not in self._sres_nodes:
+            assert desc_uid is not None, "a stream datum has one"
+            stream, resource = self._desc_nodes[desc_uid], self._stream_resource_cache[sres_uid]
+            consolidator = UpdatesConsolidator(resource, stream.metadata, updates)
+            source = consolidator.get_data_source()
+            self._consolidators[sres_uid] = consolidator
+            self._sres_nodes[sres_uid] = stream.new(
+                key=consolidator.data_key, structure_family=source.structure_family,
+                data_sources=[source], metadata={}, specs=[], access_tags=self.access_tags,
+            )  # fmt: skip
+        return super().get_sres_node(sres_uid, desc_uid)
+
     def _write_external_data(self, doc: Any) -> None:
         node, consolidator, patch = self._update_consolidator(doc)
         rows = self._maps.get(doc["stream_resource"])
-        if rows is not None and rows.changed:
+        if rows is not None and rows.changed and not isinstance(rows, UpdateMap):
             # before the rows themselves: whoever sees a row can find its reference
             _describe(node, rows.dump())
         self._update_data_source_for_node(node, consolidator.get_data_source(), patch)
+        if isinstance(rows, UpdateMap):
+            # after the array: an update that is counted can be read
+            _describe(node, rows.dump())
 
     def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:
         """Append the rows that are not there yet; an unsure outcome is for the next attempt."""
@@ -127,7 +146,10 @@ class RunInTiled(_RunWriter):
             df_client.append_partition(0, table.cast(column_types(table.schema, self.data_keys)))
 
     def _map_of(self, frame: Frame) -> RowMap:
-        return self._maps.setdefault(_key(frame), RowMap())
+        key = _key(frame)
+        if key not in self._maps:
+            self._maps[key] = RowMap() if frame.update is None else UpdateMap(frame)
+        return self._maps[key]
 
 
 def _key(frame: Frame) -> str:

@@ -7,11 +7,13 @@ from typing import Any
 
 import xarray
 
-from ..catalog import KEY, axes_at, find
+from ..axes import Axis
+from ..catalog import KEY, axes_at, find, read_update
 from ..errors import UnknownReference
 from ..reference import Reference, Stage
 from ._status import ReferenceStatus
 from ._stored import StoredFrame
+from ._superseded import superseded
 
 
 class Catalog:
@@ -51,18 +53,25 @@ class Catalog:
         return "stop" in node.metadata or bool(manifest.get("abandoned"))
 
     def open(self, reference: str) -> StoredFrame:
-        """Open a catalogued frame; `read()` fetches its pixels over HTTP."""
+        """Open a catalogued frame; `read()` fetches its pixels over HTTP.
+
+        Those of an update are fetched now: the next one may take their place.
+
+        Raises:
+            LookupError: it was an update, and is no more to be had by itself.
+        """
         found, run = self._find(reference), self._run(Reference.parse(reference).run)
         assert found is not None and run is not None, "only a catalogued reference is opened"
         stream, array, row = found
+        axes = axes_at(array.metadata[KEY]["segments"], row)
         return StoredFrame(
             reference=reference,
-            axes=axes_at(array.metadata[KEY]["segments"], row),
+            axes=axes,
             metadata={
                 "start": run.metadata["start"],
                 "configuration": run[stream].metadata.get("configuration", {}),
             },
-            _read=lambda: array[row],
+            _read=self._reader(reference, stream, array, row, axes),
         )
 
     def stream(self, run: str, stream: str) -> xarray.Dataset:
@@ -90,6 +99,18 @@ class Catalog:
             return ReferenceStatus(reference=reference, stage=Stage.FAILED, reason=reason)
         return ReferenceStatus(reference=reference, stage=Stage.CATALOGUED)
 
+    def _reader(
+        self, reference: str, stream: str, array: Any, row: int, axes: tuple[Axis, ...]
+    ) -> Callable[[], Any]:
+        update = array.metadata[KEY].get("update")
+        if update is None:
+            return lambda: array[row]
+        try:
+            values = read_update(array, row, axes, update)
+        except LookupError as exc:
+            raise superseded(reference, update["mode"], stream) from exc
+        return lambda: values
+
     def _find(self, reference: str) -> tuple[str, Any, int] | None:
         """Find stream, array node and row of a reference that can be read."""
         parts = Reference.parse(reference)
@@ -99,8 +120,10 @@ class Catalog:
         for stream in run:
             array = run[stream].base.get(parts.detector)
             if array is not None:
-                row = find(array.metadata.get(KEY, {}).get("segments", []), parts)
-                if row is not None and row < array.shape[0]:
+                about = array.metadata.get(KEY, {})
+                row = find(about.get("segments", []), parts)
+                count = about["update"]["count"] if "update" in about else array.shape[0]
+                if row is not None and row < count:
                     return stream, array, row
         return None
 

@@ -101,6 +101,7 @@ class Data:
             NotReady: it cannot be read yet.
             ReferenceFailed: it never will; the message tells why.
             UnknownReference: nobody handed it out.
+            LookupError: it was added up with others, or a newer frame has taken its place.
         """
         status = self.status(reference)
         if not self._done(status, Stage.STORED, "raise"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import xarray
 from .. import documents, journal
 from ..errors import UnknownReference
 from ..files import FramesReader
+from ..files.updates import UpdateReader
+from ..frame import Frame
 from ..layout import Layout
 from ..ledger import SILENCE, Entry, Ledger
 from ..reference import Reference, Stage
 from ..run import Run
 from ._status import ReferenceStatus
 from ._stored import StoredFrame
+from ._superseded import superseded
 
 
 class Folder:
@@ -88,18 +92,18 @@ class Folder:
         return bool(complete)
 
     def open(self, reference: str) -> StoredFrame:
-        """Open a stored frame from its file."""
+        """Open a stored frame from its file; the pixels of an update are read now.
+
+        Raises:
+            LookupError: it was an update, and is no more to be had by itself.
+        """
         entry = self._ledger.find(reference)
         assert entry is not None, "only a stored reference is opened"
         frame = entry.frame
-
-        def read() -> Any:
-            with FramesReader(self._layout.root / frame.path) as file:
-                return file.read(frame.row)
-
         return StoredFrame(
-            reference=reference, axes=frame.axes, metadata=self._metadata(entry), _read=read
-        )
+            reference=reference, axes=frame.axes, metadata=self._metadata(entry),
+            _read=self._reader(frame),
+        )  # fmt: skip
 
     def stream(self, run: str, stream: str) -> xarray.Dataset:
         """Open a complete run's stream from journal and files.
@@ -116,6 +120,22 @@ class Folder:
     def close(self) -> None:
         """Let go of the ledger."""
         self._ledger.close()
+
+    def _reader(self, frame: Frame) -> Callable[[], Any]:
+        path = self._layout.root / frame.path
+
+        def read() -> Any:
+            with FramesReader(path) as file:
+                return file.read(frame.row)
+
+        if frame.update is None:
+            return read
+        with UpdateReader(path) as updates:  # now: the next one may take its place
+            try:
+                values = updates.update(frame.row).reshape(frame.shape)
+            except LookupError as exc:
+                raise superseded(frame.reference, frame.update["mode"], frame.stream) from exc
+        return lambda: values
 
     def _metadata(self, entry: Entry) -> dict[str, Any]:
         frame = entry.frame

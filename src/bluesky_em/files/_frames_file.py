@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from ..documents import DATASET
+from ..errors import FrameMismatch
 from ..frame import Frame
 from ._repair import repair
 
@@ -131,10 +132,14 @@ class FramesFile:
                 self._file.close()
 
     def _check_owner(self, first: Frame) -> None:
-        owner = self._file["entry"].attrs["owner"]
-        if owner != _owner(first):
+        entry = self._file["entry"].attrs
+        if "updates" in entry:
             self._file.close()
-            raise ValueError(f"{self.path} holds frames of {owner}, not of {_owner(first)}")
+            raise FrameMismatch(f"{self.path} holds one array that frames change, not frames")
+        owner = entry["owner"]
+        if owner != first.owner:
+            self._file.close()
+            raise ValueError(f"{self.path} holds frames of {owner}, not of {first.owner}")
 
     def _dataset(self, name: str) -> h5py.Dataset:
         dataset = self._file[name]
@@ -192,10 +197,6 @@ class FramesReader:
         return self._file[name]
 
 
-def _owner(frame: Frame) -> str:
-    return f"{frame.run}/{frame.stream}/{frame.detector}"
-
-
 def _create(path: Path, first: Frame) -> None:
     """Make the empty file under another name first: a file with the right name is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -204,7 +205,7 @@ def _create(path: Path, first: Frame) -> None:
         file.attrs["NX_class"] = "NXroot"
         file.attrs["default"] = "entry"
         entry = file.create_group("entry")
-        entry.attrs.update(NX_class="NXentry", default="data", owner=_owner(first))
+        entry.attrs.update(NX_class="NXentry", default="data", owner=first.owner)
         entry["title"] = f"{first.detector} in run {first.run}, stream {first.stream}"
         entry["entry_identifier_uuid"] = first.run
         _create_data(file.create_group(_GROUP), first)

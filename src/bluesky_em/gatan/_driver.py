@@ -268,7 +268,9 @@ class SpectrometerDriver:
                 moves the probe and exposes, point by point.
 
         Yields:
-            By detector, rows of one frame or more, shape (n, channels), for `adf` (n,).
+            By detector, rows of one frame or more, shape (n, channels), for `adf` (n,). Those of
+            a map synchronised by hardware are its lines, and say as `index` in their metadata
+            where they belong in the array of the whole map, e.g. [line, 0, 0].
         """
         if "eels" not in orders:
             raise ValueError("adf cannot fly without eels, whose pace it follows")
@@ -363,10 +365,14 @@ class SpectrometerDriver:
                 spectra, signal = self._read_line(y, ends, taken, dwell)
             ended = time.time()
             spectra = np.ascontiguousarray(spectra, dtype=np.dtype(spectra.dtype).newbyteorder("<"))
-            row = {"eels": Exposure(spectra, [energy], facts, started, ended)}
+            line = first // points
+            eels_facts = dict(facts, index=[line, 0, 0])
+            row = {"eels": Exposure(spectra, [energy], eels_facts, started, ended)}
             if adf:
                 signal = np.ascontiguousarray(signal, dtype=ADF_DTYPE)
-                adf_facts = {"signal_type": "", "dwell_time": dwell, "scan": axes}
+                adf_facts = {
+                    "signal_type": "", "dwell_time": dwell, "scan": axes, "index": [line, 0],
+                }  # fmt: skip
                 row["adf"] = Exposure(signal, [], adf_facts, started, ended)
             again = yield row
             first += 0 if again else points

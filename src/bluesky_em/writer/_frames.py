@@ -123,6 +123,7 @@ class FrameFinder:
             ended=0.0,
             count=len(numbers),
             metadata=parameters["metadata"],
+            update=parameters.get("update"),
         )
         return self._place(frame, self._descriptors[datum["descriptor"]]["name"])
 

@@ -11,22 +11,25 @@ import sqlite3
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.filesize import decimal
 
+from ..declaration import Mode
+from ..errors import FrameMismatch
 from ..faults import step
-from ..files import FramesFile, repair
 from ..frame import Frame
 from ..layout import plain
 from ..ledger import Ledger
 from ..link import Line
 from ..reference import Stage
 from ..server import MAX_FETCH
+from ._files import Files
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,10 @@ TRIES = 5  # of a frame that comes wrong, before it is called failed
 
 class Corrupt(Exception):
     """A frame's bytes came from the spool with the wrong checksum."""
+
+
+class Lost(Exception):
+    """A frame is nowhere any more."""
 
 
 class Store:
@@ -59,7 +66,7 @@ class Store:
         self._line = Line(server)
         self._root = root
         self._ledger = ledger
-        self._files: dict[Path, FramesFile] = {}
+        self._files = Files(root)
         self._tasks: deque[Frame | Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._ended: set[str] = set()
@@ -80,20 +87,17 @@ class Store:
         self._tasks.append(frame)
         self._wake.set()
 
-    def finish(self, run: str, paths: list[Path], done: Callable[[], None]) -> None:
+    def finish(self, run: str, frames: Iterable[Frame], done: Callable[[], None]) -> None:
         """After the frames before, close a run's files for good, then call `done`.
 
-        What its spool still holds then is in no event and may go: points that were interrupted
-        and taken again, and frames that were refused.
+        The files are those of `frames`, one of each. What its spool still holds then is in no
+        event and may go: points that were interrupted and taken again, and frames that were
+        refused.
         """
 
         def close() -> None:
-            for path in paths:
-                file = self._files.pop(path, None)
-                if file is not None:
-                    file.close()
-                elif path.exists():
-                    repair(path)  # an earlier writer wrote all of it, but could not close it
+            for frame in frames:
+                self._files.finish(frame)
             self._ended.add(run)
             self._reconciled = False
             done()
@@ -106,9 +110,8 @@ class Store:
         self._stopping.set()
         self._wake.set()
         self._thread.join(timeout=30.0)
-        for file in self._files.values():
-            with contextlib.suppress(Exception):  # the next writer repairs it
-                file.close()
+        with contextlib.suppress(Exception):  # the next writer repairs them
+            self._files.close()
 
     def _work(self) -> None:
         while not self._stopping.is_set():
@@ -157,7 +160,7 @@ class Store:
     def _write(self, batch: list[Frame], lost: dict[str, str]) -> list[Frame]:
         """Bring frames into their files, flushed and verified; add to `lost` those that are.
 
-        A lost frame holds its row, with the fill value.
+        A lost frame holds its row, if it has one, with the fill value.
 
         Returns:
             Those that are not lost, with all that their spool knows of them.
@@ -165,28 +168,40 @@ class Store:
         self._check_room(batch)
         stored: list[Frame] = []
         for frame in batch:
-            file = self._file(frame)
-            file.extend(frame.row + frame.count)
-            if frame.reference in lost:
-                continue
             try:
-                frame, pixels = self._fetch(frame)
-                step("writer: writing")
-                file.write(frame, pixels)
-                stored.append(frame)
-            except LookupError as exc:
-                if file.holds(frame):  # stored by a writer that could not note it any more
-                    stored.append(file.describe(frame))
-                else:
-                    lost[frame.reference] = str(exc)
+                written = self._bring(frame, frame.reference in lost)
+            except (Lost, FrameMismatch) as exc:  # trying again would not help
+                lost[frame.reference] = str(exc)
+            else:
+                stored += written
         step("writer: written")
-        for path in {self._root / frame.path for frame in batch}:
-            self._files[path].flush()
+        self._files.flush(batch)
         step("writer: flushed")
         for frame in stored:
-            if not self._file(frame).holds(frame):
+            if not self._files.of(frame).holds(frame):
                 raise OSError(f"{frame.reference}: its bytes in {frame.path} are not its own")
         return stored
+
+    def _bring(self, frame: Frame, is_lost: bool) -> list[Frame]:
+        """Write a frame, not flushed yet; give it with all that its spool knows, unless it is lost.
+
+        Raises:
+            Lost: it is neither in the spool nor in the file.
+            FrameMismatch: the file cannot take it.
+        """
+        file = self._files.of(frame)
+        file.extend(frame.row + frame.count)
+        if is_lost:
+            return []
+        try:
+            frame, pixels = self._fetch(frame)
+        except LookupError as exc:
+            if file.holds(frame):  # stored by a writer that could not note it any more
+                return [file.describe(frame)]
+            raise Lost(str(exc)) from exc
+        step("writer: writing")
+        file.write(frame, pixels)
+        return [frame]
 
     def _check_room(self, batch: list[Frame]) -> None:
         """Refuse before HDF5 is torn by a full disk."""
@@ -227,7 +242,7 @@ class Store:
         if frame.flown:
             header = self._line.call("header", frame.reference)
             checksum, size = header["checksum"], header["nbytes"]
-            frame = replace(frame, ended=header["ended"])
+            frame = replace(frame, ended=header["ended"], index=_index(frame, header))
         blocks = [
             self._line.call("fetch", frame.reference, start, MAX_FETCH)
             for start in range(0, size, MAX_FETCH)
@@ -243,12 +258,6 @@ class Store:
         pixels = np.frombuffer(covered, dtype=frame.dtype).reshape(frame.count, *frame.shape)
         return replace(frame, checksum=zlib.crc32(covered)), pixels
 
-    def _file(self, frame: Frame) -> FramesFile:
-        path = self._root / frame.path
-        if path not in self._files:
-            self._files[path] = FramesFile(path, frame)
-        return self._files[path]
-
     def _blame(self, exc: Corrupt) -> None:
         """Try a frame again that came wrong; after some tries call it failed and go on."""
         self._tries += 1
@@ -257,7 +266,7 @@ class Store:
             self._pause(exc)
             return
         try:
-            file = self._file(head)
+            file = self._files.of(head)
             file.extend(head.row + head.count)
             file.flush()
             self._ledger.failed(head.reference, f"given up after {TRIES} tries: {exc}")
@@ -275,11 +284,16 @@ class Store:
             logger.warning("waiting: %s", trouble, exc_info=details, extra={"action": "store"})
         self.trouble = trouble
         try:
-            for file in self._files.values():
-                file.close()
-            self._files.clear()
+            self._files.close()
         except Exception:  # HDF5 cannot let go of a file that a full disk has torn
             logger.exception("ending, to begin anew with whole files", extra={"action": "store"})
             os._exit(1)
         self._stopping.wait(self._backoff)
         self._backoff = min(2 * self._backoff, BACKOFF[1])
+
+
+def _index(frame: Frame, header: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Give the place in its array that only the instrument knows."""
+    place = header["metadata"].get("index")
+    has_one = frame.update is not None and frame.update.get("mode") == Mode.ADD_SLICE
+    return tuple(place) if has_one and place is not None else None

@@ -45,8 +45,8 @@ class _Run:
     """found in the journal, not yet taken on"""
     stopped: bool = False
     """its stop document was in the journal"""
-    paths: dict[str, set[Path]] = field(default_factory=dict)
-    """files, by the acquisition server their frames come from"""
+    files: dict[str, dict[str, Frame]] = field(default_factory=dict)
+    """the first frame of each file, by path, by the acquisition server their frames come from"""
     open_stores: int | None = None
     """servers whose files are not closed yet; None until no document can come any more"""
 
@@ -195,7 +195,7 @@ class Writer:
         self._ledger.captured(run.frames)
         stages = self._ledger.stages([frame.reference for frame in run.frames])
         for frame in run.frames:
-            run.paths.setdefault(frame.server, set()).add(self._layout.root / frame.path)
+            run.files.setdefault(frame.server, {}).setdefault(frame.path, frame)
             if stages[frame.reference][0] is Stage.CAPTURED:
                 self._store(frame.server).add(frame)
         run.frames.clear()
@@ -242,16 +242,16 @@ class Writer:
         self._ledger.captured(unread)
         for frame in unread:
             self._ledger.failed(frame.reference, "in no event: the run ended before it was read")
-        run.open_stores = len(run.paths)
-        run.ending.files_closed = not run.paths
+        run.open_stores = len(run.files)
+        run.ending.files_closed = not run.files
 
         def closed() -> None:
             assert run.open_stores is not None
             run.open_stores -= 1
             run.ending.files_closed = run.open_stores == 0
 
-        for server, paths in run.paths.items():
-            self._store(server).finish(run.uid, sorted(paths), closed)
+        for server, files in run.files.items():
+            self._store(server).finish(run.uid, files.values(), closed)
 
     def _store(self, server: str) -> Store:
         if server not in self._stores:

@@ -23,11 +23,13 @@ its `max_shape`), and what BEC documents is done likewise where it loses nothing
 - keeps the last value of `replace` in memory until the scan ends: here each is flushed at once.
 """
 
-from ._declaration import Declaration, Mode, Rows
+from ...declaration import Declaration, Mode, Rows
+from ._extent import Extent
 from ._file import UpdateFile, open_updates
 from ._reader import UpdateReader
 from ._update import Held, Update
 
 __all__ = [
     "Declaration", "Mode", "Rows", "Update", "UpdateFile", "open_updates", "Held", "UpdateReader",
+    "Extent",
 ]  # fmt: skip

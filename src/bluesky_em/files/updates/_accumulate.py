@@ -8,8 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ...declaration import Declaration
 from ...documents import DATASET
-from ._declaration import Declaration
 from ._growing import GrowingFile
 from ._slots import SLOTS, create_shown, create_slots, put_slot, show
 from ._state import STATES, compose, create_states, is_proved, newest_first
@@ -54,12 +54,11 @@ class AccumulateFile:
         """Add an update to the sum, unless it is in it.
 
         Raises:
-            FrameMismatch: it does not fit what was declared.
-            ValueError: another update has its number.
+            FrameMismatch: it does not fit what was declared, or another update has its number.
         """
         refuse_index(update)
         block = fit(self._declared, update, values)
-        if self._table.find(update) is not None:
+        if self._table.same(update) is not None:
             return
         shape = np.array(block.shape)
         self._table.put(self._table.row(update, 0 * shape, shape))
@@ -82,6 +81,10 @@ class AccumulateFile:
         self._sequence, self._count, self._crc = self._sequence + 1, count, rows
         self._proved = self._checksum(slot) == state["checksum"]
         self._show()
+
+    def find(self, number: int) -> Update | None:
+        """Give what is known of an update that came, with the place it went to."""
+        return self._table.find(number)
 
     def verify(self, number: int) -> Held:
         """Tell from flushed bytes whether an update is in the sum."""

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ...declaration import Declaration, Mode, Rows
 from ._accumulate import AccumulateFile
-from ._declaration import Declaration, Mode, Rows
 from ._ragged import RaggedFile
 from ._replace import ReplaceFile
 from ._slices import SlicesFile
@@ -28,6 +28,10 @@ class UpdateFile(Protocol):
 
     def flush(self) -> None:
         """Make what was written visible to readers and safe against kill and power cut."""
+        ...
+
+    def find(self, number: int) -> Update | None:
+        """Give what is known of an update that came, with the place it went to."""
         ...
 
     def verify(self, number: int) -> Held:
@@ -52,7 +56,7 @@ def open_updates(path: Path, declared: Declaration, owner: str) -> UpdateFile:
         owner: whose they are, e.g. `<run>/<stream>/<detector>`.
 
     Raises:
-        ValueError: the file is there, but of another owner or declared otherwise.
+        FrameMismatch: the file is there, but of another owner or declared otherwise.
         OSError: it cannot be opened, or is damaged.
     """
     match declared.mode:

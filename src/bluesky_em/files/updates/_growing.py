@@ -12,8 +12,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ...declaration import Declaration
+from ...errors import FrameMismatch
 from .._repair import repair
-from ._declaration import Declaration
 
 CHUNK_BYTES = 1 << 19
 """About the size of a chunk that is not one whole frame."""
@@ -29,7 +30,7 @@ class GrowingFile:
         create: makes the mode's datasets in an empty file: in SWMR mode there can be no new ones.
 
     Raises:
-        ValueError: the file is there, but of another owner or declared otherwise.
+        FrameMismatch: the file is there, but of another owner or declared otherwise.
     """
 
     def __init__(
@@ -130,9 +131,9 @@ class GrowingFile:
         return self._plain.read(len(rows) * size)
 
     def _check(self, name: str, right: str) -> None:
-        found = self._file["entry"].attrs[name]
+        found = self._file["entry"].attrs.get(name)
         if found != right:
-            raise ValueError(f"{self.path} is of the {name} {found}, not of {right}")
+            raise FrameMismatch(f"{self.path} is of the {name} {found}, not of {right}")
 
 
 def grow(dataset: h5py.Dataset, end: np.ndarray) -> None:

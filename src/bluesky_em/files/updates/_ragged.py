@@ -8,9 +8,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ...declaration import Declaration
 from ...documents import DATASET
 from ...errors import FrameMismatch
-from ._declaration import Declaration
 from ._growing import GrowingFile, create_array, grow, put
 from ._table import TABLE, Table, create_table
 from ._update import Held, Update, fit, place
@@ -49,12 +49,11 @@ class RaggedFile:
         """Put one row, or several of equal length, behind the last; again: changes nothing.
 
         Raises:
-            FrameMismatch: it does not fit what was declared, or its row is another's.
-            ValueError: another update has its number.
+            FrameMismatch: it does not fit what was declared, or its row or number is another's.
         """
         block = fit(self._declared, update, values)
         count, length, *inner = block.shape
-        row = self._table.find(update)
+        row = self._table.same(update)
         if row is None:
             start = np.array([self._table.ends[0], *[0] * len(inner)])
             first = self._first_row(update, count)
@@ -77,6 +76,10 @@ class RaggedFile:
     def flush(self) -> None:
         """Make what was written visible to readers and safe against a power cut."""
         self._file.sync()
+
+    def find(self, number: int) -> Update | None:
+        """Give what is known of an update that came, with the place it went to."""
+        return self._table.find(number)
 
     def verify(self, number: int) -> Held:
         """Tell from flushed bytes whether an update is in the file."""

@@ -12,8 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ...declaration import Declaration, Mode, Rows
 from ...documents import DATASET
-from ._declaration import Declaration, Mode, Rows
 from ._slots import HOLDERS, SLOTS
 from ._state import STATES, is_proved, newest_first
 from ._table import TABLE, Row, is_sealed, sealed
@@ -58,6 +58,11 @@ class UpdateReader:
         if self.declared.rows is Rows.RAGGED:
             raise ValueError(f"{self._file.filename} has rows of any length: read them by `row`")
         return self._get(DATASET)[region]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array as it is now."""
+        return self._get(DATASET).shape
 
     def row(self, index: int) -> np.ndarray:
         """Read row `index` as long as it is: without padding, shape `(length, *inner)`.
@@ -108,6 +113,20 @@ class UpdateReader:
         if self.declared.mode is Mode.ACCUMULATE:
             rows = rows[: self._sum()[1]]
         return [int(number) for number in rows["number"]]
+
+    def readable(self) -> list[int]:
+        """Give the numbers of the updates whose own values are to be had by `update`.
+
+        Mode `replace`: the versions that are kept. Mode `add_slice`: those that no newer one has
+        touched. Mode `accumulate`: none.
+        """
+        match self.declared.mode:
+            case Mode.ACCUMULATE:
+                return []
+            case Mode.REPLACE:
+                return self.versions()
+        rows = self._rows()
+        return [int(row["number"]) for row in rows if not _is_touched(row, rows)]
 
     def versions(self) -> list[int]:
         """Give the numbers of the values that mode `replace` keeps, the newest last.
@@ -206,3 +225,11 @@ class UpdateReader:
         dataset: Any = self._file[name]
         dataset.id.refresh()
         return dataset
+
+
+def _is_touched(row: Row, rows: np.ndarray) -> bool:
+    """Tell whether a newer update has elements in common with this one."""
+    newer = rows[rows["number"] > row["number"]]
+    first = np.maximum(newer["offset"], row["offset"])
+    last = np.minimum(newer["offset"] + newer["shape"], row["offset"] + row["shape"])
+    return bool(np.all(first < last, axis=1).any())

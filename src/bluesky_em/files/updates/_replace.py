@@ -7,8 +7,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ...declaration import Declaration
 from ...documents import DATASET
-from ._declaration import Declaration
 from ._growing import GrowingFile, grow
 from ._slots import HOLDERS, SLOTS, create_shown, create_slots, put_slot, show
 from ._table import TABLE, Row, Table, create_rows, create_table, is_sealed
@@ -46,12 +46,11 @@ class ReplaceFile:
         """Make a value the newest, unless a newer one is there; again: changes nothing.
 
         Raises:
-            FrameMismatch: it does not fit what was declared.
-            ValueError: another update has its number.
+            FrameMismatch: it does not fit what was declared, or another update has its number.
         """
         refuse_index(update)
         value = fit(self._declared, update, values)
-        row = self._table.find(update)
+        row = self._table.same(update)
         if row is None:
             shape = np.array(value.shape)
             row = self._table.row(update, 0 * shape, shape)
@@ -68,6 +67,10 @@ class ReplaceFile:
         if self._is_pending:
             self._is_pending = False
             self._show()
+
+    def find(self, number: int) -> Update | None:
+        """Give what is known of an update that came, with the place it went to."""
+        return self._table.find(number)
 
     def verify(self, number: int) -> Held:
         """Tell from flushed bytes how much of an update is in the file."""

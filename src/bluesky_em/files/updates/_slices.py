@@ -8,8 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ...declaration import Declaration, Mode, Rows
 from ...documents import DATASET
-from ._declaration import Declaration, Mode, Rows
 from ._growing import CHUNK_BYTES, GrowingFile, create_array, get, grow, put
 from ._table import TABLE, Row, Table, create_table
 from ._update import Held, Update, check_bounds, fit, place
@@ -48,11 +48,10 @@ class SlicesFile:
         """Put an update in its place; writing it again changes nothing.
 
         Raises:
-            FrameMismatch: it does not fit what was declared.
-            ValueError: another update has its number.
+            FrameMismatch: it does not fit what was declared, or another update has its number.
         """
         block = fit(self._declared, update, values)
-        row = self._table.find(update)
+        row = self._table.same(update)
         others = self._table.rows[:0]
         if row is None:
             shape = np.array(block.shape)
@@ -75,6 +74,10 @@ class SlicesFile:
         """Make what was written visible to readers and safe against a power cut."""
         self._file.sync()
         self._fresh.clear()
+
+    def find(self, number: int) -> Update | None:
+        """Give what is known of an update that came, with the place it went to."""
+        return self._table.find(number)
 
     def verify(self, number: int) -> Held:
         """Tell from flushed bytes how much of an update is in the file."""

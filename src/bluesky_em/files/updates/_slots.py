@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from ._declaration import Declaration
+from ...declaration import Declaration
 from ._growing import chunk_shape, grow, max_shape, put
 
 SLOTS = "/entry/slots/values"

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ...errors import FrameMismatch
 from ._update import Update
 
 Row = Any
@@ -73,15 +74,24 @@ class Table:
         position = self._positions.get(number)
         return None if position is None else self._rows[position].copy()
 
-    def find(self, update: Update) -> Row | None:
+    def find(self, number: int) -> Update | None:
+        """Give what the row of an update says of it, None if it has none."""
+        row = self.get(number)
+        if row is None:
+            return None
+        shape, index = (tuple(int(n) for n in row[name]) for name in ("shape", "offset"))
+        checksum, time = int(row["checksum"]), float(row["time"])
+        return Update(number=number, shape=shape, checksum=checksum, time=time, index=index)
+
+    def same(self, update: Update) -> Row | None:
         """Give the row of an update, None if it has none.
 
         Raises:
-            ValueError: another update has this number.
+            FrameMismatch: another update has this number.
         """
         row = self.get(update.number)
         if row is not None and row["checksum"] != update.checksum:
-            raise ValueError(
+            raise FrameMismatch(
                 f"update {update.number} has CRC-32 {update.checksum:08x}, but the one of that "
                 f"number in the file has {int(row['checksum']):08x}: a new one needs a new number"
             )

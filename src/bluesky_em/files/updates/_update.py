@@ -8,8 +8,8 @@ from enum import Enum
 
 import numpy as np
 
+from ...declaration import Declaration, Mode, Rows
 from ...errors import FrameMismatch
-from ._declaration import Declaration, Mode, Rows
 
 
 class Held(Enum):
