@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,3 +43,18 @@ class Axis:
             scale=float(fields["scale"]),
             size=int(fields["size"]),
         )
+
+
+def axes_of_array(scan: Sequence[Axis], frame: Sequence[Axis], dimensions: int) -> tuple[Axis, ...]:
+    """Give the axes of the one array that a stream's frames make (an update mode).
+
+    Args:
+        scan: axes of the map, if it is one.
+        frame: axes of a frame.
+        dimensions: of the array.
+
+    Returns:
+        Those of the map that a frame has not, then the frame's; or none, where they do not fit.
+    """
+    axes = (*scan[: max(0, dimensions - len(frame))], *frame)
+    return axes if len(axes) == dimensions else ()

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import bluesky.preprocessors as bpp
+import h5py
 import numpy as np
 import pytest
 from bluesky.utils import FailedStatus, MsgGenerator
@@ -277,3 +278,21 @@ def test_single_shots_have_a_run_of_their_own(session: Session, steps: str) -> N
 def test_a_burst_has_only_modes_that_need_no_place(mode: Any) -> None:
     with pytest.raises(ValueError, match="Input should be 'accumulate' or 'replace'"):
         UpdateInfo(number_of_events=2, mode=mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_array_has_its_axes_in_datasets_and_in_the_master_file(
+    session: Session, http: Data, mode: str
+) -> None:
+    uid = take(session, MODES[mode])
+    session.data.wait(uid)
+    here, there = session.data.stream(uid).eels, http.stream(uid).eels
+    assert here.dims == there.dims == (("y", "x", "energy") if mode == "add_slice" else ("energy",))
+    np.testing.assert_array_equal(here, there)
+    np.testing.assert_array_equal(here.energy, there.energy)
+    (path,) = session.storage.layout.data.rglob(f"{uid}.nxs")
+    with h5py.File(path) as file:
+        data: Any = file["entry/eels"]
+        assert list(data.attrs["axes"]) == list(here.dims)
+        np.testing.assert_array_equal(data["data"], here)
+        np.testing.assert_array_equal(data["energy"], here.energy)

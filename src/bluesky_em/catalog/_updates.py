@@ -9,6 +9,7 @@ import numpy as np
 from bluesky_tiled_plugins.writing.consolidators import HDF5Consolidator, Patch
 from tiled.structures.array import BuiltinDtype
 
+from ..axes import axes_of_array
 from ..declaration import Declaration, Mode
 from ..files.updates import Extent
 from ..frame import Frame
@@ -33,7 +34,8 @@ class UpdateMap(RowMap):
         super().__init__()
         assert first.update is not None, "else its rows are rows"
         self.extent = Extent(Declaration.load(first.update))
-        self.dims = _dims(first, len(self.extent.declared.shape))
+        axes = axes_of_array(first.scan, first.axes, len(self.extent.declared.shape))
+        self.dims = tuple(axis.name for axis in axes)
         self._count = 0
         self._values: dict[str, dict[str, Any]] = {}
 
@@ -91,10 +93,3 @@ class UpdatesConsolidator(HDF5Consolidator):
         """Tell which part of the array has changed."""
         offset, shape = self._extent.changed()
         return Patch(offset=offset, shape=shape)
-
-
-def _dims(frame: Frame, count: int) -> tuple[str, ...]:
-    """Name the array's dimensions, those of the map first; empty where there are no names."""
-    own = [axis.name for axis in frame.axes]
-    names = [axis.name for axis in frame.scan][: count - len(own)] + own
-    return tuple(names) if len(names) == count else ()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray
 
-from ..axes import Axis
+from ..axes import Axis, axes_of_array
 from ..catalog import KEY, axes_at
 from ..files import FramesReader
 from ..frame import Frame
@@ -19,14 +19,13 @@ from ..values import as_json, column
 from ._dataset import Events, Frames, compose
 
 
-class FileRows:
-    """The rows of a file of ours; opens it anew for each slice, so any thread may ask."""
+class FileArray:
+    """The array in a file of ours; opens it anew for each slice, so any thread may ask."""
 
-    def __init__(self, path: Path, frames: Sequence[Frame]):
-        first, last = frames[0], frames[-1]
+    def __init__(self, path: Path):
         self._path = path
-        self.shape = (last.row + last.count, *first.shape)
-        self.dtype = np.dtype(first.dtype)
+        with FramesReader(path) as reader:
+            self.shape, self.dtype = reader.shape, reader.dtype
         self.ndim = len(self.shape)
 
     def __getitem__(self, slices: tuple[slice, ...]) -> np.ndarray:
@@ -87,20 +86,41 @@ def from_catalog(run: Any, uid: str, stream: str) -> xarray.Dataset:
 
 
 def _from_file(root: Path, frames: Sequence[Frame]) -> Frames:
-    first = frames[0]
+    first, array = frames[0], FileArray(root / frames[0].path)
+    attrs = _common(frame.metadata for frame in frames)
+    if first.update is not None:
+        return _one_array(first.detector, array, first.scan, first.axes, attrs)
     return Frames(
         detector=first.detector,
-        rows=FileRows(root / first.path, frames),
+        rows=array,
         axes=first.axes,
         blocks=[(frame.scan, frame.row, frame.count, frame.number) for frame in frames],
         others=sum(frame.count for frame in frames if frame.axes != first.axes),
-        attrs=_common(frame.metadata for frame in frames),
+        attrs=attrs,
     )
+
+
+def _one_array(
+    detector: str, array: Any, scan: Sequence[Axis], axes: Sequence[Axis], attrs: Mapping[str, Any]
+) -> Frames:
+    """Describe an array that frames were updates of."""
+    known = axes_of_array(scan, axes, array.ndim)
+    unknown = [
+        Axis(name=f"dim_{n}", units="", offset=0.0, scale=1.0, size=size)
+        for n, size in enumerate(array.shape)
+    ]
+    return Frames(
+        detector=detector, rows=array, axes=known or tuple(unknown), blocks=[], others=0,
+        attrs=attrs,
+    )  # fmt: skip
 
 
 def _from_node(detector: str, array: Any) -> Frames:
     segments = array.metadata[KEY]["segments"]
     axes = axes_at(segments, segments[0]["row"])
+    if "update" in array.metadata[KEY]:
+        scan = tuple(map(Axis.load, segments[0].get("scan", ())))
+        return _one_array(detector, array, scan, axes, {})
     ends = [segment["row"] for segment in segments[1:]] + [array.shape[0]]
     blocks = [
         (

@@ -164,6 +164,16 @@ class FramesReader:
         """Read one row's pixels, shape and dtype of a frame; or a part of all rows."""
         return self._get(DATASET)[row]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole array."""
+        return self._get(DATASET).shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the whole array."""
+        return self._get(DATASET).dtype
+
     def rows(self, first: int, count: int) -> np.ndarray:
         """Read the pixels of several rows, shape `(count, *frame)`."""
         return self._get(DATASET)[first : first + count]

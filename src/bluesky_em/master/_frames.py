@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 import h5py
 import numpy as np
 
+from ..axes import axes_of_array
 from ..documents import DATASET
 from ..frame import Frame
 from ..maps import Map
@@ -30,6 +31,11 @@ def add_frames(entry: h5py.Group, frames: Sequence[Frame]) -> h5py.Group:
     file = PurePosixPath(first.path).name
     group = new_group(entry, PurePosixPath(first.path).stem, "NXdata")
     new_field(group, "title", _title(frames, file))
+    group.attrs["signal"] = "data"
+    group.attrs["interpretation"] = "spectrum" if len(first.shape) == 1 else "image"
+    if first.update is not None:
+        _link_array(group, first, file)
+        return group
     made = Map.of((frame.scan, frame.row, frame.count, frame.number) for frame in frames)
     if made is None:
         group["data"] = h5py.ExternalLink(file, DATASET)
@@ -39,14 +45,25 @@ def add_frames(entry: h5py.Group, frames: Sequence[Frame]) -> h5py.Group:
         names = [new_field(group, *axis) for axis in made.axes(first.axes)]
     for axis in first.axes:
         group[axis.name] = h5py.ExternalLink(file, f"{_GROUP}/{axis.name}")
-    names += [axis.name for axis in first.axes]
-    group.attrs["signal"] = "data"
-    group.attrs["axes"] = names
+    _set_axes(group, names + [axis.name for axis in first.axes])
+    return group
+
+
+def _link_array(group: h5py.Group, first: Frame, file: str) -> None:
+    """Link to the one array that frames were updates of."""
+    assert first.update is not None, "else frames are rows"
+    dimensions = len(first.update["shape"])
+    group["data"] = h5py.ExternalLink(file, DATASET)
+    axes = axes_of_array(first.scan, first.axes, dimensions)
+    names = [new_field(group, axis.name, axis.values, axis.units) for axis in axes]
+    _set_axes(group, names or ["."] * dimensions)
+
+
+def _set_axes(group: h5py.Group, names: Sequence[str]) -> None:
+    group.attrs["axes"] = list(names)
     for index, name in enumerate(names):
         if name != ".":
             group.attrs[f"{name}_indices"] = index
-    group.attrs["interpretation"] = "spectrum" if len(first.shape) == 1 else "image"
-    return group
 
 
 def _add_map(group: h5py.Group, made: Map, frames: Sequence[Frame], file: str) -> None:
