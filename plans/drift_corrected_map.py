@@ -67,7 +67,7 @@ def drift_corrected_map(
     def inner() -> MsgGenerator[None]:
         first = ""
         for begin in range(0, shape[0], lines):
-            (reference,) = yield from per_shot([haadf], "reference")
+            (reference,) = yield from beam_on(per_shot([haadf], "reference"), microscope)
             yield from wait_for(reference, data, until="stored")
             first = first or reference
             drifts.append(drift_since(first, reference))
@@ -77,9 +77,9 @@ def drift_corrected_map(
             top = np.clip(region[1] + region[3] * begin / shape[0] + drifts[-1][1], 0, 1 - height)
             place = (float(left), float(top), region[2], height)
             info = MapInfo(shape=(block, shape[1]), livetime=dwell, region=place)
-            yield from fly(detectors, info, "map")
+            yield from beam_on(fly(detectors, info, "map"), microscope)
 
     yield from bps.mv(haadf.region, np.array([0.0, 0.0, 1.0, 1.0]))
     yield from preflight(detectors, shape[0] * shape[1], dwell)
-    yield from beam_on(inner(), microscope)
+    yield from inner()
     return drifts

@@ -29,7 +29,9 @@ class Course:
     emitted: bool = False
     """whether the `resource` document has been given"""
     described: Layout | None = None
-    """what the descriptor promised of one exposure"""
+    """what the descriptor promised of one exposure in a step scan"""
+    described_flown: Layout | None = None
+    """the same in a fly scan"""
     update: dict[str, Any] | None = None
     """how the frames become one array, a `Declaration.dump()`, or empty if each has a row of its
     own; None while there are none"""

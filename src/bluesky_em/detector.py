@@ -287,7 +287,7 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         options = self._flyer.options or await self._options()
         shape, dtype = await self._server.call("layout", self._detector, options)
         if self._run is not None:
-            self._course_now().described = shape, dtype
+            self._course_now().described_flown = shape, dtype
         shape = [*self._flyer.line, *shape]
         dims = [f"dim_{i}" for i in range(len(shape))]
         key = documents.data_key(self.name, self.uri, shape, dtype, dims, flown=True)

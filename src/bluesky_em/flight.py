@@ -10,6 +10,7 @@ of its own, an order says so (`entry`), and nothing is put together.
 """
 
 import threading
+import time
 from typing import Any, Dict, NamedTuple, Optional
 
 import numpy as np
@@ -21,6 +22,7 @@ BLOCK_SECONDS = 0.1  # of frames that share a block: what a killed server can lo
 BLOCK_BYTES = 4 << 20
 LOOK = 0.05  # seconds between two looks for room in the spool, or for the end of a pause
 BUSY = 30.0  # seconds to wait for an exposure that is under way
+SILENCE = 60.0  # seconds without a question for progress, after which nobody wants the flight
 
 
 class Order(NamedTuple):
@@ -69,6 +71,7 @@ class Flight:
         self._lock = threading.Lock()
         self._error = ""
         self._waiting = ""
+        self._asked = time.monotonic()
 
     @property
     def ended(self):
@@ -119,6 +122,7 @@ class Flight:
             block = min(self._block_of(name, order) for name, order in self._orders.items())
             for name, order in self._orders.items():
                 self._channels[name] = _Channel(order, block, self._put)
+            self._asked = time.monotonic()
             self._thread = threading.Thread(target=self._run, name="flight", daemon=True)
             self._thread.start()
 
@@ -129,6 +133,7 @@ class Flight:
             `captured` (frames in the spool), `block` (frames per block), `done`, `error`,
             `waiting` (what it waits for; empty when it does not), `header` of its first block.
         """
+        self._asked = time.monotonic()
         channel = self._channels.get(detector)
         done = self.ended  # asked first: what was captured before the end must be counted
         return {
@@ -166,9 +171,9 @@ class Flight:
             try:
                 self._take(rows)
             finally:
-                rows.close()
                 for channel in self._channels.values():
                     channel.finish()
+                rows.close()
         except Exception as exc:  # whatever the vendor raised: for the plan to know
             self._error = "{}: {}".format(type(exc).__name__, exc)
         finally:
@@ -194,9 +199,16 @@ class Flight:
                 return
 
     def _must_end(self):
-        while not self._going.wait(LOOK) and not self._aborted.is_set():
+        while not self._going.wait(LOOK) and self._is_wanted():
             pass
-        return self._aborted.is_set()
+        return not self._is_wanted()
+
+    def _is_wanted(self):
+        """Tell whether to go on: a plan asks for progress all the while, also while it pauses."""
+        if time.monotonic() - self._asked > SILENCE and not self._aborted.is_set():
+            self._error = "nobody asked for its progress for {:.0f} s".format(SILENCE)
+            self._aborted.set()
+        return not self._aborted.is_set()
 
     def _put(self, reference, exposure):
         """Wait for room, and keep a block; None if there never was any."""
@@ -206,7 +218,8 @@ class Flight:
                 header = self._spool.put(reference, exposure)
             except OSError as exc:
                 self._waiting = str(exc.strerror)
-                if self._aborted.wait(LOOK):
+                time.sleep(LOOK)
+                if not self._is_wanted():
                     self._error = "{} frames from {} on were taken and not kept: {}".format(
                         len(exposure.array), reference, exc.strerror
                     )
@@ -223,7 +236,8 @@ class Flight:
     def _block_of(self, detector, order):
         if order.entry != "block":
             return 1
-        most = BLOCK_BYTES // max(1, self._frame_size(detector, order))
+        size = max(1, self._frame_size(detector, order))
+        most = min(BLOCK_BYTES, self._spool.limit or BLOCK_BYTES) // size
         wanted = BLOCK_SECONDS / order.duration if order.duration > 0 else most
         return int(max(1, min(wanted, most, order.frames)))
 
@@ -294,11 +308,19 @@ class _Channel:
         self._rows = []
         self._frames = 0
         self._full = False
+        self._axes = None
 
     def add(self, row):
         """Take a row, an `Exposure` whose array has shape (n, *frame)."""
         if self._order.entry == "line":
             row = _as_frame(row)
+        if self._axes not in (None, row.axes):
+            raise RuntimeError(
+                "the axes have changed from {} to {}: one flight has one calibration".format(
+                    self._axes, row.axes
+                )
+            )
+        self._axes = row.axes
         self._rows.append(row)
         self._frames += len(row.array)
         while self._frames >= self.block:

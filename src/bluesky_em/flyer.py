@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any, Literal
+from weakref import WeakSet
 
 from bluesky.protocols import StreamAsset
 from ophyd_async.core import DetectorTrigger, TriggerInfo, WatcherUpdate
@@ -28,6 +29,7 @@ from .reference import Reference
 logger = logging.getLogger(__name__)
 
 LOOK = 0.05  # seconds between two looks how far a flight has got
+HOLDING = 2.0  # seconds that the acquisition server may take to hear of a pause
 RESUMED = 1.0  # seconds after a resume in which all other devices must have resumed, too
 ENDING = 60.0  # seconds that the row at hand may take, when a flight is ended early
 
@@ -104,6 +106,9 @@ class UpdateInfo(TriggerInfo):
         )
 
 
+_flyers: WeakSet[Flyer] = WeakSet()
+
+
 class Flyer:
     """Flies one detector.
 
@@ -114,6 +119,7 @@ class Flyer:
     """
 
     def __init__(self, server: Any, uri: str, detector: str):
+        _flyers.add(self)
         self._server = server
         self._uri = uri
         self._detector = detector
@@ -133,7 +139,8 @@ class Flyer:
         self._progress: dict[str, Any] = {}
         self._resource: dict[str, Any] | None = None
         self._sent = 0
-        self._flying = False
+        self._closed = False
+        self._armed = self._flying = False
         self._go_on_at: float | None = None
         """when at the latest a paused flight goes on (`time.monotonic`); None: it is not paused"""
 
@@ -157,11 +164,12 @@ class Flyer:
             "entry": "block" if update is None else "line" if line else "frame",
         }  # fmt: skip
         await self._server.call("arm", self._detector, order)
+        self._armed = True
         course.update, self._update, self.line = update or {}, update, line
         self._course, self._wanted, self._resource = course, info.number_of_events, None
         self._first, self._start = course.next_number, course.flown
         self.options, self.captured, self._sent = options, 0, 0
-        self._progress = {}
+        self._progress, self._closed = {}, False
         self.active = True
         course.next_number += info.number_of_events
 
@@ -173,8 +181,12 @@ class Flyer:
         """
         if self._flying:
             return  # a plan that was paused begins again with what it had done
-        await self._server.call("kickoff", self._detector)
-        self._flying = True
+        self._flying = True  # from now on a pause must hold it
+        try:
+            await self._server.call("kickoff", self._detector)
+        except BaseException:
+            self._flying = False
+            raise
 
     async def complete(self, patience: float) -> AsyncIterator[WatcherUpdate[int]]:
         """Watch until the last frame is in the spool.
@@ -204,7 +216,7 @@ class Flyer:
             if progress["done"]:
                 break
             await asyncio.sleep(LOOK)
-        self._flying = False
+        self._armed = self._flying = False
         if self._progress.get("error"):
             raise RuntimeError(
                 f"{name}: the flight ended after {self.captured} of {self._wanted} frames: "
@@ -235,13 +247,24 @@ class Flyer:
             FrameMismatch: the frames are not what the descriptor promised.
         """
         stop = await self.index() if index is None else index
-        if stop <= self._sent or self._course is None:
-            return
+        if stop > self._sent and self._course is not None:
+            async for document in self._documents(stop):
+                yield document
+        ended = self._progress.get("done") and 0 < self._sent == self.captured < self._wanted
+        if ended and not self._closed:  # say so, or its last block would be waited for
+            self._closed = True
+            assert self._resource is not None
+            closing = {**self._resource, "uid": str(uuid.uuid4())}
+            closing["parameters"] = {**closing["parameters"], "frames": 0}
+            yield "stream_resource", closing  # type: ignore
+
+    async def _documents(self, stop: int) -> AsyncIterator[StreamAsset]:
+        assert self._course is not None, "nothing is captured before it is armed"
         course, progress = self._course, self._progress
         if self._resource is None:
             header = progress["header"]
             got = header["shape"][1 + len(self.line) :], header["dtype"]
-            documents.check_frame(f"{course.base}/{self._first}", got, course.described)
+            documents.check_frame(f"{course.base}/{self._first}", got, course.described_flown)
             self._resource = documents.stream_resource(
                 str(uuid.uuid4()), course.detector, course.uri, self._uri, self._detector, header,
                 base=course.base, first=self._first, start=self._start,
@@ -266,10 +289,17 @@ class Flyer:
         return Reference.parse(f"{self._course.base}/{self._first + self._sent - 1}")
 
     async def hold(self) -> None:
-        """Pause after the row at hand, which is taken again afterwards."""
-        if self._flying:
-            self._go_on_at = math.inf
-            await self._server.call("hold", lane="abort")
+        """Pause after the row at hand, which is taken again afterwards; never raises.
+
+        A pause that failed would end the run without its clean-up, and the beam would stay on.
+        """
+        if not self._flying:
+            return
+        self._go_on_at = math.inf
+        try:
+            await self._server.call("hold", lane="abort", timeout=HOLDING)
+        except Exception as exc:
+            logger.error("the flight of %s goes on in the pause: %s", self._detector, exc)
 
     async def resume(self) -> None:
         """Go on after a pause: when the plan does, so that the beam is back before."""
@@ -286,11 +316,13 @@ class Flyer:
         Raises:
             RuntimeError: it did not end.
         """
-        if not self._flying:
+        if not (self._armed or self._flying):
             return
-        self._flying, self._go_on_at = False, None
+        flown, self._armed, self._flying, self._go_on_at = self._flying, False, False, None
         try:
             await self._server.call("abort", lane="abort")
+            if not flown:
+                return
             deadline = time.monotonic() + ENDING
             while not (await self.look())["done"] and time.monotonic() < deadline:
                 await asyncio.sleep(LOOK)
@@ -302,6 +334,14 @@ class Flyer:
                 f"the flight of {self._detector} did not end within {ENDING:.0f} s; "
                 f"see the acquisition server at {self._uri}"
             )
+
+
+async def hold_all() -> None:
+    """Hold all flights of this process: to be called before the beam goes off in a pause.
+
+    The RunEngine pauses devices in no order; a row that ended in between would be kept, and dark.
+    """
+    await asyncio.gather(*(flyer.hold() for flyer in list(_flyers)))
 
 
 def check(info: TriggerInfo, name: str) -> None:

@@ -74,6 +74,11 @@ class Frame:
         return [f"{base}/{self.number + n}" for n in range(self.count)]
 
     @property
+    def numbers(self) -> range:
+        """The numbers of all its frames."""
+        return range(self.number, self.number + self.count)
+
+    @property
     def rows(self) -> range:
         """All its rows."""
         return range(self.row, self.row + self.count)

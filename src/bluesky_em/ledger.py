@@ -205,10 +205,8 @@ class Ledger:
 
     def block(self, reference: str) -> Entry | None:
         """Give the entry that a reference is in; of a fly scan that stands for a whole block."""
-        base, _, number = reference.rpartition("/")
-        if not number.isdecimal():
-            return None
-        entries = self._entries(base, range(int(number), int(number) + 1))
+        base, number = _split(reference)
+        entries = [] if number is None else self._entries(base, range(number, number + 1))
         return entries[0] if entries else None
 
     def blocks(self, base: str, numbers: range) -> list[Entry]:
@@ -227,10 +225,7 @@ class Ledger:
         """Give stage and reason of many references; unknown ones are left out."""
         rows = self._select_many("SELECT reference, stage, reason FROM frame", references)
         found = {row[0]: (Stage(row[1]), row[2]) for row in rows}
-        for reference in references:
-            if reference not in found and (entry := self.find(reference)) is not None:
-                found[reference] = entry.stage, entry.reason
-        return found
+        return found | self._stages_in_blocks([r for r in references if r not in found])
 
     def releasable(self, references: list[str]) -> list[str]:
         """Give those that no spool need keep: in a verified file, or in no event at all."""
@@ -289,6 +284,20 @@ class Ledger:
                 self._db.close()
                 self._db = None
 
+    def _stages_in_blocks(self, references: list[str]) -> dict[str, tuple[Stage, str]]:
+        """Look for references inside blocks, all of one detector's at once."""
+        wanted: dict[str, set[int]] = {}
+        for reference in references:
+            base, number = _split(reference)
+            if number is not None:
+                wanted.setdefault(base, set()).add(number)
+        return {
+            f"{base}/{number}": (entry.stage, entry.reason)
+            for base, numbers in wanted.items()
+            for entry in self._entries(base, range(min(numbers), max(numbers) + 1))
+            for number in numbers & set(entry.frame.numbers)
+        }
+
     def _entries(self, base: str, numbers: range) -> list[Entry]:
         rows = self._select(
             "SELECT * FROM frame WHERE base=? AND number < ? AND number >="
@@ -332,6 +341,12 @@ class Ledger:
             assert self._db is not None, "only the writer's ledger can be written"
             with self._db:
                 yield self._db
+
+
+def _split(reference: str) -> tuple[str, int | None]:
+    """Take a reference apart; no number if it is none, or larger than there can be."""
+    base, _, number = reference.rpartition("/")
+    return base, int(number) if number.isdecimal() and len(number) <= 18 else None
 
 
 def _to_row(frame: Frame) -> dict[str, Any]:

@@ -100,23 +100,25 @@ def fly(
             statuses.append((yield Msg("complete", detector, group=group)))
         while True:
             yield Msg("checkpoint")  # what was collected before is not replayed after a pause
-            yield Msg("wait", None, group=group, timeout=period, error_on_timeout=False)
+            waited = yield Msg("wait", None, group=group, timeout=period, error_on_timeout=False)
             # not what `wait` returned: a pause empties the group
             done = all(status.done for status in statuses)
             yield from collect()
             if done:
                 break
-            yield Msg("checkpoint")
-            if statuses[0].done:
+            if waited:  # for nothing, then
+                yield Msg("checkpoint")
                 yield Msg("sleep", None, period)
         for status in statuses:  # a pause has taken them out of the group that `wait` looks at
             if (exc := status.exception()) is not None:
                 raise exc
 
     def land() -> MsgGenerator[None]:
-        for detector in detectors:
-            yield Msg("stop", detector)
-        yield from collect()
+        def stop() -> MsgGenerator[None]:
+            for detector in detectors:
+                yield Msg("stop", detector)
+
+        yield from bpp.finalize_wrapper(stop(), collect)
 
     yield from bpp.finalize_wrapper(go(), land)
     return [detector.flown for detector in detectors if detector.flown]

@@ -20,6 +20,7 @@ from .flight import Flight, Order
 from .spool import Spool
 
 PROTOCOL = 2  # raised when control PCs and instrument PCs must be updated together
+LANDING = 5.0  # seconds that a flight may take to end when the server does
 MAX_FETCH = 1 << 20  # bytes; larger messages are slower (1 MB: 2 GB/s, 16 MB: 0.5 GB/s)
 
 
@@ -62,8 +63,19 @@ class AcquisitionServer:
         return limits[bound == "high"]
 
     def set(self, name, value):
-        """Change one setting and return what the hardware reads back."""
+        """Change one setting and return what the hardware reads back.
+
+        Raises:
+            RuntimeError: a flight is under way that would not be what it says any more.
+        """
         self._refuse_if_closed()
+        flying = self._flight is not None and not self._flight.ended
+        if flying and name in self._driver.FIXED_IN_FLIGHT:
+            raise RuntimeError(
+                "{} cannot change while a flight is under way; end it, or wait for its end".format(
+                    name
+                )
+            )
         return self._driver.set(name, value)
 
     def layout(self, detector, options):
@@ -254,6 +266,8 @@ def serve(driver, name, host, port, spool, extra=None, started=None, spool_limit
     finally:
         server._closed = True  # noqa: SLF001 (what is public can be called from afar)
         server.abort()
+        if server._flight is not None:  # noqa: SLF001
+            server._flight.abort(timeout=LANDING)  # noqa: SLF001 (what it has taken is to be kept)
         driver.park()
         daemon.close()
 

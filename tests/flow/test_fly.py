@@ -9,13 +9,13 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
-from bluesky.utils import FailedStatus, MsgGenerator, RunEngineInterrupted
+from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineInterrupted
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
 from bluesky_em import Data, MapInfo
 from bluesky_em.errors import ServerUnreachable
 from bluesky_em.files import FramesReader
-from bluesky_em.plan_stubs import beam_on, fly, per_shot
+from bluesky_em.plan_stubs import beam_on, fly, per_shot, wait_for
 from bluesky_em.session import Session
 
 
@@ -177,7 +177,8 @@ def check_flight(session: Session, uid: str, detector: str, documents: list) -> 
     ]
     if not flights:
         return 0  # interrupted before the first line
-    (flight,) = flights
+    flight, *closing = flights
+    assert [resource["parameters"]["frames"] for resource in closing] in ([], [0])
     data = [d for _, d in documents if d.get("stream_resource") == flight["uid"]]
     ends = [(d["indices"], d["seq_nums"]) for d in data]
     assert all(a[0]["stop"] == b[0]["start"] for a, b in itertools.pairwise(ends))
@@ -215,3 +216,69 @@ def test_a_dead_acquisition_server_ends_the_plan_and_keeps_what_was_collected(
     array = session.data.catalog[uid]["primary/eels"]
     assert 0 < array.shape[0] < 1024
     assert session.data.open(f"{uid}/eels/{array.shape[0] - 1}").read().any()
+
+
+def test_a_flight_that_was_stopped_is_stored_to_its_last_frame_while_the_run_goes_on(
+    session: Session,
+) -> None:
+    eels = session.devices["eels"]
+    kept: list[Any] = []
+
+    def lost(message: Msg) -> tuple[None, MsgGenerator | None]:
+        if message.command == "collect" and eels.flown and not kept:
+            kept.append(eels.flown)
+            return None, _fail()
+        return None, None
+
+    def _fail() -> MsgGenerator[None]:
+        raise RuntimeError("something else in the plan")
+        yield Msg("null")
+
+    @bpp.stage_decorator([eels])
+    @bpp.run_decorator()
+    def plan() -> MsgGenerator[None]:
+        flight = fly([eels], MapInfo(shape=(32, 30), livetime=1e-3))
+        try:
+            yield from bpp.plan_mutator(flight, lost)
+        except RuntimeError:
+            last = eels.flown
+        yield from wait_for(last, session.data, until="stored", timeout=30)
+        kept.extend((yield from per_shot([eels], "after")))
+
+    (uid,) = session.RE(plan()).run_start_uids
+    session.data.wait(uid)
+    rows = session.data.catalog[uid]["primary/eels"].shape[0]
+    assert 0 < rows < 960
+    assert session.data.open(kept[-1]).read().shape == (2048,)
+
+
+def test_a_detector_that_was_prepared_and_not_flown_leaves_the_next_flight_alone(
+    session: Session,
+) -> None:
+    eels, adf = session.devices["eels"], session.devices["adf"]
+
+    @bpp.stage_decorator([eels, adf])
+    @bpp.run_decorator()
+    def given_up() -> MsgGenerator[None]:
+        for detector in (eels, adf):
+            yield from bps.prepare(detector, MapInfo(shape=(4, 8), livetime=1e-3), wait=True)
+
+    session.RE(given_up())
+    uid, (last,) = take(session, fly([eels], MapInfo(shape=(2, 8), livetime=1e-3)), [eels])
+    assert last == f"{uid}/eels/15"
+    session.data.wait(uid)
+
+
+def test_settings_that_a_flight_depends_on_cannot_change_in_it(session: Session) -> None:
+    eels = session.devices["eels"]
+
+    @bpp.stage_decorator([eels])
+    @bpp.run_decorator()
+    def plan() -> MsgGenerator[None]:
+        yield from bps.prepare(eels, MapInfo(shape=(8, 32), livetime=5e-3), wait=True)
+        yield from bps.kickoff(eels, wait=True)
+        yield from bps.mv(eels.energy_offset, 100.0)
+
+    with pytest.raises(FailedStatus) as caught:
+        session.RE(plan())
+    assert "energy_offset cannot change while a flight is under way" in str(caught.value.__cause__)

@@ -27,6 +27,8 @@ class FakeDriver:
         meanwhile: called during each exposure.
     """
 
+    FIXED_IN_FLIGHT = ("energy_offset",)
+
     def __init__(self) -> None:
         self.array = np.arange(4, dtype="<f4")
         self.values: dict[str, Any] = {"energy_offset": 0.0, "aperture": "5 mm"}

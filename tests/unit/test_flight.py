@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bluesky_em import flight as flight_module
 from bluesky_em import spool as spool_module
 from bluesky_em.exposure import Exposure
 from bluesky_em.flight import Flight, Order
@@ -30,6 +31,7 @@ class Rows:
         self.row = row
         self.taken = 0
         self.again = 0
+        self.axis = AXIS
         self.during: Any = lambda row: None
         self.after: Any = lambda row: None
 
@@ -47,7 +49,7 @@ class Rows:
             frames = np.repeat(numbers[:, np.newaxis], 4, axis=1)
             self.during(first // self.row)
             self.taken += len(frames)
-            again = yield {name: Exposure(frames, [AXIS], {}, 1.0, 2.0) for name in orders}
+            again = yield {name: Exposure(frames, [self.axis], {}, 1.0, 2.0) for name in orders}
             self.again += bool(again)
             first += 0 if again else self.row
             self.after(first // self.row - 1)
@@ -153,11 +155,11 @@ def test_a_kickoff_without_being_armed_says_what_to_do(spool: Spool):
 def test_an_abort_ends_after_the_row_at_hand_and_keeps_what_was_taken(spool: Spool):
     driver = Rows()
     flight = a_flight(driver, spool)
-    driver.after = lambda row: flight.abort(timeout=0) if row == 1 else None
+    driver.during = lambda row: _elsewhere(flight.abort) if row == 1 else None
     flight.arm("eels", order(1000))
     flight.kickoff("eels")
     progress = landed(flight)
-    assert progress["captured"] == driver.taken <= 15
+    assert (progress["captured"], progress["error"]) == (driver.taken, "") and driver.taken <= 15
     assert frames_in(spool) == [*range(driver.taken)]
 
 
@@ -245,6 +247,44 @@ def test_a_disk_that_cannot_be_written_is_waited_for(spool: Spool, monkeypatch: 
         while "unplugged" not in flight.progress("eels")["waiting"]:
             assert time.monotonic() < deadline
     assert landed(flight)["captured"] == 20
+
+
+def _elsewhere(call: Any) -> None:
+    threading.Thread(target=call, daemon=True).start()
+
+
+def test_a_flight_that_nobody_asks_for_any_more_ends_and_lets_go_of_the_instrument(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(flight_module, "SILENCE", 0.05)
+    instrument, driver = threading.Lock(), Rows()
+    flight = Flight(driver, spool, instrument)
+    flight.arm("eels", order(10_000_000))
+    flight.hold()  # its plan has paused, and died
+    flight.kickoff("eels")
+    assert instrument.acquire(timeout=PATIENCE)
+    assert landed(flight)["error"] == "nobody asked for its progress for 0 s"
+
+
+def test_a_changed_calibration_ends_the_flight_and_says_so(spool: Spool):
+    driver = Rows()
+
+    def drift(row: int) -> None:
+        if row == 1:
+            driver.axis = {**AXIS, "offset": 5.0}
+
+    driver.during = drift
+    progress = flown(driver, spool, order(100))
+    assert "the axes have changed from" in progress["error"] and progress["captured"] == 5
+
+
+def test_a_block_is_never_larger_than_the_spool_may_hold(tmp_path: Path):
+    spool = Spool(tmp_path / "spool", limit=3 * 16)
+    flight = a_flight(Rows(), spool)
+    flight.arm("eels", order(40))
+    flight.kickoff("eels")
+    assert flight.progress("eels")["block"] == 3
+    flight.abort()
 
 
 def _no_disk(*paths: Any) -> None:

@@ -93,6 +93,8 @@ class MicroscopeDriver:
         port: its port.
     """
 
+    FIXED_IN_FLIGHT = ()  # its images tell each their own calibration
+
     def __init__(self, autoscript_module: Any, host: str = "localhost", port: int = 7521) -> None:
         self._structures = _part(autoscript_module, "structures")
         self._enumerations = _part(autoscript_module, "enumerations")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 from ophyd_async.core import AsyncStatus, SignalRW, StandardReadable
 
+from ..flyer import hold_all
 from ..signals import ServerSignal, server_signal_r, server_signal_rw
+
+logger = logging.getLogger(__name__)
 
 
 class Blanker(SignalRW[bool]):
@@ -15,9 +20,16 @@ class Blanker(SignalRW[bool]):
         self._was_blanked = True
 
     async def pause(self) -> None:
-        """Blank the beam: a plan may pause for hours, and the specimen sees the dose."""
-        self._was_blanked = await self.get_value()
-        await self.set(True)
+        """Blank the beam: a plan may pause for hours, and the specimen sees the dose.
+
+        Never raises: a pause that failed would end the run without its clean-up.
+        """
+        await hold_all()
+        try:
+            self._was_blanked = await self.get_value()
+            await self.set(True)
+        except Exception as exc:
+            logger.error("the beam could NOT be blanked for the pause: %s. Blank it by hand", exc)
 
     async def resume(self) -> None:
         """Bring back what was before the pause."""

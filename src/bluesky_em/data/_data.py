@@ -185,14 +185,15 @@ class Data:
         deadline = time.monotonic() + timeout
         with progress_bar(len(wanted), progress) as bar:
             while True:
-                statuses = self._source.statuses(wanted)
-                done = [status for status in statuses if self._done(status, until, failed)]
+                done: list[ReferenceStatus] = []
+                pending: list[ReferenceStatus] = []
+                for status in self._source.statuses(wanted):
+                    (done if self._done(status, until, failed) else pending).append(status)
                 bar(len(done))
-                if len(done) == len(wanted) or (any and done):
+                if not pending or (any and done):
                     return done[0] if isinstance(references, str) else done
                 if time.monotonic() >= deadline:
-                    first = next(status for status in statuses if status not in done)
-                    raise self._not_ready(first, len(wanted) - len(done), until, timeout)
+                    raise self._not_ready(pending[0], len(pending), until, timeout)
                 time.sleep(self._source.poll)
 
     def flush(self, timeout: float = 60.0) -> None:

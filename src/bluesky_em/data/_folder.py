@@ -159,19 +159,18 @@ class Folder:
         if reference not in self._in_journal:
             own = self._layout.journal_of(Reference.parse(reference).run)
             journals = [own] if own.exists() else sorted(self._layout.journal.glob("*.msgpack"))
-            if not any(_hands_out(path, reference) for path in journals):
+            if not any(self._hands_out(path, reference) for path in journals):
                 raise UnknownReference(
                     f"no run in {self._layout.root} handed out {reference!r}. References are in "
                     "`storage.references` and in the events' data"
                 )
-            self._in_journal.add(reference)
         return ReferenceStatus(reference=reference, stage=Stage.CAPTURED)
 
-
-def _hands_out(path: Path, reference: str) -> bool:
-    if reference.encode() in path.read_bytes():
-        return True
-    base = reference.rpartition("/")[0]  # of a flight, no single reference is in the journal
-    return base.encode() in path.read_bytes() and reference in set(
-        documents.references(journal.read(path))
-    )
+    def _hands_out(self, path: Path, reference: str) -> bool:
+        content = path.read_bytes()
+        if reference.encode() in content:
+            self._in_journal.add(reference)
+        elif reference.rpartition("/")[0].encode() in content:
+            # of a flight, no single reference is in the journal: note all there are
+            self._in_journal.update(documents.references(journal.read(path)))
+        return reference in self._in_journal

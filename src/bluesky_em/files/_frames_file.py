@@ -65,7 +65,16 @@ class FramesFile:
         Args:
             frame: tells the rows.
             pixels: shape `(frame.count, *frame.shape)`, or of a single one `frame.shape`.
+
+        Raises:
+            FrameMismatch: its shape or dtype is not this file's.
         """
+        own = self._pixels.shape[1:], self._pixels.dtype
+        if (frame.shape, np.dtype(frame.dtype)) != own:
+            raise FrameMismatch(
+                f"{frame.reference} has shape {frame.shape} and dtype {frame.dtype}, but "
+                f"{self.path} holds frames of {own[0]} and {own[1].str}"
+            )
         self.extend(frame.row + frame.count)
         rows = slice(frame.rows.start, frame.rows.stop)
         pixels = pixels.reshape(frame.count, *frame.shape)

@@ -88,6 +88,8 @@ class SpectrometerDriver:
             `field_of_view` is the width of the whole scan in m.
     """
 
+    FIXED_IN_FLIGHT = ("energy_offset", "dispersion", "aperture")
+
     def __init__(
         self,
         digital_micrograph: Any,

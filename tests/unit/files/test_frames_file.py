@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bluesky_em.axes import Axis
+from bluesky_em.errors import FrameMismatch
 from bluesky_em.files import FramesFile, FramesReader
 from bluesky_em.frame import Frame
 
@@ -269,3 +270,9 @@ def test_frames_that_are_single_numbers_have_a_file_too(path: Path):
     file.close()
     with h5py.File(path) as plain:
         np.testing.assert_array_equal(plain["entry/data/data"][:], signal)
+
+
+def test_a_frame_of_another_size_is_refused_in_words(file: FramesFile):
+    wrong = replace(frame(1), shape=(3, 5))
+    with pytest.raises(FrameMismatch, match=r"run/haadf/1 has shape \(3, 5\) and dtype <f4, but"):
+        file.write(wrong, np.zeros((3, 5), "<f4"))
