@@ -7,11 +7,13 @@ direction, so doing a step twice changes nothing.
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from typing import Any
 from .axes import Axis
 from .frame import Frame
 from .reference import Stage
+
+logger = logging.getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (
@@ -46,6 +50,8 @@ CREATE TABLE IF NOT EXISTS pulse (
     beat REAL NOT NULL, trouble TEXT NOT NULL
 );
 """
+_VERSION = 2
+"""Of the tables; raised when they change."""
 SILENCE = 10.0  # seconds without a sign of life, after which the writer is called dead or stuck
 _BATCH = 500  # references per statement; SQLite allows 999 variables
 
@@ -90,10 +96,12 @@ class Ledger:
         self._closed = False
         self._has_tables = not read_only
         if not read_only:
+            _put_aside_if_old(path)
             self._db = sqlite3.connect(path, check_same_thread=False, timeout=10.0)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(f"PRAGMA user_version={_VERSION}")
             self._db.executescript(_SCHEMA)
 
     # -- the writer's side --
@@ -341,6 +349,21 @@ class Ledger:
             assert self._db is not None, "only the writer's ledger can be written"
             with self._db:
                 yield self._db
+
+
+def _put_aside_if_old(path: Path) -> None:
+    """Make room for a ledger with today's tables: the writer fills it from journals and files."""
+    if not path.exists():
+        return
+    with closing(sqlite3.connect(path)) as db:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        tables = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    if tables[0] and version != _VERSION:
+        logger.warning("%s has tables of version %s: it is made anew", path, version)
+        for suffix in ("-wal", "-shm", ""):
+            old = path.with_name(path.name + suffix)
+            if old.exists():
+                os.replace(old, path.with_name(f"{path.name}.{version}{suffix}"))
 
 
 def _split(reference: str) -> tuple[str, int | None]:

@@ -1,3 +1,5 @@
+import contextlib
+import sqlite3
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -238,3 +240,16 @@ def test_a_block_counts_as_so_many_frames_and_is_catalogued_when_all_of_it_is(le
     assert ledger.counts()[Stage.CATALOGUED] == 0
     ledger.flown_catalogued("run/eels", 130)
     assert (ledger.counts()[Stage.CATALOGUED], ledger.counts()[Stage.CAPTURED]) == (100, 30)
+
+
+def test_a_ledger_with_older_tables_is_put_aside_and_made_anew(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as old, old:
+        old.execute("CREATE TABLE frame (reference TEXT PRIMARY KEY)")
+    ledger = Ledger(path)
+    ledger.captured([FRAME])
+    ledger.close()
+    again = Ledger(path)
+    assert again.find(FRAME.reference) is not None
+    again.close()
+    assert (tmp_path / "ledger.sqlite.0").exists()
