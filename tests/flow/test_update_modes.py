@@ -58,7 +58,7 @@ def exposed(monkeypatch: pytest.MonkeyPatch) -> Pixels:
 
     async def watched(flyer: Flyer, index: int | None) -> AsyncIterator[Any]:
         async for name, document in assets(flyer, index):
-            if name == "stream_datum":
+            if name == "stream_datum" and flyer._update is not None:
                 indices = document["indices"]
                 for n in range(indices["start"], indices["stop"]):
                     assert flyer._course is not None
