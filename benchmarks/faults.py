@@ -48,7 +48,7 @@ import bluesky.plan_stubs as bps, bluesky.preprocessors as bpp
 import numpy as np
 from bluesky import RunEngine
 from bluesky_em import MapInfo, Storage, autoscript, documents, gatan
-from bluesky_em.flyer import UpdateInfo
+from bluesky_em.trigger_info import UpdateInfo
 from bluesky_em.plan_stubs import fly, per_shot
 from ophyd_async.core import Array1D, init_devices, soft_signal_rw
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from .data import Data
     from .detector import RefDetector
     from .errors import BlueskyEMError, NotReady, ReferenceFailed, UnknownReference
-    from .flyer import MapInfo
     from .reference import Reference, Stage
     from .storage import Storage
+    from .trigger_info import MapInfo
 
 __all__ = [
     "Storage",
@@ -41,7 +41,7 @@ _HOMES = {
     "Reference": "reference",
     "Stage": "reference",
     "RefDetector": "detector",
-    "MapInfo": "flyer",
+    "MapInfo": "trigger_info",
     "BlueskyEMError": "errors",
     "NotReady": "errors",
     "ReferenceFailed": "errors",

@@ -46,10 +46,11 @@ from ophyd_async.core import (
 from . import documents
 from .course import Course
 from .errors import ServerUnreachable, SpoolFull
-from .flyer import Flyer, is_flight
+from .flyer import Flyer
 from .link import link_to
 from .mock_server import MockServer
 from .reference import Reference
+from .trigger_info import is_flight
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,10 @@ from ophyd_async.core import DetectorTrigger, TriggerInfo
 from bluesky_em import Data, MapInfo, keeper
 from bluesky_em.audit import audit_run
 from bluesky_em.files.updates import UpdateReader
-from bluesky_em.flyer import Flyer, UpdateInfo
+from bluesky_em.flyer import Flyer
 from bluesky_em.plan_stubs import beam_on, fly, per_shot
 from bluesky_em.session import Session
+from bluesky_em.trigger_info import UpdateInfo
 
 BURST = 24
 KILLS = 3  # of the writer, in each mode's flight

@@ -4,7 +4,7 @@ import pytest
 
 from bluesky_em import MapInfo
 from bluesky_em.declaration import Declaration
-from bluesky_em.flyer import UpdateInfo
+from bluesky_em.trigger_info import UpdateInfo
 
 
 @pytest.mark.parametrize("info, shape, plain", [
