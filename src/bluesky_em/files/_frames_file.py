@@ -35,9 +35,9 @@ class FramesFile:
     """An HDF5 file with one dataset of shape `(frames, *frame)` that grows, as NXdata.
 
     Anyone may read it while it grows (SWMR), through `/entry/data`, whose axes are those of the
-    first frame; every frame's own calibration, number, time (of a fly scan, when its block ended) and
-    checksum are in `/entry/frames`.
-    A row whose frame was lost holds the fill value (NaN, or 0 for integers) and number -1.
+    first frame; every frame's own calibration, number, checksum and time (of a fly scan, when its
+    block ended) are in `/entry/frames`. A row whose frame was lost holds the
+    fill value (NaN, or 0 for integers) and number -1.
 
     Opening one that a killed writer left behind repairs it and goes on with the rows it has.
 
