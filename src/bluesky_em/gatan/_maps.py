@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 from ..limits import in_limits
 
 MAP_LIMITS = (1, 4096)  # lines, and points of a line
+LINE_TIME_MAX = 30.0  # s; nothing can end a line that hardware takes, and the beam is on
 
 
 def check_scan(scan: Mapping[str, Any], options: Mapping[str, Any], can: Sequence[str]) -> None:
@@ -36,11 +37,20 @@ def check_scan(scan: Mapping[str, Any], options: Mapping[str, Any], can: Sequenc
             "region is {!r}; left, top, width, height must stay inside the scan, which goes from "
             "0 to 1.".format(list(scan["region"]))
         )
-    if scan["sync"] == "hardware" and options.get("frames", 1) != 1:
+    if scan["sync"] != "hardware":
+        return
+    if options.get("frames", 1) != 1:
         raise ValueError(
             "frames is {}; a map synchronised by hardware takes 1 at each point.".format(
                 options["frames"]
             )
+        )
+    seconds = points * options.get("exposure", 0.0)
+    if seconds > LINE_TIME_MAX:
+        raise ValueError(
+            "A line of {} points at {:.6g} s takes {:.6g} s, and nothing can end it before; {:.6g} "
+            "s is the limit. Take fewer points or a shorter dwell, or synchronise by "
+            "software.".format(points, options["exposure"], seconds, LINE_TIME_MAX)
         )
 
 

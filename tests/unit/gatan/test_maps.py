@@ -90,6 +90,13 @@ def test_several_frames_a_point_need_software(module: Any):
         driver_of(module).check_flight("eels", {"frames": 3}, scan(4, 4))
 
 
+def test_a_line_that_nothing_could_end_for_long_is_refused(module: Any):
+    driver = driver_of(module)
+    with pytest.raises(ValueError, match="A line of 400 points at 0.1 s takes 40 s.*30 s is the"):
+        driver.check_flight("eels", {"exposure": 0.1}, scan(2, 400))
+    driver.check_flight("eels", {"exposure": 0.1}, scan(2, 400, "software"))
+
+
 def test_the_dark_field_flies_only_beside_spectra_in_a_hardware_map(module: Any):
     driver = driver_of(module)
     for where in (None, scan(2, 2, "software")):
