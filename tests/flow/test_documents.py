@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 import bluesky.plan_stubs as bps
+import bluesky.plans as bp
 import numpy as np
 import pytest
 from bluesky.utils import MsgGenerator
@@ -17,7 +18,7 @@ from tiled.client import from_uri
 from bluesky_em import Data, journal
 from bluesky_em.catalog import Address
 from bluesky_em.files.handler import FramesHandler
-from bluesky_em.plan_stubs import per_shot
+from bluesky_em.plan_stubs import per_shot, per_step
 from bluesky_em.session import Session
 
 
@@ -154,3 +155,25 @@ def test_runs_that_are_open_at_once_keep_their_frames_apart(session: Session, ht
     assert len({reference.partition("/")[0] for reference in result.plan_result}) == 6
     last = session.data.open(result.plan_result[4])
     np.testing.assert_array_equal(last.read(), a["primary/eels"][2])
+
+
+def test_a_stock_scan_takes_our_steps_and_moves_only_what_must_move(session: Session) -> None:
+    eels, microscope = session.devices["eels"], session.devices["microscope"]
+    plan = bp.grid_scan(
+        [eels], microscope.beam_y, 0.2, 0.4, 2, microscope.beam_x, 0.1, 0.3, 3, per_step=per_step
+    )
+    moved: list[str] = []
+    session.RE.msg_hook = lambda message: moved.extend(
+        [message.obj.name] if message.command == "set" else []
+    )
+    try:
+        session.RE(bps.mv(eels.exposure, 0.001))
+        (uid,) = session.RE(plan).run_start_uids
+    finally:
+        session.RE.msg_hook = None
+    session.data.wait(uid)
+    run = session.data.catalog[uid]["primary"].read()
+    np.testing.assert_allclose(run["microscope-beam_x"], [0.1, 0.2, 0.3] * 2, atol=0.02)
+    np.testing.assert_allclose(run["microscope-beam_y"], [0.2] * 3 + [0.4] * 3, atol=0.02)
+    assert moved.count("microscope-beam_y") == 2
+    assert session.data.catalog[uid]["primary/eels"].shape == (6, 2048)
