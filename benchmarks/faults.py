@@ -40,7 +40,7 @@ from bluesky_em.simulated_pcs import SimulatedPCs
 
 RANDOM = "at random"
 TILED_EVERY = 50  # kills: it needs 10-15 s to start
-FIRES = 20.0  # seconds until an armed step must have been come by
+FIRES = 40.0  # seconds until an armed step must have been come by
 
 ENGINE = """
 import itertools, sys, time
