@@ -6,7 +6,7 @@ import os
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from ..documents import DATASET
 from ..errors import FrameMismatch
 from ..frame import Frame
+from ._bytes import checksum_of_rows, open_to_read
 from ._repair import repair
 
 _GROUP = "/entry/data"
@@ -107,7 +108,8 @@ class FramesFile:
         if not np.array_equal(numbers, np.arange(frame.number, frame.number + frame.count)):
             return False
         if frame.flown:  # then each row has what its spool said
-            return all(self.checksum(range(r, r + 1)) == self._rows["checksum"][r] for r in rows)
+            own = self._rows["checksum"][rows.start : rows.stop]
+            return all(self.checksum(range(r, r + 1)) == c for r, c in zip(rows, own, strict=True))
         return self.checksum(rows) == frame.checksum
 
     def describe(self, frame: Frame) -> Frame:
@@ -119,17 +121,10 @@ class FramesFile:
 
     def checksum(self, rows: range) -> int:
         """Compute the CRC-32 of flushed rows from the file's bytes, behind HDF5's back."""
-        chunk_rows, *shape = cast(tuple[int, ...], self._pixels.chunks)
-        size = int(np.prod(shape, dtype=np.int64)) * self._pixels.dtype.itemsize
-        checksum, row = 0, rows.start
-        while row < rows.stop:
-            chunk = self._pixels.id.get_chunk_info_by_coord((row, *[0] * len(shape)))
-            if chunk.byte_offset is None:
-                raise OSError(f"row {row} of {self.path} has never been written to the disk")
-            count = min(chunk_rows - row % chunk_rows, rows.stop - row)
-            self._plain.seek(chunk.byte_offset + (row % chunk_rows) * size)
-            checksum = zlib.crc32(self._plain.read(count * size), checksum)
-            row += count
+        checksum = checksum_of_rows(self._pixels, self._plain, rows)
+        if checksum is None:
+            first, last = rows.start, rows.stop - 1
+            raise OSError(f"rows {first} to {last} of {self.path} were not all written to the disk")
         return checksum
 
     def close(self) -> None:
@@ -165,10 +160,7 @@ class FramesReader:
     """
 
     def __init__(self, path: Path):
-        try:
-            self._file = h5py.File(path, "r", libver="latest", swmr=True)
-        except OSError:  # somebody in this process has it open the plain way: it is complete
-            self._file = h5py.File(path, "r", libver="latest")
+        self._file = open_to_read(path)
 
     def read(self, row: int | tuple[slice, ...]) -> np.ndarray:
         """Read one row's pixels, shape and dtype of a frame; or a part of all rows."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...declaration import Declaration
 from ...errors import FrameMismatch
+from .._bytes import checksum_of_rows, stored_rows
 from .._repair import repair
 
 CHUNK_BYTES = 1 << 19
@@ -80,12 +81,14 @@ class GrowingFile:
             return zlib.crc32(b"")
         chunk = np.array(dataset.chunks)
         if not start[1:].any() and np.array_equal(shape[1:], chunk[1:]):
-            return self._checksum_of_rows(dataset, range(int(start[0]), int(end[0])), chunk)
+            rows = range(int(start[0]), int(end[0]))
+            return checksum_of_rows(dataset, self._plain, rows)
         block = np.empty(tuple(shape), dataset.dtype)
         firsts = [range(a // c * c, b, c) for a, b, c in zip(start, end, chunk, strict=True)]
         for corner in product(*firsts):
             low, high = np.maximum(start, corner), np.minimum(end, corner + chunk)
-            stored = self._stored(dataset, corner, range(int(low[0]), int(high[0])))
+            part = range(int(low[0]), int(high[0]))
+            stored = stored_rows(dataset, self._plain, corner, part)
             if stored is None:
                 return None
             inner = _region((low - corner)[1:], (high - low)[1:])
@@ -106,29 +109,6 @@ class GrowingFile:
             finally:
                 self._plain.close()
                 self._file.close()
-
-    def _checksum_of_rows(
-        self, dataset: h5py.Dataset, rows: range, chunk: np.ndarray
-    ) -> int | None:
-        """Do the same for whole rows, whose bytes are one after the other in the chunks."""
-        checksum, height = 0, int(chunk[0])
-        for first in range(rows.start // height * height, rows.stop, height):
-            part = range(max(rows.start, first), min(rows.stop, first + height))
-            stored = self._stored(dataset, (first, *[0] * (len(chunk) - 1)), part)
-            if stored is None:
-                return None
-            checksum = zlib.crc32(stored, checksum)
-        return checksum
-
-    def _stored(self, dataset: h5py.Dataset, corner: tuple[int, ...], rows: range) -> bytes | None:
-        """Read the bytes of some rows of one chunk; None: it was never written."""
-        info = dataset.id.get_chunk_info_by_coord(corner)
-        if info.byte_offset is None:
-            return None
-        inner = (dataset.chunks or ())[1:]
-        size = int(np.prod(inner, dtype=np.int64)) * dataset.dtype.itemsize
-        self._plain.seek(info.byte_offset + (rows.start - corner[0]) * size)
-        return self._plain.read(len(rows) * size)
 
     def _check(self, name: str, right: str) -> None:
         found = self._file["entry"].attrs.get(name)

@@ -9,11 +9,11 @@ from pathlib import Path
 from types import EllipsisType
 from typing import Any
 
-import h5py
 import numpy as np
 
 from ...declaration import Declaration, Mode, Rows
 from ...documents import DATASET
+from .._bytes import open_to_read
 from ._slots import HOLDERS, SLOTS
 from ._state import STATES, is_proved, newest_first
 from ._table import TABLE, Row, is_sealed, sealed
@@ -35,10 +35,7 @@ class UpdateReader:
     """
 
     def __init__(self, path: Path):
-        try:
-            self._file = h5py.File(path, "r", libver="latest", swmr=True)
-        except OSError:  # somebody in this process has it open the plain way: it is complete
-            self._file = h5py.File(path, "r", libver="latest")
+        self._file = open_to_read(path)
         self.declared = Declaration.load(json.loads(str(self._file["entry"].attrs["updates"])))
 
     def read(self, region: Region = (...,)) -> np.ndarray:

@@ -1,0 +1,53 @@
+"""Files as they are on the disk: opened while somebody writes them, and read behind HDF5's back."""
+
+from __future__ import annotations
+
+import zlib
+from io import RawIOBase
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+
+def open_to_read(path: Path) -> h5py.File:
+    """Open a file of ours for reading, also while it grows."""
+    try:
+        return h5py.File(path, "r", libver="latest", swmr=True)
+    except OSError:  # somebody in this process has it open the plain way: it is complete
+        return h5py.File(path, "r", libver="latest")
+
+
+def checksum_of_rows(dataset: h5py.Dataset, plain: RawIOBase, rows: range) -> int | None:
+    """Compute the CRC-32 of the flushed bytes of some rows, from the file without HDF5.
+
+    Args:
+        dataset: whose chunks are whole rows.
+        plain: its file, opened without a buffer: that would keep bytes of before a flush.
+        rows: consecutive ones.
+
+    Returns:
+        None if one was never written.
+    """
+    assert dataset.chunks is not None, "what grows has chunks"
+    checksum, (height, *inner) = 0, dataset.chunks
+    for first in range(rows.start // height * height, rows.stop, height):
+        part = range(max(rows.start, first), min(rows.stop, first + height))
+        stored = stored_rows(dataset, plain, (first, *[0] * len(inner)), part)
+        if stored is None:
+            return None
+        checksum = zlib.crc32(stored, checksum)
+    return checksum
+
+
+def stored_rows(
+    dataset: h5py.Dataset, plain: RawIOBase, corner: tuple[int, ...], rows: range
+) -> bytes | None:
+    """Read the bytes of some rows of the chunk that begins at `corner`; None: never written."""
+    info = dataset.id.get_chunk_info_by_coord(corner)
+    if info.byte_offset is None:
+        return None
+    inner = (dataset.chunks or ())[1:]
+    size = int(np.prod(inner, dtype=np.int64)) * dataset.dtype.itemsize
+    plain.seek(info.byte_offset + (rows.start - corner[0]) * size)
+    return plain.read(len(rows) * size)
