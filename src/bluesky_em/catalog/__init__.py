@@ -7,10 +7,10 @@ The embedded server (`python -m bluesky_em.catalog <storage>`) serves those who 
 
 from ._ending import Ending
 from ._feeder import Feeder
-from ._rows import KEY, axes_at, find, read_update
+from ._rows import KEY, axes_at, find, read_update, reference_at
 from ._server import Address, address_of, serve
 
 __all__ = [
     "Feeder", "Ending", "Address", "address_of", "serve", "KEY", "axes_at", "find",
-    "read_update",
+    "read_update", "reference_at",
 ]  # fmt: skip

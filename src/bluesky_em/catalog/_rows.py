@@ -76,10 +76,24 @@ def find(segments: Sequence[Mapping[str, Any]], reference: Reference) -> int | N
     return None
 
 
+def reference_at(segments: Iterable[Mapping[str, Any]], detector: str, row: int) -> str:
+    """Give the reference of the frame in a row: the reverse of `find`.
+
+    >>> segments = [{"run": "a", "number": 0, "row": 0}, {"run": "a", "number": 5, "row": 3}]
+    >>> reference_at(segments, "eels", 4)
+    'a/eels/6'
+    """
+    segment = _segment(segments, row)
+    return f"{segment['run']}/{detector}/{segment['number'] + row - segment['row']}"
+
+
 def axes_at(segments: Iterable[Mapping[str, Any]], row: int) -> tuple[Axis, ...]:
     """Give the axes of the frame in a row."""
-    segment = [s for s in segments if s["row"] <= row][-1]
-    return tuple(Axis.load(axis) for axis in segment["axes"])
+    return tuple(Axis.load(axis) for axis in _segment(segments, row)["axes"])
+
+
+def _segment(segments: Iterable[Mapping[str, Any]], row: int) -> Mapping[str, Any]:
+    return [segment for segment in segments if segment["row"] <= row][-1]
 
 
 def read_update(array: Any, row: int, axes: tuple[Axis, ...], about: Mapping[str, Any]) -> Any:

@@ -127,7 +127,10 @@ class RunInTiled(_RunWriter):
         if rows is not None and rows.changed and not isinstance(rows, UpdateMap):
             # before the rows themselves: whoever sees a row can find its reference
             _describe(node, rows.dump())
-        self._update_data_source_for_node(node, consolidator.get_data_source(), patch)
+        source = consolidator.get_data_source()
+        if rows is not None:  # whoever follows the array must have seen so much of the row map
+            source.properties = {**source.properties, "segments": len(rows.segments)}
+        self._update_data_source_for_node(node, source, patch)
         if isinstance(rows, UpdateMap):
             # after the array: an update that is counted can be read
             _describe(node, rows.dump())

@@ -100,6 +100,8 @@ def _run(layout: Layout) -> None:
 
 
 def _config(layout: Layout) -> dict[str, Any]:
+    from ._live_cache import LiveCache
+
     return {
         "trees": [
             {
@@ -119,6 +121,7 @@ def _config(layout: Layout) -> dict[str, Any]:
         ],
         "authentication": {"single_user_api_key": secrets.token_hex(32)},  # see _keys
         "expose_raw_assets": False,
+        "streaming_cache": LiveCache().config(),
         "media_types": {
             "BlueskyRun": {
                 "application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import xarray
 
 from ..axes import Axis
@@ -14,6 +15,7 @@ from ..reference import Reference, Stage
 from ._status import ReferenceStatus
 from ._stored import StoredFrame
 from ._superseded import superseded
+from .follow._tiled import TiledRun, TiledRuns
 
 
 class Catalog:
@@ -83,6 +85,19 @@ class Catalog:
         from . import _stream  # dask takes a while: only for those who read
 
         return _stream.from_catalog(self._run(run), run, stream)
+
+    trouble = (httpx.HTTPError, ConnectionError)
+    """what a server that is away raises"""
+
+    def follow(self, run: str, streams: tuple[str, ...] | None) -> TiledRun:
+        """Follow a run as it grows."""
+        return TiledRun(self._client().include_data_sources(), run, streams)
+
+    def follow_runs(self, last: int, since: str) -> TiledRuns:
+        """Follow runs as they come: first the `last` ones, or those from run `since` on."""
+        client = self._client()
+        uids = list(client) if since else []
+        return TiledRuns(client, len(uids) - uids.index(since) if since in uids else last)
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -20,8 +20,10 @@ from ._folder import Folder
 from ._progress import progress_bar
 from ._status import ReferenceStatus
 from ._stored import StoredFrame
+from .follow import Bookmark, RunFollower, RunsFollower
 
 TILED_START = 60.0  # seconds; it takes 10-15
+PATIENCE = 3600.0  # seconds that a follower waits for something new
 
 
 class Data:
@@ -137,6 +139,78 @@ class Data:
                 f"`data.wait({run!r})` waits for it"
             )
         return self._source.stream(run, name)
+
+    @overload
+    def follow(
+        self, run: None = ..., *, streams: str | Sequence[str] | None = ...,
+        latest_only: bool = ..., last: int = ..., patience: float = ...,
+        bookmark: str | Path | None = ...,
+    ) -> RunsFollower: ...  # fmt: skip
+
+    @overload
+    def follow(
+        self, run: str, *, streams: str | Sequence[str] | None = ...,
+        latest_only: bool = ..., last: int = ..., patience: float = ...,
+        bookmark: str | Path | None = ...,
+    ) -> RunFollower: ...  # fmt: skip
+
+    def follow(
+        self,
+        run: str | None = None,
+        *,
+        streams: str | Sequence[str] | None = "primary",
+        latest_only: bool = False,
+        last: int = 0,
+        patience: float = PATIENCE,
+        bookmark: str | Path | None = None,
+    ) -> RunFollower | RunsFollower:
+        """Follow runs as they come, or one run from its first point to its end.
+
+        Usage:
+            for run in data.follow():
+                for point in run:
+                    print(point.seq_num, point.data["eels-total"], point.references["eels"])
+                    spectrum = point.open("eels").read()
+                print(run.end.status, run.end.reason)
+
+        Each point comes once what it refers to can be read. Whoever comes in the middle of a run,
+        or after it, is given the same points in the same order; a server that goes away meanwhile
+        is waited for. A slow follower slows nobody.
+
+        Args:
+            run: its uid, also of one that is yet to come; None: all that begin from now on.
+            streams: the name of one; several, whose points of the same index are then given
+                together, as a tuple; None: all, each in its own order.
+            latest_only: give the newest point whenever one is asked for; its `skipped` says how
+                many it leaves out.
+            last: with `run=None`, begin with so many of the runs that there are already.
+            patience: raise NotReady when nothing new has come for so many seconds.
+            bookmark: a file that remembers which points are done; with it, a follower that was
+                ended, or killed, goes on where it was.
+
+        Raises:
+            NotReady: see `patience`; the message tells what there was, and what is away.
+            ValueError: `bookmark` is a file that is none, or there is no stream to follow.
+        """
+        several = [streams] if isinstance(streams, str) else streams
+        names = None if several is None else tuple(several)
+        if names == ():
+            raise ValueError("give the streams to follow, e.g. streams='primary'; None: all")
+        mark = Bookmark(Path(bookmark)) if bookmark is not None else None
+        trouble = self._source.trouble
+
+        def one(uid: str) -> RunFollower:
+            return RunFollower(
+                self._source.follow(uid, names), streams=names, latest_only=latest_only,
+                patience=patience, trouble=trouble, bookmark=mark,
+            )  # fmt: skip
+
+        if run is not None:
+            return one(run)
+        return RunsFollower(
+            self._source.follow_runs(last, mark.run if mark else ""), one,
+            patience=patience, trouble=trouble, bookmark=mark,
+        )  # fmt: skip
 
     @overload
     def wait(  # type: ignore[reportOverlappingOverload] (a str is a Sequence[str], too)

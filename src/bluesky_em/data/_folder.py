@@ -21,6 +21,7 @@ from ..run import Run
 from ._status import ReferenceStatus
 from ._stored import StoredFrame
 from ._superseded import superseded
+from .follow._folder import FolderRun, FolderRuns
 
 
 class Folder:
@@ -116,6 +117,17 @@ class Folder:
         told = Run.load(self._layout.journal_of(run))
         known = [entry.frame for entry in self._ledger.frames(run)]
         return _stream.from_folder(self._layout.root, told, known, stream)
+
+    trouble = (OSError,)
+    """what a disk that is away raises"""
+
+    def follow(self, run: str, streams: tuple[str, ...] | None) -> FolderRun:
+        """Follow a run as it grows."""
+        return FolderRun(self._layout, self._ledger, run, streams, self.open)
+
+    def follow_runs(self, last: int, since: str) -> FolderRuns:
+        """Follow runs as they come: first the `last` ones, or those from run `since` on."""
+        return FolderRuns(self._layout, last, since)
 
     def close(self) -> None:
         """Let go of the ledger."""

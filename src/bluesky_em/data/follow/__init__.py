@@ -1,0 +1,13 @@
+"""Following runs live: the same points, in the same order, whenever and wherever one begins.
+
+A `RunSource` knows one run as it grows, from Tiled (`TiledRun`, any PC) or from journal and ledger
+(`FolderRun`, where the storage folder is). A `RunFollower` gives its points to whoever iterates: a
+slow one takes memory for the events it has not asked for, and nobody else's time. What was there
+before is read from the catalog, or the journal: no cache has to have kept it.
+"""
+
+from ._bookmark import Bookmark
+from ._follower import RunFollower, RunsFollower
+from ._point import End, Point
+
+__all__ = ["Point", "End", "RunFollower", "RunsFollower", "Bookmark"]

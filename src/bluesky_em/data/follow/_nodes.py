@@ -1,0 +1,146 @@
+"""The nodes of one stream in Tiled as they grow: tables of events, and arrays."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow
+import stamina
+from tiled.client.utils import handle_error
+
+ARROW = "application/vnd.apache.arrow.file"
+UNSETTLED = 10.0  # seconds in which a row that was announced must be there
+
+Row = dict[str, Any]
+
+
+class Table:
+    """An event table: its rows, once each, in order.
+
+    Tiled announces rows before it has them, perhaps in vain, and tells of each only once: so a row
+    is known by its number and time, and where a number is left out the table is read.
+
+    Args:
+        client: of its node.
+    """
+
+    def __init__(self, client: Any):
+        self._client = client
+        self.columns = set(client.columns)
+        self.count = 0
+        """rows known so far"""
+        self._rows: deque[Row] = deque()
+        self._first = 0
+        self._seen: deque[tuple[Any, Any]] = deque(maxlen=10_000)
+        self._last = 0
+
+    def row(self, index: int) -> Row:
+        """Give a row, and forget those before it."""
+        while self._first < index:
+            self._rows.popleft()
+            self._first += 1
+        return self._rows[0]
+
+    def hear(self, message: Mapping[str, Any] | None) -> None:
+        """Take in rows that were appended; read the table if some were missed."""
+        if message is None or not message.get("payload"):
+            self._look()
+            return
+        rows = _decode(message["payload"])
+        if rows and rows[0]["seq_num"] > self._last + 1:
+            self._look()
+        for row in rows:
+            if (row["seq_num"], row["time"]) not in self._seen:
+                self._add(row)
+
+    def _look(self) -> None:
+        link = self._client.item["links"]["full"]
+        for row in _decode(_get(self._client, link, {}, ARROW))[self.count :]:
+            self._add(row)
+
+    def _add(self, row: Row) -> None:
+        self._rows.append(row)
+        self._seen.append((row["seq_num"], row["time"]))
+        self._last = row["seq_num"]
+        self.count += 1
+
+
+class Array:
+    """An array that grows along its first axis, or that updates change.
+
+    Args:
+        client: of its node, with data sources.
+        key: what our metadata are under, in its metadata.
+    """
+
+    def __init__(self, client: Any, key: str):
+        self._client = client
+        self._key = key
+        self.about: Mapping[str, Any] = {}
+        """our metadata: `segments`, `failed`, perhaps `update`; empty for other packages' arrays"""
+        self.shape: tuple[int, ...] = ()
+        self.dtype = np.dtype("u1")
+        self._segments = 0
+        self._take(client)
+
+    @property
+    def count(self) -> int:
+        """How many points it has."""
+        if self._is_untold():
+            self.hear(None)
+        if self._is_untold():
+            return 0
+        return self.about["update"]["count"] if "update" in self.about else self.shape[0]
+
+    def describe(self, metadata: Mapping[str, Any]) -> None:
+        """Take in its node's metadata."""
+        self.about = metadata.get(self._key, {})
+
+    def hear(self, message: Mapping[str, Any] | None) -> None:
+        """Take in how far it has grown; ask, if that may have been missed."""
+        if message is None:
+            self._take(self._client.refresh())
+        elif message["type"] == "array-ref":
+            self._segments = message["data_source"]["properties"].get("segments", 0)
+            self.shape = tuple(message["shape"])
+        elif message["type"] == "array-data" and message.get("offset"):
+            self.shape = (message["offset"][0] + message["shape"][0], *self.shape[1:])
+
+    def __getitem__(self, index: int | tuple[slice, ...]) -> np.ndarray:
+        """Read a row, or a part, over HTTP."""
+        parts = index if isinstance(index, tuple) else (slice(index, index + 1),)
+        asked = ",".join(f"{part.start}:{part.stop}" for part in parts)
+        shape = [part.stop - part.start for part in parts] + list(self.shape[len(parts) :])
+        link = self._client.item["links"]["full"]
+        data = _get_settled(self._client, link, {"slice": asked}, "application/octet-stream")
+        values = np.frombuffer(data, self.dtype).reshape(shape)
+        return values if isinstance(index, tuple) else values[0]
+
+    def _take(self, client: Any) -> None:
+        structure = client.structure()
+        self.shape = tuple(structure.shape)
+        self.dtype = structure.data_type.to_numpy_dtype()
+        self._segments = client.data_sources()[0].properties.get("segments", 0)
+        self.describe(client.metadata)
+
+    def _is_untold(self) -> bool:
+        """Tell whether our metadata do not say yet which frames are in the last rows."""
+        return self._segments > len(self.about.get("segments", ()))
+
+
+def _get(client: Any, link: str, params: dict[str, str], media_type: str) -> bytes:
+    http = client.context.http_client
+    response = http.get(link, params=params, headers={"Accept": media_type})
+    handle_error(response)
+    return response.read()
+
+
+_get_settled = stamina.retry(on=httpx.HTTPStatusError, timeout=UNSETTLED)(_get)
+
+
+def _decode(data: bytes) -> list[Row]:
+    return pyarrow.ipc.open_file(data).read_all().to_pylist()

@@ -1,0 +1,302 @@
+"""A run that is followed through Tiled, from any PC.
+
+The catalog is the record: all there is already is read from it, and again wherever news may have
+been missed. So it makes no difference when a follower comes, nor what a live cache still has.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...catalog import KEY, axes_at, read_update, reference_at
+from ...errors import ReferenceFailed
+from .._stored import StoredFrame
+from .._superseded import superseded
+from ._news import Listener, News
+from ._nodes import Array, Table
+from ._point import End, Point, Values
+
+logger = logging.getLogger(__name__)
+
+REST = 5.0  # seconds without news, after which a run is looked at
+
+
+class TiledRun:
+    """One run in Tiled as it grows.
+
+    Args:
+        client: the catalog, with data sources.
+        run: its uid; it may be yet to come.
+        streams: to follow; None: all.
+    """
+
+    def __init__(self, client: Any, run: str, streams: tuple[str, ...] | None):
+        self.run = run
+        self.start: Mapping[str, Any] | None = None
+        """its start document; None until the run is in Tiled"""
+        self.end: End | None = None
+        """how it ended, once all its points have been given"""
+        self._client = client
+        self._wanted = streams
+        self._streams: dict[str, _Stream] = {}
+        self._metadata: Mapping[str, Any] = {}
+        self._listener = Listener(client.context.api_key)
+        self._hearers: dict[str, Any] = {}
+        self._looked = time.monotonic()
+        self.listen(f"{client.uri.rstrip('/')}/{run}", self._hear)
+
+    def listen(self, uri: str, hearer: Any) -> None:
+        """Have news of a node told to `hearer`."""
+        if uri not in self._hearers:
+            self._hearers[uri] = hearer
+            self._listener.listen(uri)
+
+    def collect(self, timeout: float) -> list[Point]:
+        """Give the points that have become ready, in order; wait up to `timeout` s for news.
+
+        Raises:
+            httpx.HTTPError: Tiled does not answer, or refuses; whoever asks again goes on.
+        """
+        self._take_in(self._listener.wait(timeout))
+        if self.end is None and time.monotonic() - self._looked > REST:
+            self._hear(None)
+        points = [point for stream in self._streams.values() for point in stream.points()]
+        if self._ended and self.end is None:
+            points += self._finish()
+        return points
+
+    def close(self) -> None:
+        """Hang up; closing twice is harmless."""
+        self._listener.close()
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Of the run: `start`, later `stop`."""
+        return self._metadata
+
+    @property
+    def _ended(self) -> bool:
+        return "stop" in self._metadata or bool(self._metadata.get(KEY, {}).get("abandoned"))
+
+    def _take_in(self, news: list[News]) -> None:
+        looked: set[str] = set()
+        for uri, message in news:
+            if message is not None or uri not in looked:
+                self._hearers[uri](message)
+            if message is None:
+                looked.add(uri)
+
+    def _hear(self, message: Mapping[str, Any] | None) -> None:
+        self._looked = time.monotonic()
+        try:
+            # `.v3`, since databroker's use of `.v2` changes what every client of this process gets
+            node = getattr(self._client, "v3", self._client)[self.run].base
+        except KeyError:
+            return  # it is yet to come
+        self._metadata = node.metadata
+        self.start = self._metadata["start"]
+        for name in node if self._wanted is None else self._wanted:
+            if name not in self._streams and name in node:
+                self._streams[name] = stream = _Stream(self, name, node[name].base)
+                self.listen(stream.uri, stream.hear)
+
+    def _finish(self) -> list[Point]:
+        """Read whatever is left, and tell what there should have been."""
+        self._hear(None)
+        events: Mapping[str, int] = self._metadata.get(KEY, {}).get("events", {})
+        points: list[Point] = []
+        missing: dict[str, int] = {}
+        for name, stream in self._streams.items():
+            stream.look()
+            points += stream.points(ended=True)
+            if (lacks := events.get(name, 0) - stream.given) > 0:
+                missing[name] = lacks
+                logger.warning(
+                    "the last %d points of %s/%s are not in Tiled", lacks, self.run, name
+                )
+        stop = self._metadata.get("stop", {})
+        self.end = End(
+            status=stop.get("exit_status", "abandoned"), reason=stop.get("reason") or "",
+            missing=missing,
+        )  # fmt: skip
+        return points
+
+
+class _Stream:
+    """One stream: the points of which all parts are there.
+
+    Args:
+        run: it is of.
+        name: its own.
+        node: its container.
+    """
+
+    def __init__(self, run: TiledRun, name: str, node: Any):
+        self.name = name
+        self.uri: str = node.uri
+        self.given = 0
+        self._run = run
+        self._node = node
+        self._tables: dict[str, Table] = {}
+        self._arrays: dict[str, Array] = {}
+        self._others: set[str] = set()
+
+    def hear(self, message: Mapping[str, Any] | None) -> None:
+        """Take in what has been made, or described anew, in the stream."""
+        if message is not None and message["type"] == "container-child-metadata-updated":
+            if message["key"] in self._arrays:
+                self._arrays[message["key"]].describe(message["metadata"])
+                return
+        self._find()
+
+    def look(self) -> None:
+        """Read all there is."""
+        self._find()
+        for node in [*self._tables.values(), *self._arrays.values()]:
+            node.hear(None)
+
+    def points(self, *, ended: bool = False) -> Iterator[Point]:
+        """Give the next points; with `ended`, also those of which a part never came."""
+        parts = [*self._tables.values(), *self._arrays.values()]
+        if not parts or not (ended or self._is_whole()):
+            return
+        stop = (max if ended else min)(part.count for part in parts)
+        while self.given < stop:
+            self.given += 1
+            yield self._point(self.given - 1)
+
+    def _find(self) -> None:
+        self._node = self._node.refresh()
+        for key, child in self._node.items():
+            family = child.item["attributes"]["structure_family"]
+            if key in {*self._tables, *self._arrays, *self._others}:
+                continue
+            if family == "table":
+                node = self._tables[key] = Table(child)
+            elif family == "array":
+                node = self._arrays[key] = Array(child, KEY)
+            else:
+                self._others.add(key)  # ragged: nothing tells how far it has grown
+                continue
+            self._run.listen(child.uri, node.hear)
+
+    def _is_whole(self) -> bool:
+        """Tell whether all nodes are there that the descriptor promises."""
+        columns = {column for table in self._tables.values() for column in table.columns}
+        there = columns | self._arrays.keys() | self._others
+        return there >= self._data_keys.keys()
+
+    @property
+    def _data_keys(self) -> Mapping[str, Any]:
+        return self._node.metadata["data_keys"]
+
+    def _point(self, index: int) -> Point:
+        row: dict[str, Any] = {}
+        for table in self._tables.values():
+            row |= table.row(index) if index < table.count else {}
+        arrays = {key: array for key, array in self._arrays.items() if index < array.count}
+        ours = {key: array.about for key, array in arrays.items() if array.about}
+        references = {
+            key: reference_at(about["segments"], key, index) for key, about in ours.items()
+        }
+        failed = {
+            key: about["failed"][str(index)]
+            for key, about in ours.items()
+            if str(index) in about["failed"]
+        }
+        apart = {
+            key: lambda array=array: array[index]
+            for key, array in arrays.items()
+            if "external" not in self._data_keys.get(key, {"external": ""})
+        }
+        return Point(
+            run=self._run.run,
+            stream=self.name,
+            index=index,
+            seq_num=row.get("seq_num", index + 1),
+            time=row.get("time", math.nan),
+            data=Values({key: plain(row[key]) for key in self._data_keys if key in row}, apart),
+            references=references,
+            failed=failed,
+            _open=lambda detector: self._open(detector, index, references, failed),
+        )
+
+    def _open(
+        self, detector: str, row: int, references: Mapping[str, str], failed: Mapping[str, str]
+    ) -> StoredFrame:
+        reference = reference_of(detector, references, failed)
+        array = self._arrays[detector]
+        axes = axes_at(array.about["segments"], row)
+        update = array.about.get("update")
+        values: np.ndarray | None = None
+        if update is not None:  # now: the next one may take its place
+            try:
+                values = read_update(array, row, axes, update)
+            except LookupError as exc:
+                raise superseded(reference, update["mode"], self.name) from exc
+        return StoredFrame(
+            reference=reference,
+            axes=axes,
+            metadata={
+                "start": self._run.start,
+                "configuration": self._node.metadata.get("configuration", {}),
+            },
+            _read=lambda: array[row] if values is None else values,
+        )
+
+
+def reference_of(detector: str, references: Mapping[str, str], failed: Mapping[str, str]) -> str:
+    """Give a detector's reference of a point.
+
+    Raises:
+        LookupError: it has none.
+        ReferenceFailed: its frame is lost.
+    """
+    if detector not in references:
+        there = ", ".join(references) or "no detector of bluesky-em's"
+        raise LookupError(f"the point has no frame of {detector!r}; it has frames of: {there}")
+    if detector in failed:
+        raise ReferenceFailed(f"{references[detector]}: failed; {failed[detector]}")
+    return references[detector]
+
+
+def plain(value: Any) -> Any:
+    """Give a value of an event as numpy or Python has it."""
+    return np.asarray(value) if isinstance(value, list) else value
+
+
+class TiledRuns:
+    """The runs in Tiled, in the order in which they came.
+
+    Args:
+        client: the catalog.
+        last: how many of those that are there already come first.
+    """
+
+    def __init__(self, client: Any, last: int):
+        self._client = client
+        self._listener = Listener(client.context.api_key)
+        self._listener.listen(client.uri.rstrip("/"))
+        self._known = max(0, len(client) - last)
+
+    def collect(self, timeout: float) -> list[str]:
+        """Give the uids of runs that have come; wait up to `timeout` s for news.
+
+        Raises:
+            httpx.HTTPError: Tiled does not answer.
+        """
+        if not self._listener.wait(min(timeout, REST)) and timeout < REST:
+            return []
+        uids = list(self._client.keys()[self._known :])
+        self._known += len(uids)
+        return uids
+
+    def close(self) -> None:
+        """Hang up; closing twice is harmless."""
+        self._listener.close()
