@@ -27,6 +27,7 @@ class Layout:
         self.journal = root / "journal"
         self.reserve = root / "reserve"
         self.requests = root / "requests"
+        self.results = root / "results"
         self.data = root / "data"
         self.catalog = root / "catalog"
         self.catalog_lock = self.catalog / "server.lock"
@@ -45,6 +46,10 @@ class Layout:
     def journal_of(self, run: str) -> Path:
         """Give a run's journal."""
         return self.journal / f"{plain(run)}.msgpack"
+
+    def results_of(self, run: str) -> Path:
+        """Give the file of what analyses have published of a run."""
+        return self.results / f"{plain(run)}.jsonl"
 
     def frames_of(self, run: str, started: float, detector: str, stream: str | None = None) -> Path:
         """Give the file of a detector's frames in a run; `stream` only where it has several.

@@ -24,6 +24,8 @@ READER = frozenset({"read:metadata", "read:data"})
 """of those who look"""
 WRITER = READER | {"create:node", "write:metadata", "write:data", "register"}
 """of the feed, which adds and never deletes"""
+ANALYST = READER | {"create:node", "write:metadata", "write:data"}
+"""of those who publish results; they register no files"""
 
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
 

@@ -32,6 +32,8 @@ class Address:
     """for those who read; empty for none"""
     writer_key: str = ""
     """for the feed; empty for none"""
+    analyst_key: str = ""
+    """for those who publish results; empty for none"""
     ready: bool = True
     """False while the embedded server starts"""
 
@@ -72,6 +74,7 @@ def _run(layout: Layout) -> None:
         uri=f"http://127.0.0.1:{listener.getsockname()[1]}",
         api_key=(last and last.api_key) or secrets.token_hex(32),
         writer_key=(last and last.writer_key) or secrets.token_hex(32),
+        analyst_key=(last and last.analyst_key) or secrets.token_hex(32),
     )
     _publish(layout, replace(address, ready=False))
 
@@ -81,7 +84,12 @@ def _run(layout: Layout) -> None:
             _publish(layout, address)
 
     app = build_app_from_config(_config(layout))
-    _keys.grant(app, {address.api_key: _keys.READER, address.writer_key: _keys.WRITER})
+    keys = {
+        address.api_key: _keys.READER,
+        address.analyst_key: _keys.ANALYST,
+        address.writer_key: _keys.WRITER,
+    }
+    _keys.grant(app, keys)
     server = Server(uvicorn.Config(app, log_level="warning"))
 
     def leave(hurry: bool) -> None:

@@ -5,10 +5,12 @@ is; `Data.open` gives the frame; `Data.catalog` is the plain Tiled client.
 """
 
 from ._data import Data
+from ._results import Results
 from ._status import ReferenceStatus
 from ._stored import StoredFrame
 from .follow import End, Point, RunFollower, RunsFollower
 
 __all__ = [
     "Data", "ReferenceStatus", "StoredFrame", "Point", "End", "RunFollower", "RunsFollower",
+    "Results",
 ]  # fmt: skip

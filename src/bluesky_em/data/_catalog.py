@@ -12,10 +12,11 @@ from ..axes import Axis
 from ..catalog import KEY, axes_at, find, read_update
 from ..errors import UnknownReference
 from ..reference import Reference, Stage
+from ._results import Place
 from ._status import ReferenceStatus
 from ._stored import StoredFrame
 from ._superseded import superseded
-from .follow._tiled import TiledRun, TiledRuns
+from .follow import RunSource, RunsSource
 
 
 class Catalog:
@@ -89,15 +90,25 @@ class Catalog:
     trouble = (httpx.HTTPError, ConnectionError)
     """what a server that is away raises"""
 
-    def follow(self, run: str, streams: tuple[str, ...] | None) -> TiledRun:
+    def follow(self, run: str, streams: tuple[str, ...] | None) -> RunSource:
         """Follow a run as it grows."""
+        from .follow._tiled import TiledRun  # seconds of imports
+
         return TiledRun(self._client().include_data_sources(), run, streams)
 
-    def follow_runs(self, last: int, since: str) -> TiledRuns:
+    def follow_runs(self, last: int, since: str) -> RunsSource:
         """Follow runs as they come: first the `last` ones, or those from run `since` on."""
+        from .follow._tiled import TiledRuns
+
         client = self._client()
         uids = list(client) if since else []
         return TiledRuns(client, len(uids) - uids.index(since) if since in uids else last)
+
+    def results(self, run: str) -> Place:
+        """Give where results of a run are published."""
+        from ._tiled_results import TiledResults
+
+        return TiledResults(self._client, run, self.trouble)
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -9,15 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
 
+import httpx
 import xarray
 
 from ..catalog import address_of
-from ..errors import NotReady, ReferenceFailed
+from ..errors import NotReady, ReferenceFailed, UnknownReference
 from ..layout import Layout
-from ..reference import Stage
+from ..reference import Reference, Stage
 from ._catalog import Catalog
 from ._folder import Folder
 from ._progress import progress_bar
+from ._results import Place, Result, Results
 from ._status import ReferenceStatus
 from ._stored import StoredFrame
 from .follow import Bookmark, RunFollower, RunsFollower
@@ -60,9 +62,12 @@ class Data:
         self._tiled = tiled
         self._api_key = api_key
         self._layout = Layout(Path(storage).expanduser().absolute()) if storage else None
+        self._tiled_source = Catalog(lambda: self.catalog)
         self._source: Folder | Catalog = (
-            Folder(self._layout.root) if self._layout else Catalog(lambda: self.catalog)
+            Folder(self._layout.root) if self._layout else self._tiled_source
         )
+        self._results: Results | None = None
+        self._publishing: dict[str, Place] = {}
 
     @cached_property
     def catalog(self) -> Any:
@@ -212,6 +217,47 @@ class Data:
             patience=patience, trouble=trouble, bookmark=mark,
         )  # fmt: skip
 
+    def publish(self, of: str, name: str, value: Any) -> None:
+        """Publish a result of an analysis, for the run's plan.
+
+        A plan that is wrapped in `plan_stubs.stop_when`, or asks with `wait_for_result`, has it
+        at its next point. Publishing a name again replaces its value.
+
+        Args:
+            of: the uid of a run, or a reference.
+            name: e.g. "aligned".
+            value: a number, a string, True, False, None, or lists and mappings of such.
+
+        Raises:
+            ValueError: there is no run, or no name.
+            TypeError: `value` is none of these.
+            UnknownReference: the run is not in Tiled (yet).
+            PermissionError: the key may only read; the message tells which one may write.
+        """
+        result = Result(of=str(of), name=name, value=value, time=time.time())
+        run = Reference.parse(result.of).run if "/" in result.of else result.of
+        if run not in self._publishing:
+            self._publishing = {run: self._source.results(run)}
+        try:
+            self._publishing[run].publish(result)
+        except KeyError as exc:
+            raise UnknownReference(f"run {run} is not in Tiled (yet): follow it first") from exc
+        except httpx.HTTPStatusError as exc:
+            if exc.response.status_code not in (401, 403):
+                raise
+            raise PermissionError(
+                "this key may only read what is in Tiled: publishing needs one that may write, of "
+                "an embedded server the `analyst_key` in <storage>/catalog/address.json"
+            ) from exc
+
+    def results(self, run: str) -> Results:
+        """Give what has been published of a run; grows meanwhile, wherever it was published."""
+        if self._results is None or self._results.run != run:
+            self._forget_results()
+            places = {self._source, self._tiled_source}
+            self._results = Results(run, [place.results(run) for place in places])
+        return self._results
+
     @overload
     def wait(  # type: ignore[reportOverlappingOverload] (a str is a Sequence[str], too)
         self, references: str, *, until: Stage | str = ..., timeout: float = ...,
@@ -287,10 +333,16 @@ class Data:
 
     def close(self) -> None:
         """Let go; closing twice is harmless."""
+        self._forget_results()
         self._source.close()
         client = self.__dict__.pop("catalog", None)  # only if there is one
         if client is not None:
             client.context.close()
+
+    def _forget_results(self) -> None:
+        if self._results is not None:
+            self._results.close()
+            self._results = None
 
     def _done(self, status: ReferenceStatus, until: Stage, failed: str) -> bool:
         if status.stage is Stage.FAILED:

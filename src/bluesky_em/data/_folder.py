@@ -18,6 +18,7 @@ from ..layout import Layout
 from ..ledger import SILENCE, Entry, Ledger
 from ..reference import Reference, Stage
 from ..run import Run
+from ._results import FolderResults
 from ._status import ReferenceStatus
 from ._stored import StoredFrame
 from ._superseded import superseded
@@ -128,6 +129,10 @@ class Folder:
     def follow_runs(self, last: int, since: str) -> FolderRuns:
         """Follow runs as they come: first the `last` ones, or those from run `since` on."""
         return FolderRuns(self._layout, last, since)
+
+    def results(self, run: str) -> FolderResults:
+        """Give where results of a run are published."""
+        return FolderResults(self._layout.results_of(run))
 
     def close(self) -> None:
         """Let go of the ledger."""

@@ -7,7 +7,7 @@ before is read from the catalog, or the journal: no cache has to have kept it.
 """
 
 from ._bookmark import Bookmark
-from ._follower import RunFollower, RunsFollower
+from ._follower import RunFollower, RunsFollower, RunSource, RunsSource
 from ._point import End, Point
 
-__all__ = ["Point", "End", "RunFollower", "RunsFollower", "Bookmark"]
+__all__ = ["Point", "End", "RunFollower", "RunsFollower", "Bookmark", "RunSource", "RunsSource"]

@@ -20,8 +20,7 @@ from ...layout import Layout
 from ...ledger import Ledger
 from ...reference import Stage
 from .._stored import StoredFrame
-from ._point import End, Point
-from ._tiled import reference_of
+from ._point import End, Point, reference_of
 
 LOOK = 0.01  # seconds between two looks at journal and ledger
 REST = 0.1  # seconds between two looks where nothing goes on

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...errors import ReferenceFailed
 from .._stored import StoredFrame
 
 
@@ -82,3 +83,18 @@ class End:
     """as in the stop document"""
     missing: Mapping[str, int] = field(default_factory=dict[str, int])
     """by stream, how many of its last points there were that could not be given"""
+
+
+def reference_of(detector: str, references: Mapping[str, str], failed: Mapping[str, str]) -> str:
+    """Give a detector's reference of a point.
+
+    Raises:
+        LookupError: it has none.
+        ReferenceFailed: its frame is lost.
+    """
+    if detector not in references:
+        there = ", ".join(references) or "no detector of bluesky-em's"
+        raise LookupError(f"the point has no frame of {detector!r}; it has frames of: {there}")
+    if detector in failed:
+        raise ReferenceFailed(f"{references[detector]}: failed; {failed[detector]}")
+    return references[detector]

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from ...catalog import KEY, axes_at, read_update, reference_at
-from ...errors import ReferenceFailed
 from .._stored import StoredFrame
 from .._superseded import superseded
 from ._news import Listener, News
 from ._nodes import Array, Table
-from ._point import End, Point, Values
+from ._point import End, Point, Values, reference_of
 
 logger = logging.getLogger(__name__)
 
@@ -221,7 +220,7 @@ class _Stream:
             index=index,
             seq_num=row.get("seq_num", index + 1),
             time=row.get("time", math.nan),
-            data=Values({key: plain(row[key]) for key in self._data_keys if key in row}, apart),
+            data=Values({key: _plain(row[key]) for key in self._data_keys if key in row}, apart),
             references=references,
             failed=failed,
             _open=lambda detector: self._open(detector, index, references, failed),
@@ -251,22 +250,7 @@ class _Stream:
         )
 
 
-def reference_of(detector: str, references: Mapping[str, str], failed: Mapping[str, str]) -> str:
-    """Give a detector's reference of a point.
-
-    Raises:
-        LookupError: it has none.
-        ReferenceFailed: its frame is lost.
-    """
-    if detector not in references:
-        there = ", ".join(references) or "no detector of bluesky-em's"
-        raise LookupError(f"the point has no frame of {detector!r}; it has frames of: {there}")
-    if detector in failed:
-        raise ReferenceFailed(f"{references[detector]}: failed; {failed[detector]}")
-    return references[detector]
-
-
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """Give a value of an event as numpy or Python has it."""
     return np.asarray(value) if isinstance(value, list) else value
 

@@ -1,0 +1,146 @@
+"""What analyses publish of a run, for its plan: verdicts and numbers, by name."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+LOOK = 0.02  # seconds between two looks into the folder
+ENDING = 2.0  # seconds that a thread may take to notice that nobody listens any more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One thing that was published."""
+
+    of: str
+    """uid of the run, or a reference"""
+    name: str
+    value: Any
+    """a number, a string, True, False, None, or lists and mappings of such"""
+    time: float
+    """when it was published, s since the epoch"""
+
+    def __post_init__(self) -> None:
+        if not self.of or not self.name:
+            raise ValueError(
+                f"cannot publish {self.value!r} as {self.name!r} of {self.of!r}: give a run's uid "
+                "or a reference, and a name"
+            )
+
+    def dump(self) -> str:
+        """Give it as a line of JSON.
+
+        Raises:
+            TypeError: its value is no plain data.
+        """
+        return json.dumps(asdict(self), default=plain_data)
+
+
+class FolderResults:
+    """Results in a storage folder, a file per run.
+
+    Args:
+        path: of the run's.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def publish(self, result: Result) -> None:
+        """Append a result, whole: in one write."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._path, "ab", buffering=0) as file:
+            file.write(result.dump().encode() + b"\n")
+
+    def follow(self, stopped: threading.Event) -> Iterator[Result]:
+        """Give results as they come, until stopped."""
+        offset = 0
+        while not stopped.wait(LOOK):
+            with suppress(FileNotFoundError), open(self._path, "rb") as file:
+                file.seek(offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    offset += len(line)
+                    yield Result(**json.loads(line))
+
+
+class Place(Protocol):
+    """Where results are published."""
+
+    def publish(self, result: Result) -> None:
+        """Add a result."""
+        ...
+
+    def follow(self, stopped: threading.Event) -> Iterator[Result]:
+        """Give results as they come, until stopped."""
+        ...
+
+
+class Results:
+    """What has been published of one run so far; grows meanwhile, in threads of its own.
+
+    Args:
+        run: its uid.
+        places: where results come to.
+    """
+
+    def __init__(self, run: str, places: list[Place]):
+        self.run = run
+        self._found: dict[tuple[str, str], Result] = {}
+        self._news = threading.Condition()
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._follow, args=(place,), name="results", daemon=True)
+            for place in places
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def latest(self) -> Mapping[str, Any]:
+        """The newest value of each name, of those that are about the run as a whole."""
+        return {name: r.value for (of, name), r in list(self._found.items()) if of == self.run}
+
+    def get(self, of: str, name: str, default: Any = None) -> Any:
+        """Give the newest value of a name, about a run or a reference."""
+        found = self._found.get((of, name))
+        return default if found is None else found.value
+
+    def wait(self, of: str, name: str, timeout: float) -> bool:
+        """Wait until something has been published by a name; tell whether it has."""
+        with self._news:
+            return self._news.wait_for(lambda: (of, name) in self._found, timeout)
+
+    def close(self) -> None:
+        """Listen no more; closing twice is harmless."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join(ENDING)
+
+    def _follow(self, place: Place) -> None:
+        for result in place.follow(self._stopped):
+            with self._news:
+                before = self._found.get((result.of, result.name))
+                if before is None or before.time <= result.time:
+                    self._found[result.of, result.name] = result
+                self._news.notify_all()
+
+
+def plain_data(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(
+        f"{value!r} cannot be published: give a number, a string, True, False, None, or lists and "
+        "mappings of such"
+    )

@@ -1,0 +1,44 @@
+"""What a plan may ask of storage: to be waited for, and whether there is room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from bluesky.utils import MsgGenerator
+
+from ..data import Data
+from ..detector import RefDetector
+from ._waiting import run_async
+
+
+def wait_for(references: str | Sequence[str], data: Data, **options: Any) -> MsgGenerator[None]:
+    """Have the plan wait for references, as `data.wait(references, **options)` does.
+
+    The RunEngine stays responsive: Ctrl-C pauses as usual.
+    """
+
+    async def wait() -> None:
+        await asyncio.to_thread(data.wait, references, **options)
+
+    yield from run_async(wait)
+
+
+def preflight(
+    detectors: Sequence[RefDetector], frames: int, livetime: float = 0.0
+) -> MsgGenerator[None]:
+    """Find out before a run begins whether its frames will fit; changes nothing.
+
+    Args:
+        detectors: set up as for the run.
+        frames: how many each will take.
+        livetime: of each, in s, if they are to fly; 0: as they are set.
+
+    Raises:
+        NotEnoughSpace: the storage disk has not so much free, or cannot be written.
+        ValueError: a frame is larger than its spool.
+    """
+    for detector in detectors:
+        yield from run_async(partial(detector.preflight, frames, livetime))
