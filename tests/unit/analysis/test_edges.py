@@ -1,0 +1,84 @@
+import hyperspy.api as hs
+import numpy as np
+import pytest
+
+from bluesky_em.analysis import background, elemental_map, remove_background
+from bluesky_em.sim._sample import Matter
+from bluesky_em.sim._spectrum import LossModel
+
+ENERGY = np.arange(200.0, 700.0, 0.5)
+BACKGROUND = 1e10 * ENERGY**-2.5
+
+
+def test_an_edge_is_counted_without_the_power_law_under_it() -> None:
+    edge = np.where((ENERGY >= 456) & (ENERGY <= 496), 50.0, 0.0)
+    spectra = np.stack([BACKGROUND, BACKGROUND + edge, 2 * BACKGROUND + 3 * edge])
+    counts = elemental_map(spectra, ENERGY, 456.0)
+    np.testing.assert_allclose(counts, [0, edge.sum(), 3 * edge.sum()], atol=1.0)
+
+
+def test_a_map_of_spectra_gives_a_map_of_counts() -> None:
+    assert elemental_map(np.tile(BACKGROUND, (3, 4, 1)), ENERGY, 456.0).shape == (3, 4)
+
+
+def test_the_background_is_the_power_law_from_the_beginning_of_the_fit_on() -> None:
+    law = background(BACKGROUND, ENERGY, 456.0)
+    begins = np.searchsorted(ENERGY, 396.0)
+    assert np.isnan(law[:begins]).all()
+    np.testing.assert_allclose(law[begins:], BACKGROUND[begins:], rtol=1e-5)
+
+
+def test_without_its_background_an_edge_is_left() -> None:
+    edge = np.where(ENERGY >= 456, 50.0, 0.0)
+    left = remove_background(BACKGROUND + edge, ENERGY, 456.0, fit_from=100.0, fit_to=10.0)
+    inside = ENERGY >= 356
+    np.testing.assert_allclose(left[inside], edge[inside], atol=0.2)
+
+
+def test_averaged_in_groups_few_counts_do_not_pull_the_background_down() -> None:
+    counts = np.random.default_rng(0).poisson(BACKGROUND / 150, (4000, len(ENERGY)))  # some 15
+    under = (ENERGY >= 456) & (ENERGY <= 496)
+    channelwise, grouped = (
+        background(counts, ENERGY, 456.0, groups=groups)[:, under].sum(axis=1).mean()
+        for groups in (None, 8)
+    )
+    truth = BACKGROUND[under].sum() / 150
+    assert channelwise < 0.98 * truth
+    assert grouped == pytest.approx(truth, rel=0.01)
+
+
+def test_an_element_that_is_not_there_is_not_found_in_few_counts() -> None:
+    counts = np.random.default_rng(0).poisson(BACKGROUND / 150, (4000, len(ENERGY)))
+    assert abs(elemental_map(counts, ENERGY, 456.0, groups=8).mean()) < 10
+    assert elemental_map(counts, ENERGY, 456.0).mean() > 20
+
+
+def test_hyperspy_removes_the_same_background() -> None:
+    """Theirs is Egerton's method of two areas, with energies half a channel off."""
+    model = LossModel()
+    energy = -100 + 0.5 * np.arange(2048)
+    film = Matter(np.float64(0.13), np.float64(0.4), np.float64(0.0))
+    expected = 1e9 * model.per_electron(film, -100.0, 0.5)
+    spectrum = hs.signals.Signal1D(np.tile(expected, (3, 1)))
+    (axis,) = spectrum.axes_manager.signal_axes
+    axis.offset, axis.scale = -100.0, 0.5
+    theirs = spectrum.remove_background((396.0, 450.0), "PowerLaw", show_progressbar=False)
+    inside = (energy >= 456) & (energy <= 496)
+    ours = remove_background(expected, energy, 456.0)
+    assert ours[inside].sum() == pytest.approx(theirs.data[0, inside].sum(), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("onset", "fit_to", "said"),
+    [(30.0, 6.0, "above 0 eV; from -30 to 24"), (456.0, 59.9, "from 396 to 396.1 eV there are 1")],
+)
+def test_a_fit_without_channels_is_refused(onset: float, fit_to: float, said: str) -> None:
+    energy = np.arange(-100.0, 600.0, 0.5)
+    with pytest.raises(ValueError, match=said):
+        background(np.ones(1400), energy, onset, fit_to=fit_to)
+
+
+@pytest.mark.parametrize("onset", [230.0, 680.0])
+def test_an_edge_that_the_spectra_do_not_reach_is_refused(onset: float) -> None:
+    with pytest.raises(ValueError, match=f"an edge at {onset:g} eV needs spectra from"):
+        elemental_map(BACKGROUND, ENERGY, onset)
