@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,7 @@ from ophyd_async.core import NotConnectedError
 from . import lab
 from .data import Data
 from .link import close_links
+from .live import Desk
 from .simulated_pcs import SimulatedPCs
 from .storage import OnFailure, Storage
 
@@ -77,6 +78,8 @@ class Session:
             self.devices = lab.load_devices(
                 devices, root, path_provider=self.storage.path_provider, **addresses
             )
+            self.live = self._stack.enter_context(closing(Desk(self.storage.layout)))
+            """tables and plots that no plan waits for"""
             self._connect(devices)
             baseline = [self.devices[name] for name in BASELINE if name in self.devices]
             self.sd = SupplementalData(baseline=baseline)
@@ -122,6 +125,7 @@ class Session:
         return {
             "bp": bluesky.plans, "bps": bluesky.plan_stubs, "session": self,
             "RE": self.RE, "sd": self.sd, "storage": self.storage, "data": self.data,
+            "live": self.live,
             **self.devices, **self.plans,
         }  # fmt: skip
 

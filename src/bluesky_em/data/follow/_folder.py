@@ -8,19 +8,22 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ... import documents
+from ...files import FramesReader
 from ...journal import JournalReader, is_abandoned
 from ...layout import Layout
 from ...ledger import Ledger
 from ...reference import Stage
 from .._stored import StoredFrame
-from ._point import End, Point, reference_of
+from ._point import End, Point, follow_each_other, reference_of
 
 LOOK = 0.01  # seconds between two looks at journal and ledger
 REST = 0.1  # seconds between two looks where nothing goes on
@@ -62,6 +65,7 @@ class FolderRun:
         """its start document; None until the run has begun"""
         self.end: End | None = None
         """how it ended, once all its points have been given"""
+        self._layout = layout
         self._path = layout.journal_of(run)
         self._ledger = ledger
         self._wanted = streams
@@ -89,6 +93,16 @@ class FolderRun:
                 return points
             quiet = time.monotonic() - self._heard > QUIET and not waiting
             time.sleep(REST if quiet else LOOK)
+
+    def read(self, points: Sequence[Point], detector: str) -> np.ndarray:
+        """Read the frames of points of one stream, shape `(points, *frame)`, from their file."""
+        first = self._ledger.find(points[0].references[detector])
+        assert first is not None, "a point is given once its frames are stored"
+        frame = first.frame
+        if frame.update is not None or not follow_each_other(points):
+            return np.stack([point.open(detector).read() for point in points])
+        with FramesReader(self._layout.root / frame.path) as file:
+            return file.read((slice(frame.row, frame.row + len(points)),))
 
     def close(self) -> None:
         """Close the journal; closing twice is harmless."""

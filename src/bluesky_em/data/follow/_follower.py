@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from ...errors import NotReady
 from ._bookmark import Bookmark
@@ -30,6 +32,10 @@ class RunSource(Protocol):
 
     def collect(self, timeout: float) -> list[Point]:
         """Give the points that have become ready; wait up to `timeout` s for news."""
+        ...
+
+    def read(self, points: Sequence[Point], detector: str) -> NDArray:
+        """Read the frames of points of one stream, one behind the other, at once."""
         ...
 
     def close(self) -> None:
@@ -132,6 +138,35 @@ class RunFollower:
         self._given = tuple(self._take(stream) for stream in self._together)
         return self._given
 
+    def batch(self, most: int) -> list[Point]:
+        """Give the points of one stream that are there, at least one and up to `most`.
+
+        Returns:
+            An empty list at the end of the run.
+
+        Raises:
+            NotReady: nothing new has come for `patience` seconds.
+        """
+        assert self._together is None, "points of several streams are given together"
+        points = [point for point in [next(self, None)] if point is not None]
+        waiting = self._waiting[points[0].stream] if points else ()
+        while waiting and len(points) < most and not self._latest_only:
+            points.append(waiting.popleft())
+        self._given = tuple(points)
+        return points
+
+    def read(self, points: Sequence[Point], detector: str) -> NDArray:
+        """Read the frames of points of one stream, all at once where they follow each other.
+
+        Args:
+            points: none of which has failed.
+            detector: whose frames, all of one shape.
+
+        Returns:
+            Shape `(points, *frame)`.
+        """
+        return self._source.read(points, detector)
+
     def close(self) -> None:
         """Let go; closing twice is harmless."""
         self._closed = True
@@ -170,7 +205,7 @@ class RunFollower:
         if self._latest_only or not done():
             self._collect(0.0)
         deadline = time.monotonic() + self._patience
-        while not done():
+        while not (done() or self._closed):
             if self._collect(LOOK):
                 deadline = time.monotonic() + self._patience
             elif time.monotonic() > deadline:
@@ -238,6 +273,7 @@ class RunsFollower:
         self._patience = patience
         self._trouble = trouble
         self._runs: deque[str] = deque()
+        self._closed = False
         self._done = bookmark.run if bookmark is not None and bookmark.ended else ""
         self._at: RunFollower | None = None
 
@@ -252,6 +288,8 @@ class RunsFollower:
         """
         deadline = time.monotonic() + self._patience
         while not self._runs:
+            if self._closed:
+                raise StopIteration
             if time.monotonic() > deadline:
                 raise NotReady(f"no run has begun within {self._patience:g} s")
             try:
@@ -265,7 +303,8 @@ class RunsFollower:
         return self._at
 
     def close(self) -> None:
-        """Let go; closing twice is harmless."""
+        """Let go; closing twice is harmless. Whoever iterates is told that it is over."""
+        self._closed = True
         self._let_go()
         self._source.close()
 

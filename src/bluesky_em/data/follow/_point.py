@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,3 +98,8 @@ def reference_of(detector: str, references: Mapping[str, str], failed: Mapping[s
     if detector in failed:
         raise ReferenceFailed(f"{references[detector]}: failed; {failed[detector]}")
     return references[detector]
+
+
+def follow_each_other(points: Sequence[Point]) -> bool:
+    """Tell whether points are consecutive ones."""
+    return points[-1].index - points[0].index == len(points) - 1

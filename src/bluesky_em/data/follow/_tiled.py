@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from .._stored import StoredFrame
 from .._superseded import superseded
 from ._news import Listener, News
 from ._nodes import Array, Table
-from ._point import End, Point, Values, reference_of
+from ._point import End, Point, Values, follow_each_other, reference_of
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,13 @@ class TiledRun:
         if self._ended and self.end is None:
             points += self._finish()
         return points
+
+    def read(self, points: Sequence[Point], detector: str) -> np.ndarray:
+        """Read the frames of points of one stream, shape `(points, *frame)`, in one request."""
+        array = self._streams[points[0].stream].arrays[detector]
+        if "update" in array.about or not follow_each_other(points):
+            return np.stack([point.open(detector).read() for point in points])
+        return array[(slice(points[0].index, points[-1].index + 1),)]
 
     def close(self) -> None:
         """Hang up; closing twice is harmless."""
@@ -140,29 +147,29 @@ class _Stream:
         self.name = name
         self.uri: str = node.uri
         self.given = 0
+        self.arrays: dict[str, Array] = {}
         self._run = run
         self._node = node
         self._tables: dict[str, Table] = {}
-        self._arrays: dict[str, Array] = {}
         self._others: set[str] = set()
 
     def hear(self, message: Mapping[str, Any] | None) -> None:
         """Take in what has been made, or described anew, in the stream."""
         if message is not None and message["type"] == "container-child-metadata-updated":
-            if message["key"] in self._arrays:
-                self._arrays[message["key"]].describe(message["metadata"])
+            if message["key"] in self.arrays:
+                self.arrays[message["key"]].describe(message["metadata"])
                 return
         self._find()
 
     def look(self) -> None:
         """Read all there is."""
         self._find()
-        for node in [*self._tables.values(), *self._arrays.values()]:
+        for node in [*self._tables.values(), *self.arrays.values()]:
             node.hear(None)
 
     def points(self, *, ended: bool = False) -> Iterator[Point]:
         """Give the next points; with `ended`, also those of which a part never came."""
-        parts = [*self._tables.values(), *self._arrays.values()]
+        parts = [*self._tables.values(), *self.arrays.values()]
         if not parts or not (ended or self._is_whole()):
             return
         stop = (max if ended else min)(part.count for part in parts)
@@ -174,12 +181,12 @@ class _Stream:
         self._node = self._node.refresh()
         for key, child in self._node.items():
             family = child.item["attributes"]["structure_family"]
-            if key in {*self._tables, *self._arrays, *self._others}:
+            if key in {*self._tables, *self.arrays, *self._others}:
                 continue
             if family == "table":
                 node = self._tables[key] = Table(child)
             elif family == "array":
-                node = self._arrays[key] = Array(child, KEY)
+                node = self.arrays[key] = Array(child, KEY)
             else:
                 self._others.add(key)  # ragged: nothing tells how far it has grown
                 continue
@@ -188,7 +195,7 @@ class _Stream:
     def _is_whole(self) -> bool:
         """Tell whether all nodes are there that the descriptor promises."""
         columns = {column for table in self._tables.values() for column in table.columns}
-        there = columns | self._arrays.keys() | self._others
+        there = columns | self.arrays.keys() | self._others
         return there >= self._data_keys.keys()
 
     @property
@@ -199,7 +206,7 @@ class _Stream:
         row: dict[str, Any] = {}
         for table in self._tables.values():
             row |= table.row(index) if index < table.count else {}
-        arrays = {key: array for key, array in self._arrays.items() if index < array.count}
+        arrays = {key: array for key, array in self.arrays.items() if index < array.count}
         ours = {key: array.about for key, array in arrays.items() if array.about}
         references = {
             key: reference_at(about["segments"], key, index) for key, about in ours.items()
@@ -230,7 +237,7 @@ class _Stream:
         self, detector: str, row: int, references: Mapping[str, str], failed: Mapping[str, str]
     ) -> StoredFrame:
         reference = reference_of(detector, references, failed)
-        array = self._arrays[detector]
+        array = self.arrays[detector]
         axes = axes_at(array.about["segments"], row)
         update = array.about.get("update")
         values: np.ndarray | None = None
