@@ -86,8 +86,8 @@ class _Picture:
         frame = frames[-1].open(y).to_xarray() if y and frames else None
         with self._lock:
             for point in points if frame is None else ():
-                self._xs.append(float(point.data.get(self._x, point.seq_num)))
-                self._ys.append(float(point.data.get(y, math.nan)))
+                self._xs.append(float(point.data.get(self._x or "", point.seq_num)))
+                self._ys.append(float(point.data.get(y or "", math.nan)))
             del self._xs[:-KEPT], self._ys[:-KEPT]
             self._frame = self._frame if frame is None else frame
             self.changed = True
