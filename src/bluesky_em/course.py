@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from .documents import Layout
+from .errors import FrameMismatch
 
 
 @dataclass
@@ -30,6 +31,8 @@ class Course:
     """whether the `resource` document has been given"""
     described: Layout | None = None
     """what the descriptor promised of one exposure in a step scan"""
+    thumbnail: bool | None = None
+    """whether that descriptor promised thumbnails; None while there is none"""
     described_flown: Layout | None = None
     """the same in a fly scan"""
     update: dict[str, Any] | None = None
@@ -57,6 +60,19 @@ class Course:
                 f"{self.detector} has taken frames in this run with {_words(self.update)}, and "
                 f"cannot take any with {_words(update)}: all its frames of a run become one array. "
                 "Give each mode a run of its own"
+            )
+
+    def check_thumbnail(self, wanted: bool) -> None:
+        """Refuse to begin with thumbnails, or to end with them, once the run is described.
+
+        Raises:
+            FrameMismatch: its descriptor promised otherwise.
+        """
+        if self.thumbnail not in (None, wanted):
+            raise FrameMismatch(
+                f"{self.detector}-thumbnail is {wanted} now, but this run's descriptor promised "
+                f"{'thumbnails' if self.thumbnail else 'no thumbnails'}. Set it between runs, not "
+                "within one"
             )
 
 
