@@ -31,10 +31,10 @@ class Course:
     """whether the `resource` document has been given"""
     described: Layout | None = None
     """what the descriptor promised of one exposure in a step scan"""
-    thumbnail: bool | None = None
-    """whether that descriptor promised thumbnails; None while there is none"""
     described_flown: Layout | None = None
     """the same in a fly scan"""
+    thumbnail: bool | None = None
+    """whether a step scan's descriptor promised thumbnails; None while there is none"""
     update: dict[str, Any] | None = None
     """how the frames become one array, a `Declaration.dump()`, or empty if each has a row of its
     own; None while there are none"""
