@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from .documents import Layout
+from .errors import FrameMismatch
 
 
 @dataclass
@@ -32,6 +33,8 @@ class Course:
     """what the descriptor promised of one exposure in a step scan"""
     described_flown: Layout | None = None
     """the same in a fly scan"""
+    thumbnail: bool | None = None
+    """whether a step scan's descriptor promised thumbnails; None while there is none"""
     update: dict[str, Any] | None = None
     """how the frames become one array, a `Declaration.dump()`, or empty if each has a row of its
     own; None while there are none"""
@@ -57,6 +60,19 @@ class Course:
                 f"{self.detector} has taken frames in this run with {_words(self.update)}, and "
                 f"cannot take any with {_words(update)}: all its frames of a run become one array. "
                 "Give each mode a run of its own"
+            )
+
+    def check_thumbnail(self, wanted: bool) -> None:
+        """Refuse to begin with thumbnails, or to end with them, once the run is described.
+
+        Raises:
+            FrameMismatch: its descriptor promised otherwise.
+        """
+        if self.thumbnail not in (None, wanted):
+            raise FrameMismatch(
+                f"{self.detector}-thumbnail is {wanted} now, but this run's descriptor promised "
+                f"{'thumbnails' if self.thumbnail else 'no thumbnails'}. Set it between runs, not "
+                "within one"
             )
 
 

@@ -11,10 +11,11 @@ import asyncio
 import errno
 import itertools
 import logging
+import math
 import time
 import uuid
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,9 +39,11 @@ from ophyd_async.core import (
     NotConnectedError,
     PathProvider,
     StandardReadable,
+    StandardReadableFormat,
     TriggerInfo,
     WatchableAsyncStatus,
     WatcherUpdate,
+    soft_signal_rw,
 )
 
 from . import documents
@@ -73,7 +76,9 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
     """A detector behind an acquisition server.
 
     `trigger` ends when the exposure ends. `read` gives the reference, which is the event's
-    `datum_id`. The pixels are fetched and stored later, by the writer of a `Storage`.
+    `datum_id`, and beside it the frame's summary, e.g. `eels-total`: numbers that the acquisition
+    server has computed, for live tables and for plans that decide by them. The pixels are fetched
+    and stored later, by the writer of a `Storage`.
 
     In a fly scan (`prepare`, `kickoff`, `complete`, `collect`) it takes many frames at its own
     pace; fly plans written for ophyd-async's `StandardDetector` run unchanged. There the reference
@@ -95,7 +100,7 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         self._use(link_to(uri))
         self._paths = path_provider
         self._courses: dict[str, Course] = {}
-        self._loose_description: tuple[list[int], str] | None = None
+        self._loose_promise: dict[str, Any] = {}
         self._exposing: asyncio.Task | None = None
         self._generation = 0
         self._captured: _Captured | None = None
@@ -105,8 +110,20 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         """s that a trigger waits while there is no room for its frame"""
         self.latency = 0.0
         """s from the end of the last exposure to its reference, by both PCs' clocks"""
+        if self.SUMMARY:
+            with self.add_children_as_readables(StandardReadableFormat.CONFIG_SIGNAL):
+                self.thumbnail = soft_signal_rw(bool, False)
+                """whether events have `<name>-thumbnail`, 64 numbers; set it between runs"""
         super().__init__(name=name, connector=_ServerConnector())
 
+    SUMMARY: Mapping[str, tuple[str, int]] = {
+        "total": ("counts", 1),
+        "mean": ("counts", 3),
+        "max": ("counts", 1),
+        "saturation_fraction": ("", 4),
+    }
+    """units and decimal places of the numbers that events have of a frame, as `<name>-total`; see
+    `summary.summarise`. Empty where the detector only flies: there are no events then."""
     LIVETIME: str | None = None
     """which option a `TriggerInfo.livetime` stands for; None if it stands for none"""
 
@@ -125,7 +142,7 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         """Forget an unfinished frame of an earlier run."""
         await super().stage()
         await self._end_exposure()
-        self._captured = self._loose_description = None
+        self._captured, self._loose_promise = None, {}
         self._livetime, self._flyer.active = 0.0, False
 
     @AsyncStatus.wrap
@@ -146,7 +163,7 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         the status is told so, with the fill level.
 
         Raises:
-            FrameMismatch: the frame does not fit this run's descriptor.
+            FrameMismatch: the frame, or `thumbnail`, does not fit this run's descriptor.
             ServerUnreachable: the acquisition server went away.
             SpoolFull: there was no room for `patience` seconds.
             ValueError: this run's frames become one array, as a flight has declared.
@@ -156,10 +173,12 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         generation, looks = self._generation, 0
         course = self._course_now()
         course.check_update({})
+        thumbnail = await self._wants_thumbnail()
+        course.check_thumbnail(thumbnail)
         course.update = {}
         reference = Reference(run=course.run, detector=self.name, number=course.next_number)
         options, duration = await self._exposure(self._livetime)
-        call = ("expose", str(reference), self._detector, options)
+        call = ("expose", str(reference), self._detector, options, thumbnail)
         header = None
         while header is None:
             obstacle: str = getattr(self._paths, "held", "")
@@ -189,7 +208,7 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         self._captured = _Captured(course, reference, header)
 
     async def read(self) -> dict[str, Reading]:
-        """Give the reference, stamped with the end of its exposure.
+        """Give the reference and its frame's summary, stamped with the end of the exposure.
 
         Raises:
             RuntimeError: there is no new frame; a reference belongs to one event.
@@ -198,8 +217,10 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         if captured is None or captured.emitted:
             last = f"{captured.reference} is in an event already" if captured else "no frame yet"
             raise RuntimeError(f"{self.name}: {last}; trigger it before reading it")
-        reading = Reading(value=str(captured.reference), timestamp=captured.header["ended"])
-        return {**await super().read(), self.name: reading}
+        header = captured.header
+        values = {self.name: str(captured.reference), **self._told(header["summary"])}
+        readings = {key: Reading(value=v, timestamp=header["ended"]) for key, v in values.items()}
+        return {**await super().read(), **readings}
 
     async def describe(self) -> dict[str, DataKey]:
         """Describe the frames; from then on every frame of the run must fit."""
@@ -212,15 +233,21 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         if captured is not None and captured.course is course:
             shape, dtype = list(captured.header["shape"]), captured.header["dtype"]
             dims = [axis["name"] for axis in captured.header["axes"]]
+            thumbnail = "thumbnail" in captured.header["summary"]
         else:
             shape, dtype = await self._server.call("layout", self._detector, await self._options())
             dims = [f"dim_{i}" for i in range(len(shape))]
+            thumbnail = await self._wants_thumbnail()
         if self._run is None:
-            self._loose_description = shape, dtype
+            self._loose_promise = {"described": (shape, dtype), "thumbnail": thumbnail}
         elif course is not None:
-            course.described = shape, dtype
-        key = documents.data_key(self.name, self.uri, shape, dtype, dims)
-        return {**await super().describe(), self.name: key}
+            course.described, course.thumbnail = (shape, dtype), thumbnail
+        keys = {self.name: documents.data_key(self.name, self.uri, shape, dtype, dims)}
+        for part, shown in self.SUMMARY.items():
+            keys[f"{self.name}-{part}"] = documents.number_key(self.name, self.uri, part, *shown)
+        if thumbnail:
+            keys[f"{self.name}-thumbnail"] = documents.thumbnail_key(self.name, self.uri)
+        return {**await super().describe(), **keys}
 
     async def collect_asset_docs(
         self, index: int | None = None
@@ -332,8 +359,9 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
 
     @property
     def hints(self) -> Hints:
-        """Hint at nothing to plot: a reference is no number."""
-        return {"fields": []}
+        """Hint at the total counts to plot; at nothing in a flight, which has no events."""
+        plotted = "total" in self.SUMMARY and not self._flyer.active
+        return {"fields": [f"{self.name}-total"] if plotted else []}
 
     # -- inside --
 
@@ -360,12 +388,20 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
             root=place.directory_path.as_posix(),
             path=f"{place.filename}.h5",
             next_number=0 if run else next(self._loose_numbers),
-            described=None if run else self._loose_description,
+            **({} if run else self._loose_promise),
         )
 
     @property
     def _run(self) -> str | None:
         return getattr(self._paths, "run", None)
+
+    async def _wants_thumbnail(self) -> bool:
+        return bool(self.SUMMARY) and await self.thumbnail.get_value()
+
+    def _told(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """Give by data key what a frame's summary tells; NaN where it does not."""
+        parts = [*self.SUMMARY, *({"thumbnail"} & summary.keys())]
+        return {f"{self.name}-{part}": summary.get(part, math.nan) for part in parts}
 
     async def _exposure(self, livetime: float) -> tuple[dict[str, Any], float]:
         """Give the options of an exposure, and how long it should take, in s."""

@@ -19,6 +19,7 @@ from event_model import DataKey, unpack_datum_page, unpack_event_page
 from .declaration import Declaration, Mode
 from .errors import FrameMismatch
 from .reference import Reference
+from .summary import THUMBNAIL
 
 Document = Mapping[str, Any]
 Layout = tuple[list[int], str]
@@ -84,6 +85,30 @@ def data_key(
         dims=list(dims),
         external="STREAM:" if flown else "FILESTORE:",
     )
+
+
+def number_key(name: str, server: str, part: str, units: str, precision: int) -> DataKey:
+    """Describe one number of the frames' summaries.
+
+    Args:
+        name: the detector's.
+        server: address of its acquisition server.
+        part: e.g. `total`.
+        units: empty for a fraction.
+        precision: decimal places to show.
+    """
+    return DataKey(
+        source=f"{server}#{name}-{part}", dtype="number", dtype_numpy="<f8", shape=[],
+        units=units, precision=precision,
+    )  # fmt: skip
+
+
+def thumbnail_key(name: str, server: str) -> DataKey:
+    """Describe the thumbnails in the frames' summaries."""
+    return DataKey(
+        source=f"{server}#{name}-thumbnail", dtype="array", dtype_numpy="<f8",
+        shape=[THUMBNAIL], units="counts",
+    )  # fmt: skip
 
 
 def resource(

@@ -30,7 +30,7 @@ class ReferenceFailed(BlueskyEMError):
 
 
 class FrameMismatch(BlueskyEMError, ValueError):
-    """The frame's shape or dtype differs from what the run's descriptor promised."""
+    """The frame's shape, dtype or thumbnail differs from what the run's descriptor promised."""
 
 
 class ServerUnreachable(BlueskyEMError, ConnectionError):

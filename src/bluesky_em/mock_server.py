@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from .exposure import Exposure
+from .summary import summarise
+
 
 class MockServer:
     """Takes no time, and gives always the same frame.
@@ -36,7 +39,11 @@ class MockServer:
                 "captured": self._frames, "block": self._frames, "done": True, "error": "",
                 "waiting": "", "header": header,
             }  # fmt: skip
-        return self._header(str(args[0]) if args else "", shape)
+        header = self._header(str(args[0]) if args else "", shape)
+        if method == "expose":
+            exposure = Exposure(self.array, header["axes"], {}, 0.0, 0.0)
+            header["summary"] = summarise(exposure, thumbnail=args[3])
+        return header
 
     def _header(self, reference: str, shape: list[int]) -> dict[str, Any]:
         axes = [

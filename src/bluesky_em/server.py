@@ -18,8 +18,9 @@ from .daemon import Daemon
 from .faults import step
 from .flight import Flight, Order
 from .spool import Spool
+from .summary import summarise
 
-PROTOCOL = 2  # raised when control PCs and instrument PCs must be updated together
+PROTOCOL = 3  # raised when control PCs and instrument PCs must be updated together
 LANDING = 5.0  # seconds that a flight may take to end when the server does
 MAX_FETCH = 1 << 20  # bytes; larger messages are slower (1 MB: 2 GB/s, 16 MB: 0.5 GB/s)
 
@@ -83,8 +84,11 @@ class AcquisitionServer:
         shape, dtype = self._driver.layout(detector, options)
         return [list(shape), dtype]
 
-    def expose(self, reference, detector, options):
+    def expose(self, reference, detector, options, thumbnail=False):
         """Take one frame and return its header once it is on this PC's disk.
+
+        Returns:
+            The header, as `header` gives it, and its `summary`: see `summarise`.
 
         Raises:
             RuntimeError: another exposure is running, or the instrument refuses.
@@ -102,7 +106,7 @@ class AcquisitionServer:
             self._spool.check_room(self._size(detector, options))
             exposure = self._driver.expose(detector, options)
             step("server: exposed")
-            return self._put(reference, exposure)
+            return self._put(reference, exposure, thumbnail)
         finally:
             self._exposing.release()
 
@@ -123,6 +127,9 @@ class AcquisitionServer:
     def keep(self, reference):
         """Try again to write the last frame, which could not be written when it was exposed.
 
+        Returns:
+            As `expose`.
+
         Raises:
             LookupError: no such frame waits to be written.
             OSError: (EIO) it still cannot be written.
@@ -132,11 +139,11 @@ class AcquisitionServer:
                 raise LookupError("frame {!r} does not wait to be written".format(reference))
             return self._put(*self._unwritten)
 
-    def _put(self, reference, exposure):
+    def _put(self, reference, exposure, thumbnail):
         try:
             header = self._spool.put(reference, exposure)
         except OSError as exc:
-            self._unwritten = reference, exposure
+            self._unwritten = reference, exposure, thumbnail
             raise OSError(
                 errno.EIO,
                 "frame {!r} cannot be written to the spool {} ({}) and waits in memory".format(
@@ -145,7 +152,7 @@ class AcquisitionServer:
             ) from exc
         self._unwritten = None
         step("server: spooled")
-        return header
+        return dict(header, summary=summarise(exposure, thumbnail))
 
     def arm(self, detector, order):
         """Take a detector on board of the next flight; `order` as for `flight.Order`.

@@ -107,19 +107,20 @@ async def test_the_resource_comes_once_and_each_datum_is_named_by_its_reference(
 
 async def test_all_documents_of_a_point_validate_against_event_model(camera: Camera):
     await camera.trigger()
-    reading = (await camera.read())["cam"]
+    readings = await camera.read()
     docs = [document async for document in camera.collect_asset_docs()]
     for name, doc in docs:
         schema_validators[DocumentNames[name]].validate(doc)
     described = compose_run().compose_descriptor(
-        name="primary", data_keys=await camera.describe(), object_keys={"cam": ["cam"]}
+        name="primary", data_keys=await camera.describe(), object_keys={"cam": [*readings]}
     )
     described.compose_event(
-        data={"cam": reading["value"]},
-        timestamps={"cam": reading["timestamp"]},
+        data={key: reading["value"] for key, reading in readings.items()},
+        timestamps={key: reading["timestamp"] for key, reading in readings.items()},
         filled={"cam": False},
     )
-    assert reading["timestamp"] == docs[-1][1]["datum_kwargs"]["ended"]
+    ended = docs[-1][1]["datum_kwargs"]["ended"]
+    assert {reading["timestamp"] for reading in readings.values()} == {ended}
 
 
 async def test_the_frames_are_described_as_they_come(camera: Camera, driver: FakeDriver):
@@ -136,7 +137,83 @@ async def test_the_frames_are_described_as_they_come(camera: Camera, driver: Fak
 async def test_settings_are_configuration(camera: Camera):
     assert (await camera.read_configuration())["cam-exposure"]["value"] == 0.1
     assert (await camera.describe_configuration())["cam-exposure"]["units"] == "s"
+    assert (await camera.read_configuration())["cam-thumbnail"]["value"] is False
+
+
+async def test_the_reading_has_the_summary_of_its_frame(camera: Camera, driver: FakeDriver):
+    driver.array = np.array([1, 2, 9, 65535], "<u2")
+    await camera.trigger()
+    first = await camera.read()
+    driver.array = np.array([1, 2, 3, 4], "<u2")
+    assert {key: reading["value"] for key, reading in first.items()} == {
+        "cam": f"{RUN}/cam/0", "cam-total": 65547.0, "cam-mean": 16386.75, "cam-max": 65535.0,
+        "cam-saturation_fraction": 0.25,
+    }  # fmt: skip
+    await camera.trigger()
+    assert (await camera.read())["cam-total"]["value"] == 10.0
+
+
+async def test_the_summary_is_described_and_its_total_is_plotted(camera: Camera):
+    keys = await camera.describe()
+    assert list(keys) == ["cam", "cam-total", "cam-mean", "cam-max", "cam-saturation_fraction"]
+    assert keys["cam-total"] == {
+        "source": f"{camera.uri}#cam-total", "dtype": "number", "dtype_numpy": "<f8", "shape": [],
+        "units": "counts", "precision": 1,
+    }  # fmt: skip
+    assert keys["cam-saturation_fraction"].get("units") == ""
+    assert camera.hints == {"fields": ["cam-total"]}
+
+
+async def test_a_flight_has_frames_only_and_hints_at_nothing(camera: Camera):
+    camera._flyer.active = True
+    assert list(await camera.describe()) == ["cam"]
     assert camera.hints == {"fields": []}
+
+
+async def test_a_thumbnail_comes_on_request(camera: Camera, driver: FakeDriver):
+    driver.array = np.arange(128, dtype="<f4")
+    await camera.thumbnail.set(True)
+    key = (await camera.describe())["cam-thumbnail"]
+    assert (key["dtype"], key["shape"], key.get("dtype_numpy")) == ("array", [64], "<f8")
+    await camera.trigger()
+    readings = await camera.read()
+    assert readings["cam-thumbnail"]["value"] == [2 * i + 0.5 for i in range(64)]
+    assert readings.keys() == (await camera.describe()).keys()
+
+
+async def test_a_frame_that_was_not_written_at_once_has_its_thumbnail_too(
+    camera: Camera, driver: FakeDriver, tmp_path: Path
+):
+    await camera.thumbnail.set(True)
+    spool, unplugged = tmp_path / "spool", tmp_path / "unplugged"
+    driver.meanwhile = lambda: spool.rename(unplugged)
+    status = camera.trigger()
+    status.watch(lambda **update: unplugged.rename(spool) if unplugged.exists() else None)
+    await asyncio.wait_for(status.task, PATIENCE)
+    assert (await camera.read())["cam-thumbnail"]["value"][:4] == [0.0, 1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("in_a_run", [True, False])
+async def test_thumbnails_that_the_descriptor_did_not_promise_are_refused_before_the_exposure(
+    camera: Camera, driver: FakeDriver, paths: RunPathProvider, in_a_run: bool
+):
+    if not in_a_run:
+        paths.closed(RUN)
+    await camera.trigger()
+    await camera.describe()
+    await camera.thumbnail.set(True)
+    with pytest.raises(FrameMismatch) as caught:
+        await camera.trigger()
+    assert str(caught.value) == (
+        "cam-thumbnail is True now, but this run's descriptor promised no thumbnails. Set it "
+        "between runs, not within one"
+    )
+    assert driver.calls.count("expose") == 1
+    await camera.stage()
+    paths.opened("another-run", 0.0)
+    await camera.trigger()
+    assert "cam-thumbnail" in await camera.describe()
+    await camera.unstage()
 
 
 async def test_the_resource_says_where_the_file_will_be(camera: Camera, paths: RunPathProvider):
@@ -331,11 +408,12 @@ async def devices(paths: RunPathProvider) -> dict[str, Any]:
     uri = "PYRO:server@nowhere:1"
     async with init_devices(mock=True):
         eels = gatan.Spectrometer(uri, path_provider=paths)
+        adf = gatan.DarkField(uri, path_provider=paths)
         haadf = autoscript.ScanImage(uri, path_provider=paths)
         ceta = autoscript.CameraImage(uri, path_provider=paths)
         microscope = autoscript.Microscope(uri)
         stage = autoscript.Stage(uri)
-    return {device.name: device for device in (eels, haadf, ceta, microscope, stage)}
+    return {device.name: device for device in (eels, adf, haadf, ceta, microscope, stage)}
 
 
 async def test_every_device_connects_reads_and_describes_in_mock_mode(devices: dict[str, Any]):
@@ -360,6 +438,19 @@ async def test_a_mock_detector_gives_references_and_valid_documents(
     for kind, doc in docs:
         schema_validators[DocumentNames[kind]].validate(doc)
     assert (await device.describe())[name]["shape"] == [2, 3]
+
+
+async def test_only_the_spectrometer_tells_the_zero_loss_and_the_dark_field_nothing(
+    devices: dict[str, Any],
+):
+    parts = ["total", "mean", "max", "saturation_fraction"]
+    assert list(await devices["eels"].describe()) == [
+        "eels", *(f"eels-{part}" for part in parts), "eels-zero_loss",
+    ]  # fmt: skip
+    assert list(await devices["ceta"].describe()) == ["ceta", *(f"ceta-{p}" for p in parts)]
+    assert list(await devices["adf"].describe()) == ["adf"]
+    assert await devices["adf"].read_configuration() == {}
+    assert devices["adf"].hints == {"fields": []}
 
 
 async def test_mock_stage_axes_move_anywhere_at_once(devices: dict[str, Any]):

@@ -19,6 +19,7 @@ FILES = [
     "limits.py",
     "faults.py",
     "spool.py",
+    "summary.py",
     "credentials.py",
     "wire.py",
     "daemon.py",

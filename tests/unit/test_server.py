@@ -38,6 +38,15 @@ def test_an_exposed_frame_is_fetched_in_blocks_of_max_fetch(line: Line, driver: 
     assert b"".join(blocks) == driver.array.tobytes()
 
 
+def test_the_header_of_an_exposure_has_a_summary_and_on_request_a_thumbnail(line: Line):
+    summary = line.call("expose", "run/eels/0", "eels", {})["summary"]
+    assert summary.items() >= {"total": 6.0, "mean": 1.5, "max": 3.0}.items()
+    assert "thumbnail" not in summary
+    summary = line.call("expose", "run/eels/1", "eels", {}, True)["summary"]
+    assert summary["thumbnail"][:4] == [0.0, 1.0, 2.0, 3.0]
+    assert "summary" not in line.call("header", "run/eels/1")
+
+
 def test_a_released_frame_cannot_be_fetched_any_more(line: Line):
     line.call("expose", "run/eels/0", "eels", {})
     assert line.call("references") == ["run/eels/0"]

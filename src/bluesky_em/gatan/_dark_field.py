@@ -22,6 +22,7 @@ class DarkField(RefDetector):
     """
 
     LIVETIME = "dwell"
+    SUMMARY = {}
 
     def __init__(self, uri: str, *, path_provider: PathProvider, name: str = ""):
         super().__init__(uri, "adf", path_provider=path_provider, name=name)

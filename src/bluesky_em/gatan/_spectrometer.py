@@ -20,6 +20,7 @@ class Spectrometer(RefDetector):
     """
 
     LIVETIME = "exposure"
+    SUMMARY = {**RefDetector.SUMMARY, "zero_loss": ("eV", 2)}
 
     def __init__(self, uri: str, *, path_provider: PathProvider, name: str = ""):
         with self.add_children_as_readables(StandardReadableFormat.CONFIG_SIGNAL):

@@ -1,0 +1,91 @@
+"""A few numbers that tell what is in a frame, so that a plan need not wait for the frame.
+
+Python 3.7 syntax and NumPy only: this runs on the instrument PC, at each exposure.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Dict, Mapping
+
+import numpy as np
+
+from .exposure import Exposure
+
+THUMBNAIL = 64  # numbers, whatever the frame; an image has them in 8 rows of 8
+ZERO_LOSS_REACH = 20.0  # eV from 0 within which the zero-loss peak is looked for
+
+
+def summarise(exposure: Exposure, thumbnail: bool = False) -> Dict[str, Any]:
+    """Tell what is in a frame; what cannot be known is NaN.
+
+    Args:
+        exposure: of one frame.
+        thumbnail: give one, too.
+
+    Returns:
+        `total`, `mean`, `max` (counts); `saturation_fraction`, 0 to 1, as the driver says, else the
+        share of an unsigned integer frame's pixels at the largest value of its dtype; of spectra,
+        the `zero_loss` peak's position (eV); `thumbnail`, `THUMBNAIL` means over equal parts of a
+        spectrum, or over 8 x 8 blocks of an image, row by row.
+    """
+    array = exposure.array
+    total = float(array.sum(dtype=np.float64))  # not in the frame's own type: it would overflow
+    summary = {
+        "total": total,
+        "mean": total / array.size,
+        "max": float(array.max()),
+        "saturation_fraction": _saturation_fraction(exposure),
+    }  # type: Dict[str, Any]
+    if array.ndim == 1 and exposure.axes[0]["units"] == "eV":
+        summary["zero_loss"] = _zero_loss(array, exposure.axes[0])
+    if thumbnail:
+        summary["thumbnail"] = _thumbnail(array).tolist()
+    return summary
+
+
+def _saturation_fraction(exposure: Exposure) -> float:
+    array = exposure.array
+    if "saturation_fraction" in exposure.metadata:
+        return float(exposure.metadata["saturation_fraction"])
+    if array.dtype.kind != "u":
+        return math.nan  # where such a detector saturates, its pixels do not tell
+    return float(np.count_nonzero(array == np.iinfo(array.dtype).max) / array.size)
+
+
+def _zero_loss(spectrum: np.ndarray, axis: Mapping[str, Any]) -> float:
+    """Give the centroid (eV) of the peak around the highest channel, above half its height.
+
+    NaN where there is no peak: 0 eV is not on the axis, or the counts do not fall to half that
+    height on both sides within `ZERO_LOSS_REACH`.
+    """
+    energies = axis["offset"] + axis["scale"] * np.arange(len(spectrum))
+    near = np.abs(energies) <= ZERO_LOSS_REACH
+    if energies[0] * energies[-1] > 0 or not near.any():
+        return math.nan
+    energies, counts = energies[near], spectrum[near].astype(np.float64)
+    excess = counts - counts.max() / 2
+    highest = excess.argmax()
+    low = np.flatnonzero(excess <= 0)
+    right = np.searchsorted(low, highest)
+    if not excess[highest] > 0 or right in (0, len(low)):
+        return math.nan
+    peak = slice(low[right - 1] + 1, low[right])
+    return float(np.average(energies[peak], weights=excess[peak]))
+
+
+def _thumbnail(array: np.ndarray) -> np.ndarray:
+    if array.size < THUMBNAIL:
+        pixels = array.reshape(-1).astype(np.float64)
+        return np.append(pixels, np.full(THUMBNAIL - array.size, np.nan))
+    if array.ndim == 2:
+        return _means(_means(array, 8).T, 8).T.reshape(-1)
+    return _means(array.reshape(-1), THUMBNAIL)
+
+
+def _means(array: np.ndarray, parts: int) -> np.ndarray:
+    """Average over so many equal parts of the last axis; one that is too short is stretched."""
+    size = array.shape[-1]
+    begins = np.arange(parts) * size // parts
+    widths = np.maximum(np.diff(np.append(begins, size)), 1)
+    return np.add.reduceat(array, begins, axis=-1, dtype=np.float64) / widths
