@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bluesky_tiled_plugins import TiledWriter
+from tiled.client import from_uri
 from tiled.queries import Key
 from typer.testing import CliRunner
 
@@ -104,12 +105,14 @@ def test_who_has_the_tiled_address_only_puts_results_there(
     tiled: Address, session: Session, spectra: list[str]
 ) -> None:
     data = Data(tiled.uri, api_key=tiled.analyst_key)
-    emit = TiledWriter.from_uri(tiled.uri, api_key=tiled.analyst_key)
+    client = from_uri(tiled.uri, api_key=tiled.analyst_key)
     try:
+        emit = TiledWriter(client)
         done = process(data, _run(spectra), Function.named("zero_loss"), emit)
         values = data.catalog[done.run]["primary"].read()["zero_loss"].values
     finally:
         data.close()
+        client.context.close()
     assert (np.abs(values) < 0.5).all() and len(values) == len(spectra)
 
 

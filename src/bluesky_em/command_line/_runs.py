@@ -51,6 +51,7 @@ def plot(
     tiled: Tiled = None,
     last: Last = 0,
     stream: Stream = "primary",
+    since: Annotated[float | None, typer.Option(hidden=True)] = None,
     held: Annotated[bool, typer.Option("--held", hidden=True)] = False,
 ) -> None:
     """Plot a run as it goes on, or the runs to come, until the window is closed."""
@@ -62,7 +63,7 @@ def plot(
     if png is not None and not png.absolute().parent.is_dir():
         raise FileNotFoundError(f"--png {png}: there is no folder {png.absolute().parent}")
     with _data(storage, tiled) as data:
-        _plot.plot(_runs(data, run, stream, last), x=x, y=y, png=png)
+        _plot.plot(_runs(data, run, stream, last, since), x=x, y=y, png=png)
 
 
 def analyse(
@@ -130,10 +131,12 @@ def _tell(done: Any, function: str) -> None:
     print(said + (f"; {function}: {done.error}" if done.error else ""), flush=True)
 
 
-def _runs(data: Data, run: str | None, stream: str, last: int) -> Iterator[RunFollower]:
+def _runs(
+    data: Data, run: str | None, stream: str, last: int, since: float | None = None
+) -> Iterator[RunFollower]:
     if run is not None:
         return iter([data.follow(run, streams=stream)])
-    return data.follow(streams=stream, last=last, patience=math.inf)
+    return data.follow(streams=stream, last=last, since=since, patience=math.inf)
 
 
 @contextmanager
@@ -153,8 +156,13 @@ def _emitter(storage: Path, tiled: str | None) -> Iterator[Any]:
     """Give what takes the documents of processed runs."""
     if tiled is not None:
         from bluesky_tiled_plugins import TiledWriter
+        from tiled.client import from_uri
 
-        yield TiledWriter.from_uri(tiled, batch_size=100)
+        client = from_uri(tiled)
+        try:
+            yield TiledWriter(client, batch_size=100)
+        finally:
+            client.context.close()
     else:
         from ..storage import Storage
 

@@ -96,13 +96,18 @@ class Catalog:
 
         return TiledRun(self._client().include_data_sources(), run, streams)
 
-    def follow_runs(self, last: int, since: str) -> RunsSource:
-        """Follow runs as they come: first the `last` ones, or those from run `since` on."""
+    def follow_runs(self, *, last: int, since: float | None, at: str) -> RunsSource:
+        """Follow runs as they come: first the `last`, those since a time, or from run `at` on."""
+        from tiled.queries import Key
+
         from .follow._tiled import TiledRuns
 
         client = self._client()
-        uids = list(client) if since else []
-        return TiledRuns(client, len(uids) - uids.index(since) if since in uids else last)
+        if at and at in (uids := list(client)):
+            return TiledRuns(client, uids.index(at))
+        if since is not None:
+            return TiledRuns(client, len(client.search(Key("start.time") < since)))
+        return TiledRuns(client, max(0, len(client) - last))
 
     def results(self, run: str) -> Place:
         """Give where results of a run are published."""

@@ -148,15 +148,15 @@ class Data:
     @overload
     def follow(
         self, run: None = ..., *, streams: str | Sequence[str] | None = ...,
-        latest_only: bool = ..., last: int = ..., patience: float = ...,
-        bookmark: str | Path | None = ...,
+        latest_only: bool = ..., last: int = ..., since: float | None = ...,
+        patience: float = ..., bookmark: str | Path | None = ...,
     ) -> RunsFollower: ...  # fmt: skip
 
     @overload
     def follow(
         self, run: str, *, streams: str | Sequence[str] | None = ...,
-        latest_only: bool = ..., last: int = ..., patience: float = ...,
-        bookmark: str | Path | None = ...,
+        latest_only: bool = ..., last: int = ..., since: float | None = ...,
+        patience: float = ..., bookmark: str | Path | None = ...,
     ) -> RunFollower: ...  # fmt: skip
 
     def follow(
@@ -166,6 +166,7 @@ class Data:
         streams: str | Sequence[str] | None = "primary",
         latest_only: bool = False,
         last: int = 0,
+        since: float | None = None,
         patience: float = PATIENCE,
         bookmark: str | Path | None = None,
     ) -> RunFollower | RunsFollower:
@@ -189,6 +190,7 @@ class Data:
             latest_only: give the newest point whenever one is asked for; its `skipped` says how
                 many it leaves out.
             last: with `run=None`, begin with so many of the runs that there are already.
+            since: with `run=None`, begin with those that began since then, s since the epoch.
             patience: raise NotReady when nothing new has come for so many seconds.
             bookmark: a file that remembers which points are done; with it, a follower that was
                 ended, or killed, goes on where it was.
@@ -213,7 +215,7 @@ class Data:
         if run is not None:
             return one(run)
         return RunsFollower(
-            self._source.follow_runs(last, mark.run if mark else ""), one,
+            self._source.follow_runs(last=last, since=since, at=mark.run if mark else ""), one,
             patience=patience, trouble=trouble, bookmark=mark,
         )  # fmt: skip
 

@@ -18,10 +18,11 @@ from ..layout import Layout
 from ..ledger import SILENCE, Entry, Ledger
 from ..reference import Reference, Stage
 from ..run import Run
-from ._results import FolderResults
+from ._results import FolderResults, Place
 from ._status import ReferenceStatus
 from ._stored import StoredFrame
 from ._superseded import superseded
+from .follow import RunSource, RunsSource
 from .follow._folder import FolderRun, FolderRuns
 
 
@@ -122,15 +123,15 @@ class Folder:
     trouble = (OSError,)
     """what a disk that is away raises"""
 
-    def follow(self, run: str, streams: tuple[str, ...] | None) -> FolderRun:
+    def follow(self, run: str, streams: tuple[str, ...] | None) -> RunSource:
         """Follow a run as it grows."""
         return FolderRun(self._layout, self._ledger, run, streams, self.open)
 
-    def follow_runs(self, last: int, since: str) -> FolderRuns:
-        """Follow runs as they come: first the `last` ones, or those from run `since` on."""
-        return FolderRuns(self._layout, last, since)
+    def follow_runs(self, *, last: int, since: float | None, at: str) -> RunsSource:
+        """Follow runs as they come: first the `last`, those since a time, or from run `at` on."""
+        return FolderRuns(self._layout, last=last, since=since, at=at)
 
-    def results(self, run: str) -> FolderResults:
+    def results(self, run: str) -> Place:
         """Give where results of a run are published."""
         return FolderResults(self._layout.results_of(run))
 

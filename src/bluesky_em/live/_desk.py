@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ class Desk:
             x: a data key; None: what the plan moves, or the number of the point.
             png: keep a picture here instead.
         """
-        options = {"--y": y, "--x": x, "--png": png}
+        # a process takes seconds to begin: what has begun by then is to be shown, too
+        options = {"--y": y, "--x": x, "--png": png, "--since": time.time()}
         given = [part for name, value in options.items() if value for part in (name, str(value))]
         environment = {**os.environ, **({"MPLBACKEND": "Agg"} if png else {})}
         process = subprocess.Popen(

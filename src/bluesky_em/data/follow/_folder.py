@@ -220,15 +220,20 @@ class FolderRuns:
     Args:
         layout: the folder.
         last: how many of those that are there already come first.
-        since: instead, all from this run on, if it is there.
+        since: instead, those that began since then, s since the epoch.
+        at: instead, all from this run on, if it is there.
     """
 
-    def __init__(self, layout: Layout, last: int, since: str = ""):
+    def __init__(self, layout: Layout, *, last: int = 0, since: float | None = None, at: str = ""):
         self._layout = layout
         self._begun: dict[Path, tuple[float, str]] = {}
         there = self._look()
-        last = len(there) - there.index(since) if since in there else last
-        self._known = set(there[: max(0, len(there) - last)])
+        first = max(0, len(there) - last)
+        if since is not None:
+            first = sum(began < since for began, _ in self._begun.values())
+        if at in there:
+            first = there.index(at)
+        self._known = set(there[:first])
 
     def collect(self, timeout: float) -> list[str]:
         """Give the uids of runs that have come; wait up to `timeout` s for one."""

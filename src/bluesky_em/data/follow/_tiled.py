@@ -267,14 +267,14 @@ class TiledRuns:
 
     Args:
         client: the catalog.
-        last: how many of those that are there already come first.
+        known: how many of them, the first ones, need not be given.
     """
 
-    def __init__(self, client: Any, last: int):
+    def __init__(self, client: Any, known: int):
         self._client = client
         self._listener = Listener(client.context.api_key)
         self._listener.listen(client.uri.rstrip("/"))
-        self._known = max(0, len(client) - last)
+        self._known = known
 
     def collect(self, timeout: float) -> list[str]:
         """Give the uids of runs that have come; wait up to `timeout` s for news.
