@@ -52,6 +52,11 @@ class RowMap:
         self.failed.update(dict.fromkeys(map(str, frame.rows), reason))
         self.changed = True
 
+    @property
+    def size(self) -> dict[str, int]:
+        """How much it tells: never less than before."""
+        return {"segments": len(self.segments), "failed": len(self.failed)}
+
     def dump(self) -> dict[str, Any]:
         """Give the metadata for Tiled, to be had under `KEY`."""
         self.changed = False

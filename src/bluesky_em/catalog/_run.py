@@ -129,7 +129,7 @@ class RunInTiled(_RunWriter):
             _describe(node, rows.dump())
         source = consolidator.get_data_source()
         if rows is not None:  # whoever follows the array must have seen so much of the row map
-            source.properties = {**source.properties, "segments": len(rows.segments)}
+            source.properties = {**source.properties, **rows.size}
         self._update_data_source_for_node(node, source, patch)
         if isinstance(rows, UpdateMap):
             # after the array: an update that is counted can be read

@@ -24,6 +24,8 @@ CONNECTING = 10.0  # seconds
 
 News = tuple[str, dict[str, Any] | None]
 """The node's URI, and Tiled's message; None: look for yourself."""
+CLOSED: dict[str, Any] = {"type": "closed"}
+"""The message that no more will come: the node's producer has said so."""
 
 
 class Listener:
@@ -41,10 +43,15 @@ class Listener:
         self._thread = threading.Thread(target=self._loop.run_forever, name="listener", daemon=True)
         self._thread.start()
 
-    def listen(self, uri: str) -> None:
-        """Listen to a node; the first news of it is to look, and so it is after each gap."""
+    def listen(self, uri: str, *, from_start: bool = False) -> None:
+        """Listen to a node; the first news of it is to look, and so it is after each gap.
+
+        Args:
+            uri: of the node.
+            from_start: have said again what is still kept of what was said.
+        """
         if uri not in self._tasks:
-            task = self._listen(uri)
+            task = self._listen(uri, "&start=1" if from_start else "")
             self._tasks[uri] = asyncio.run_coroutine_threadsafe(task, self._loop)  # type: ignore
 
     def wait(self, timeout: float) -> list[News]:
@@ -71,18 +78,18 @@ class Listener:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _listen(self, uri: str) -> None:
+    async def _listen(self, uri: str, start: str) -> None:
         address = uri.replace("http", "ws", 1).replace("/metadata", "/stream/single", 1)
         said = ""
         while True:
             try:
                 async with connect(
-                    f"{address}?envelope_format=msgpack", additional_headers=self._headers,
+                    f"{address}?envelope_format=msgpack{start}", additional_headers=self._headers,
                     max_size=None, open_timeout=CONNECTING, proxy=None,
                 ) as line:  # fmt: skip
                     await self._hear(uri, line)
             except ConnectionClosedOK:
-                self._look(uri)  # its producer has ended it
+                self.news.put((uri, CLOSED))
                 return
             except (OSError, WebSocketException) as exc:
                 if str(exc) != said:
@@ -95,10 +102,11 @@ class Listener:
         last: int | None = None
         await line.recv()  # the schema
         self._look(uri)
-        # Tiled begins to listen just after it has sent the schema
-        self._loop.call_later(AGAIN, self._look, uri)
+        # Tiled begins to listen just after it has sent the schema: something may fall in between
+        late = self._loop.call_later(AGAIN, self._look, uri)
         while True:
             message = msgpack.unpackb(await line.recv())
+            late.cancel()  # whoever hears this can tell whether he has missed something
             if last is not None and message["sequence"] != last + 1:
                 self._look(uri)
             last = message["sequence"]

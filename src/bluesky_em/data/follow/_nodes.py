@@ -12,6 +12,8 @@ import pyarrow
 import stamina
 from tiled.client.utils import handle_error
 
+from ._news import CLOSED
+
 ARROW = "application/vnd.apache.arrow.file"
 UNSETTLED = 10.0  # seconds in which a row that was announced must be there
 
@@ -47,6 +49,8 @@ class Table:
 
     def hear(self, message: Mapping[str, Any] | None) -> None:
         """Take in rows that were appended; read the table if some were missed."""
+        if message is CLOSED:
+            return
         if message is None or not message.get("payload"):
             self._look()
             return
@@ -84,7 +88,7 @@ class Array:
         """our metadata: `segments`, `failed`, perhaps `update`; empty for other packages' arrays"""
         self.shape: tuple[int, ...] = ()
         self.dtype = np.dtype("u1")
-        self._segments = 0
+        self._promised: Mapping[str, int] = {}
         self._take(client)
 
     @property
@@ -97,15 +101,17 @@ class Array:
         return self.about["update"]["count"] if "update" in self.about else self.shape[0]
 
     def describe(self, metadata: Mapping[str, Any]) -> None:
-        """Take in its node's metadata."""
-        self.about = metadata.get(self._key, {})
+        """Take in its node's metadata, unless they are older than what is known."""
+        about = metadata.get(self._key, {})
+        if all(len(about.get(part, ())) >= len(known) for part, known in self._parts.items()):
+            self.about = about
 
     def hear(self, message: Mapping[str, Any] | None) -> None:
         """Take in how far it has grown; ask, if that may have been missed."""
         if message is None:
             self._take(self._client.refresh())
         elif message["type"] == "array-ref":
-            self._segments = message["data_source"]["properties"].get("segments", 0)
+            self._promised = message["data_source"]["properties"]
             self.shape = tuple(message["shape"])
         elif message["type"] == "array-data" and message.get("offset"):
             self.shape = (message["offset"][0] + message["shape"][0], *self.shape[1:])
@@ -124,12 +130,16 @@ class Array:
         structure = client.structure()
         self.shape = tuple(structure.shape)
         self.dtype = structure.data_type.to_numpy_dtype()
-        self._segments = client.data_sources()[0].properties.get("segments", 0)
-        self.describe(client.metadata)
+        self._promised = client.data_sources()[0].properties
+        self.about = client.metadata.get(self._key, {})
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        return {part: self.about.get(part, ()) for part in ("segments", "failed")}
 
     def _is_untold(self) -> bool:
         """Tell whether our metadata do not say yet which frames are in the last rows."""
-        return self._segments > len(self.about.get("segments", ()))
+        return any(self._promised.get(part, 0) > len(told) for part, told in self._parts.items())
 
 
 def _get(client: Any, link: str, params: dict[str, str], media_type: str) -> bytes:

@@ -17,7 +17,7 @@ import numpy as np
 from ...catalog import KEY, axes_at, read_update, reference_at
 from .._stored import StoredFrame
 from .._superseded import superseded
-from ._news import Listener, News
+from ._news import CLOSED, Listener, News
 from ._nodes import Array, Table
 from ._point import End, Point, Values, follow_each_other, reference_of
 
@@ -48,13 +48,13 @@ class TiledRun:
         self._listener = Listener(client.context.api_key)
         self._hearers: dict[str, Any] = {}
         self._looked = time.monotonic()
-        self.listen(f"{client.uri.rstrip('/')}/{run}", self._hear)
+        self.listen(f"{client.uri.rstrip('/')}/{run}", self._hear, from_start=True)
 
-    def listen(self, uri: str, hearer: Any) -> None:
+    def listen(self, uri: str, hearer: Any, *, from_start: bool = False) -> None:
         """Have news of a node told to `hearer`."""
         if uri not in self._hearers:
             self._hearers[uri] = hearer
-            self._listener.listen(uri)
+            self._listener.listen(uri, from_start=from_start)
 
     def collect(self, timeout: float) -> list[Point]:
         """Give the points that have become ready, in order; wait up to `timeout` s for news.
@@ -99,6 +99,8 @@ class TiledRun:
                 looked.add(uri)
 
     def _hear(self, message: Mapping[str, Any] | None) -> None:
+        if message is not None and message is not CLOSED and message["key"] in self._streams:
+            return
         self._looked = time.monotonic()
         try:
             # `.v3`, since databroker's use of `.v2` changes what every client of this process gets
@@ -110,17 +112,17 @@ class TiledRun:
         for name in node if self._wanted is None else self._wanted:
             if name not in self._streams and name in node:
                 self._streams[name] = stream = _Stream(self, name, node[name].base)
-                self.listen(stream.uri, stream.hear)
+                self.listen(stream.uri, stream.hear, from_start=True)
 
     def _finish(self) -> list[Point]:
         """Read whatever is left, and tell what there should have been."""
-        self._hear(None)
         events: Mapping[str, int] = self._metadata.get(KEY, {}).get("events", {})
         points: list[Point] = []
         missing: dict[str, int] = {}
         for name, stream in self._streams.items():
-            stream.look()
-            points += stream.points(ended=True)
+            if stream.given != events.get(name):
+                stream.look()
+                points += stream.points(ended=True)
             if (lacks := events.get(name, 0) - stream.given) > 0:
                 missing[name] = lacks
                 logger.warning(
@@ -155,11 +157,13 @@ class _Stream:
 
     def hear(self, message: Mapping[str, Any] | None) -> None:
         """Take in what has been made, or described anew, in the stream."""
-        if message is not None and message["type"] == "container-child-metadata-updated":
+        if message is CLOSED:
+            return
+        if message is None or message["key"] not in self._known:
+            self._find()
+        elif message["type"] == "container-child-metadata-updated":
             if message["key"] in self.arrays:
                 self.arrays[message["key"]].describe(message["metadata"])
-                return
-        self._find()
 
     def look(self) -> None:
         """Read all there is."""
@@ -181,7 +185,7 @@ class _Stream:
         self._node = self._node.refresh()
         for key, child in self._node.items():
             family = child.item["attributes"]["structure_family"]
-            if key in {*self._tables, *self.arrays, *self._others}:
+            if key in self._known:
                 continue
             if family == "table":
                 node = self._tables[key] = Table(child)
@@ -197,6 +201,10 @@ class _Stream:
         columns = {column for table in self._tables.values() for column in table.columns}
         there = columns | self.arrays.keys() | self._others
         return there >= self._data_keys.keys()
+
+    @property
+    def _known(self) -> set[str]:
+        return {*self._tables, *self.arrays, *self._others}
 
     @property
     def _data_keys(self) -> Mapping[str, Any]:

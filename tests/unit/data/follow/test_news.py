@@ -12,7 +12,7 @@ import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from bluesky_em.data.follow import _news
-from bluesky_em.data.follow._news import Listener, News
+from bluesky_em.data.follow._news import CLOSED, Listener, News
 
 
 @contextmanager
@@ -106,5 +106,6 @@ def test_a_line_that_is_cut_is_opened_again_and_one_that_ended_is_not(
         line.close(1012 if len(lines) == 1 else 1000)
 
     with listening(behave) as (listener, _):
-        heard = [m["sequence"] for _, m in collect(listener, 7, timeout=1.0) if m]
-        assert heard == [1, 2] and len(lines) == 2
+        heard = [m for _, m in collect(listener, 7, timeout=1.0) if m]
+        assert [m.get("sequence") for m in heard] == [1, 2, None]
+        assert heard[-1] is CLOSED and len(lines) == 2
