@@ -84,6 +84,8 @@ class Feeder:
         self._thread.join(timeout=30.0)
 
     def _work(self) -> None:
+        from . import _feed as _  # noqa: F401 (seconds of imports, before the first run comes)
+
         while not self._stopping.wait(PERIOD):
             if not self._journals:
                 continue
