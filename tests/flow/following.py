@@ -115,7 +115,7 @@ def told_of(point: Any, detector: str = "eels") -> Line:
         "index": point.index,
         "seq_num": point.seq_num,
         "time": point.time,
-        "data": {key: value for key, value in point.data.items() if isinstance(value, (int, float))},
+        "data": {k: v for k, v in point.data.items() if isinstance(v, (int, float))},
         "references": dict(point.references),
         "checksum": zlib.crc32(point.open(detector).read()),
         "skipped": point.skipped,
