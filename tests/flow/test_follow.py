@@ -1,9 +1,6 @@
 """Whoever follows a run sees all of it: whenever he comes, wherever from, whatever happens."""
 
 import json
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +11,7 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
+import httpx
 import numpy as np
 import pytest
 from bluesky.utils import MsgGenerator
@@ -25,11 +23,11 @@ from tiled.client import from_uri
 from bluesky_em import Data, MapInfo, ReferenceFailed, UnknownReference, journal
 from bluesky_em.audit import audit_run
 from bluesky_em.catalog import Address
+from bluesky_em.data.follow import _tiled
 from bluesky_em.plan_stubs import beam_on, fly, per_shot
 from bluesky_em.session import Session
 from bluesky_em.trigger_info import UpdateInfo
 from tests.flow.following import Follower, Line, told_of
-from tests.flow.test_outages import KILLED
 from tests.flow.test_upkeep import run as prompt
 from tests.flow.test_upkeep import writer_stopped
 
@@ -303,6 +301,37 @@ def test_arrays_within_another_writer_s_events_are_given_whole(
         np.testing.assert_array_equal(point.data["array"], np.arange(64) * float(n))
 
 
+def test_what_is_in_tiled_and_no_run_is_passed_over(foreign: Any, http: Data) -> None:
+    documents = foreign_run(events=2)
+    with http.follow(patience=60) as runs:
+        foreign.create_container(f"notes of {documents[0][1]['uid']}")
+        writer = TiledWriter(foreign, batch_size=1)
+        for name, document in documents:
+            writer(name, document)
+        run = next(runs)
+        assert run.run == documents[0][1]["uid"]
+        assert [point.data["x"] for point in run] == [0.0, 1.0]
+
+
+def test_an_error_while_the_end_is_read_loses_no_point(
+    session: Session, http: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (uid,) = session.RE(spectra(session, 2, "a", "b", exposure=0.001)).run_start_uids
+    session.data.wait(uid)
+    look, errors = _tiled._Stream.look, [httpx.ReadError("cut")]
+
+    def looking(stream: Any) -> None:
+        if stream.name == "b" and errors:
+            raise errors.pop()
+        look(stream)
+
+    monkeypatch.setattr(_tiled._Stream, "look", looking)
+    points = [*http.follow(uid, streams=None, patience=60)]
+    assert not errors
+    assert sorted((p.stream, p.index) for p in points) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert {point.skipped for point in points} == {0}
+
+
 def flight(session: Session, info: TriggerInfo, *detectors: str) -> MsgGenerator:
     devices = [session.devices[name] for name in detectors]
 
@@ -393,22 +422,6 @@ def test_a_frame_that_is_lost_is_a_point_that_says_so(
     session.data.wait(uid)
     (_, found, _) = session.data.follow(uid)
     assert not found.failed and found.open("eels").read().any()
-
-
-def test_a_run_whose_process_died_ends_as_abandoned(
-    session: Session, http: Data, watchers: Watchers
-) -> None:
-    assert session.pcs is not None
-    with http.follow() as runs, session.data.follow() as folder_runs:
-        arguments = [str(session.storage.layout.root), session.pcs.uris["gatan"], "event"]
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True
-        )
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        for run in (next(runs), next(folder_runs)):
-            assert run.run == done.stdout.strip()
-            assert [point.index for point in run] == [0, 1, 2, 3]
-            assert run.end.status == "abandoned"
 
 
 @pytest.fixture
