@@ -157,11 +157,16 @@ def test_a_run_whose_process_was_killed_is_brought_to_an_end(
 ) -> None:
     assert session.pcs is not None
     folder, eels = str(session.storage.layout.root), session.pcs.uris["gatan"]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, folder, eels, last], capture_output=True, text=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    uid = done.stdout.strip()
+    with http.follow() as there, session.data.follow() as here:
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, folder, eels, last], capture_output=True, text=True
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        uid = done.stdout.strip()
+        for points in (next(there), next(here)):
+            assert points.run == uid
+            assert [point.index for point in points] == [*range(catalogued)]
+            assert points.end.status == "abandoned"
     for data in (session.data, http):
         data.wait(uid, timeout=30)
     run = http.catalog[uid]

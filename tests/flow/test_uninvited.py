@@ -151,3 +151,21 @@ def test_keys_are_random_and_nobody_else_can_read_them(session: Session, tiled: 
         files.append(Path(f"/proc/{pid}/cmdline"))  # Linux
     shown = [file.read_text(errors="replace") for file in files if file.exists()]
     assert shown and not any(key in text for key in keys for text in shown)
+
+
+def test_the_analysts_key_registers_no_files_and_deletes_nothing(
+    session: Session, tiled: Address, reference: str
+) -> None:
+    run = reference.partition("/")[0]
+    analyst: Any = from_uri(tiled.uri, api_key=tiled.analyst_key).include_data_sources()
+    array = analyst[run]["primary"].base["eels"]
+    (source,) = array.data_sources()
+    with pytest.raises(Exception, match="Not enough permissions"):
+        analyst.new(array.structure_family, [source], key="intruder")
+    link = array.uri.replace("/metadata/", "/data_source/")
+    answer = array.context.http_client.put(link, json={"data_source": {}})
+    assert "Not enough permissions" in answer.text
+    with pytest.raises(Exception, match="Not enough permissions"):
+        analyst[run].delete(recursive=True, external_only=False)
+    assert session.data.catalog[run]["primary/eels"].shape[1:] == (2048,)
+    analyst.context.close()

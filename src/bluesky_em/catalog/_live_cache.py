@@ -22,6 +22,7 @@ _InMemory: Any = TTLCacheDatastore  # which a type checker takes for abstract
 _InRedis: Any = RedisStreamingDatastore
 
 MESSAGE = 1024  # bytes a message takes beside its payload
+ACTION = {"action": "live"}
 
 
 class LiveCache(BaseSettings):
@@ -30,11 +31,13 @@ class LiveCache(BaseSettings):
     From the environment: `BLUESKY_EM_LIVE_SECONDS`, `_BYTES`, `_REDIS`.
     """
 
-    model_config = SettingsConfigDict(env_prefix="BLUESKY_EM_LIVE_")
+    model_config = SettingsConfigDict(
+        env_prefix="BLUESKY_EM_LIVE_", title="the environment's BLUESKY_EM_LIVE_..."
+    )
 
     seconds: float = Field(default=86400.0, gt=0)
     """after which a message is forgotten, in s"""
-    bytes: int = Field(default=1 << 30, gt=0)
+    bytes: int = Field(default=1 << 30, ge=1 << 20)
     """of messages, the oldest of which are forgotten beyond that; of a Redis, `maxmemory` is"""
     redis: str = Field(default="", pattern=r"^(rediss?://.*)?$")
     """address of a Redis database, of this catalog's own, e.g. `redis://localhost:6379/0`; empty:
@@ -69,7 +72,10 @@ class LiveCache(BaseSettings):
             ) -> None:
                 if payload is not None and len(payload) > settings.bytes // 2:
                     payload = None  # followers read it from the catalog
-                await super().set(node_id, sequence, metadata, payload)
+                try:
+                    await super().set(node_id, sequence, metadata, payload)
+                except ValueError as exc:  # larger than all that may be kept
+                    logger.warning("a live message is not sent: %s", exc, extra=ACTION)
 
         return Messages
 
@@ -81,20 +87,20 @@ class _Redis(_InRedis):
         try:
             return await super().incr_seq(node_id)
         except RedisError as exc:
-            logger.warning("live messages are not kept: %s", exc, extra={"action": "live"})
+            logger.warning("live messages are not kept: %s", exc, extra=ACTION)
             return 0
 
     async def set(self, node_id: Any, sequence: int, *message: Any, **payload: Any) -> None:
         try:
             await super().set(node_id, sequence, *message, **payload)
         except RedisError as exc:
-            logger.warning("a live message is not sent: %s", exc, extra={"action": "live"})
+            logger.warning("a live message is not sent: %s", exc, extra=ACTION)
 
     async def close(self, node_id: Any) -> None:
         try:
             await super().close(node_id)
         except RedisError as exc:
-            logger.warning("the end is not sent live: %s", exc, extra={"action": "live"})
+            logger.warning("the end is not sent live: %s", exc, extra=ACTION)
 
 
 def _size(message: dict[str, Any]) -> int:

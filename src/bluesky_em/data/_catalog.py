@@ -90,11 +90,11 @@ class Catalog:
     trouble = (httpx.HTTPError, ConnectionError)
     """what a server that is away raises"""
 
-    def follow(self, run: str, streams: tuple[str, ...] | None) -> RunSource:
-        """Follow a run as it grows."""
+    def follow(self, run: str, streams: tuple[str, ...] | None, patience: float) -> RunSource:
+        """Follow a run as it grows; whoever reads a frame waits `patience` s for the server."""
         from .follow._tiled import TiledRun  # seconds of imports
 
-        return TiledRun(self._client().include_data_sources(), run, streams)
+        return TiledRun(self._client().include_data_sources(), run, streams, patience)
 
     def follow_runs(self, *, last: int, since: float | None, at: str) -> RunsSource:
         """Follow runs as they come: first the `last`, those since a time, or from run `at` on."""

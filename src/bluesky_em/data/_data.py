@@ -191,7 +191,8 @@ class Data:
                 many it leaves out.
             last: with `run=None`, begin with so many of the runs that there are already.
             since: with `run=None`, begin with those that began since then, s since the epoch.
-            patience: raise NotReady when nothing new has come for so many seconds.
+            patience: raise NotReady when nothing new has come for so many seconds; for as long,
+                whoever reads a point's frame waits for a server that is away.
             bookmark: a file that remembers which points are done; with it, a follower that was
                 ended, or killed, goes on where it was.
 
@@ -208,7 +209,7 @@ class Data:
 
         def one(uid: str) -> RunFollower:
             return RunFollower(
-                self._source.follow(uid, names), streams=names, latest_only=latest_only,
+                self._source.follow(uid, names, patience), streams=names, latest_only=latest_only,
                 patience=patience, trouble=trouble, bookmark=mark,
             )  # fmt: skip
 

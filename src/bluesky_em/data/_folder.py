@@ -123,8 +123,8 @@ class Folder:
     trouble = (OSError,)
     """what a disk that is away raises"""
 
-    def follow(self, run: str, streams: tuple[str, ...] | None) -> RunSource:
-        """Follow a run as it grows."""
+    def follow(self, run: str, streams: tuple[str, ...] | None, patience: float) -> RunSource:
+        """Follow a run as it grows; a file is read at once, or not at all."""
         return FolderRun(self._layout, self._ledger, run, streams, self.open)
 
     def follow_runs(self, *, last: int, since: float | None, at: str) -> RunsSource:

@@ -70,7 +70,8 @@ class TiledResults:
         while not stopped.is_set():
             try:
                 if source is None:
-                    source = TiledRun(self._client().include_data_sources(), self._run, (STREAM,))
+                    client = self._client().include_data_sources()
+                    source = TiledRun(client, self._run, (STREAM,), patience=0.0)
                 for point in source.collect(timeout=0.5):
                     told = {key: point.data[key] for key in _KEYS}
                     yield Result(**{**told, "value": json.loads(told["value"])}, time=point.time)

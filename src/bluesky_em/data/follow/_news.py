@@ -16,6 +16,7 @@ from typing import Any
 import msgpack
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedOK, WebSocketException
+from websockets.frames import CloseCode
 
 logger = logging.getLogger(__name__)
 
@@ -88,9 +89,10 @@ class Listener:
                     max_size=None, open_timeout=CONNECTING, proxy=None,
                 ) as line:  # fmt: skip
                     await self._hear(uri, line)
-            except ConnectionClosedOK:
-                self.news.put((uri, CLOSED))
-                return
+            except ConnectionClosedOK as exc:
+                if exc.rcvd is not None and exc.rcvd.code == CloseCode.NORMAL_CLOSURE:
+                    self.news.put((uri, CLOSED))
+                    return
             except (OSError, WebSocketException) as exc:
                 if str(exc) != said:
                     said = str(exc)

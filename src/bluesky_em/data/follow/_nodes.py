@@ -79,10 +79,12 @@ class Array:
     Args:
         client: of its node, with data sources.
         key: what our metadata are under, in its metadata.
+        patience: s that whoever reads values waits for a server that is away.
     """
 
-    def __init__(self, client: Any, key: str):
+    def __init__(self, client: Any, key: str, patience: float):
         self._client = client
+        self._patience = patience
         self._key = key
         self.about: Mapping[str, Any] = {}
         """our metadata: `segments`, `failed`, perhaps `update`; empty for other packages' arrays"""
@@ -117,12 +119,15 @@ class Array:
             self.shape = (message["offset"][0] + message["shape"][0], *self.shape[1:])
 
     def __getitem__(self, index: int | tuple[slice, ...]) -> np.ndarray:
-        """Read a row, or a part, over HTTP."""
+        """Read a row, or a part, over HTTP; a server that is away is waited for."""
         parts = index if isinstance(index, tuple) else (slice(index, index + 1),)
         asked = ",".join(f"{part.start}:{part.stop}" for part in parts)
         shape = [part.stop - part.start for part in parts] + list(self.shape[len(parts) :])
         link = self._client.item["links"]["full"]
-        data = _get_settled(self._client, link, {"slice": asked}, "application/octet-stream")
+        get = stamina.retry(on=httpx.TransportError, attempts=None, timeout=self._patience)(
+            _get_settled
+        )
+        data = get(self._client, link, {"slice": asked}, "application/octet-stream")
         values = np.frombuffer(data, self.dtype).reshape(shape)
         return values if isinstance(index, tuple) else values[0]
 

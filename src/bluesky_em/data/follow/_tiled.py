@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,10 +34,12 @@ class TiledRun:
         client: the catalog, with data sources.
         run: its uid; it may be yet to come.
         streams: to follow; None: all.
+        patience: s that whoever reads a frame waits for a server that is away.
     """
 
-    def __init__(self, client: Any, run: str, streams: tuple[str, ...] | None):
+    def __init__(self, client: Any, run: str, streams: tuple[str, ...] | None, patience: float):
         self.run = run
+        self.patience = patience
         self.start: Mapping[str, Any] | None = None
         """its start document; None until the run is in Tiled"""
         self.end: End | None = None
@@ -47,6 +50,8 @@ class TiledRun:
         self._metadata: Mapping[str, Any] = {}
         self._listener = Listener(client.context.api_key)
         self._hearers: dict[str, Any] = {}
+        self._unheard: deque[News] = deque()
+        self._ready: list[Point] = []
         self._looked = time.monotonic()
         self.listen(f"{client.uri.rstrip('/')}/{run}", self._hear, from_start=True)
 
@@ -60,14 +65,18 @@ class TiledRun:
         """Give the points that have become ready, in order; wait up to `timeout` s for news.
 
         Raises:
-            httpx.HTTPError: Tiled does not answer, or refuses; whoever asks again goes on.
+            httpx.HTTPError: Tiled does not answer, or refuses; whoever asks again goes on, and
+                has missed nothing.
         """
-        self._take_in(self._listener.wait(timeout))
+        self._unheard.extend(self._listener.wait(0.0 if self._unheard else timeout))
+        self._take_in()
         if self.end is None and time.monotonic() - self._looked > REST:
             self._hear(None)
-        points = [point for stream in self._streams.values() for point in stream.points()]
+        for stream in self._streams.values():
+            self._ready.extend(stream.points())
         if self._ended and self.end is None:
-            points += self._finish()
+            self._finish()
+        points, self._ready = self._ready, []
         return points
 
     def read(self, points: Sequence[Point], detector: str) -> np.ndarray:
@@ -90,13 +99,15 @@ class TiledRun:
     def _ended(self) -> bool:
         return "stop" in self._metadata or bool(self._metadata.get(KEY, {}).get("abandoned"))
 
-    def _take_in(self, news: list[News]) -> None:
+    def _take_in(self) -> None:
         looked: set[str] = set()
-        for uri, message in news:
+        while self._unheard:
+            uri, message = self._unheard[0]
             if message is not None or uri not in looked:
                 self._hearers[uri](message)
             if message is None:
                 looked.add(uri)
+            self._unheard.popleft()
 
     def _hear(self, message: Mapping[str, Any] | None) -> None:
         if message is not None and message is not CLOSED and message["key"] in self._streams:
@@ -108,21 +119,20 @@ class TiledRun:
         except KeyError:
             return  # it is yet to come
         self._metadata = node.metadata
-        self.start = self._metadata["start"]
+        self.start = self._metadata.get("start")
         for name in node if self._wanted is None else self._wanted:
             if name not in self._streams and name in node:
                 self._streams[name] = stream = _Stream(self, name, node[name].base)
                 self.listen(stream.uri, stream.hear, from_start=True)
 
-    def _finish(self) -> list[Point]:
+    def _finish(self) -> None:
         """Read whatever is left, and tell what there should have been."""
         events: Mapping[str, int] = self._metadata.get(KEY, {}).get("events", {})
-        points: list[Point] = []
         missing: dict[str, int] = {}
         for name, stream in self._streams.items():
             if stream.given != events.get(name):
                 stream.look()
-                points += stream.points(ended=True)
+                self._ready.extend(stream.points(ended=True))
             if (lacks := events.get(name, 0) - stream.given) > 0:
                 missing[name] = lacks
                 logger.warning(
@@ -133,7 +143,6 @@ class TiledRun:
             status=stop.get("exit_status", "abandoned"), reason=stop.get("reason") or "",
             missing=missing,
         )  # fmt: skip
-        return points
 
 
 class _Stream:
@@ -178,8 +187,9 @@ class _Stream:
             return
         stop = (max if ended else min)(part.count for part in parts)
         while self.given < stop:
+            point = self._point(self.given)
             self.given += 1
-            yield self._point(self.given - 1)
+            yield point
 
     def _find(self) -> None:
         self._node = self._node.refresh()
@@ -190,7 +200,7 @@ class _Stream:
             if family == "table":
                 node = self._tables[key] = Table(child)
             elif family == "array":
-                node = self.arrays[key] = Array(child, KEY)
+                node = self.arrays[key] = Array(child, KEY, self._run.patience)
             else:
                 self._others.add(key)  # ragged: nothing tells how far it has grown
                 continue
@@ -271,7 +281,7 @@ def _plain(value: Any) -> Any:
 
 
 class TiledRuns:
-    """The runs in Tiled, in the order in which they came.
+    """The runs in Tiled, in the order in which they came; what else there is, is passed over.
 
     Args:
         client: the catalog.
@@ -279,10 +289,11 @@ class TiledRuns:
     """
 
     def __init__(self, client: Any, known: int):
-        self._client = client
+        self._client = getattr(client, "v3", client)
         self._listener = Listener(client.context.api_key)
         self._listener.listen(client.uri.rstrip("/"))
         self._known = known
+        self._look_at = 0.0
 
     def collect(self, timeout: float) -> list[str]:
         """Give the uids of runs that have come; wait up to `timeout` s for news.
@@ -290,11 +301,14 @@ class TiledRuns:
         Raises:
             httpx.HTTPError: Tiled does not answer.
         """
-        if not self._listener.wait(min(timeout, REST)) and timeout < REST:
+        if self._listener.wait(timeout):
+            self._look_at = 0.0
+        if time.monotonic() < self._look_at:
             return []
-        uids = list(self._client.keys()[self._known :])
-        self._known += len(uids)
-        return uids
+        nodes = list(self._client.items()[self._known :])
+        self._look_at = time.monotonic() + REST
+        self._known += len(nodes)
+        return [uid for uid, node in nodes if "start" in node.metadata]
 
     def close(self) -> None:
         """Hang up; closing twice is harmless."""

@@ -94,8 +94,9 @@ def test_a_server_that_refuses_makes_it_look_again_and_again(
         assert collect(listener, 3)[:3] == [(uri, None)] * 3
 
 
+@pytest.mark.parametrize("code", [1001, 1012])
 def test_a_line_that_is_cut_is_opened_again_and_one_that_ended_is_not(
-    monkeypatch: pytest.MonkeyPatch,
+    code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_news, "AGAIN", 0.05)
     lines: list[ServerConnection] = []
@@ -103,7 +104,7 @@ def test_a_line_that_is_cut_is_opened_again_and_one_that_ended_is_not(
     def behave(line: ServerConnection) -> None:
         lines.append(line)
         say(line, len(lines))
-        line.close(1012 if len(lines) == 1 else 1000)
+        line.close(code if len(lines) == 1 else 1000)
 
     with listening(behave) as (listener, _):
         heard = [m for _, m in collect(listener, 7, timeout=1.0) if m]
