@@ -36,8 +36,8 @@ def stop_when(plan: MsgGenerator[P], condition: Condition, data: Data) -> MsgGen
 
     At each checkpoint (in Bluesky's own plans: before each point) the results of the open run are
     looked at, which takes no time. When they say so, the plan's clean-up runs, and the run ends
-    with exit status `success`, and with what was published as its reason. An analysis that is
-    slow, wrong or dead changes nothing.
+    with exit status `success`, and with what was published as its reason (unless the clean-up
+    fails). An analysis that is slow or dead changes nothing.
 
     Args:
         plan: with one run open at a time.
@@ -54,7 +54,8 @@ def stop_when(plan: MsgGenerator[P], condition: Condition, data: Data) -> MsgGen
 
 def _stop_when(plan: MsgGenerator[P], condition: Condition, data: Data) -> MsgGenerator[P | None]:
     results: Results | None = None
-    reason = ""
+    enough: _Enough | None = None
+    told: Msg | None = None  # comes by here again
 
     def opened(message: Msg) -> MsgGenerator[str]:
         nonlocal results
@@ -63,27 +64,34 @@ def _stop_when(plan: MsgGenerator[P], condition: Condition, data: Data) -> MsgGe
         return run
 
     def check(message: Msg) -> MsgGenerator[None]:
-        nonlocal reason
-        if results is not None and (met := _met(condition, results.latest)):
-            reason = met
-            raise _Enough(reason)
+        nonlocal enough
+        if results is not None and (reason := _met(condition, results.latest)):
+            enough = _Enough(reason)
+            raise enough
         yield message
 
     def closed(message: Msg) -> MsgGenerator[str]:
-        return (yield message._replace(kwargs={"exit_status": "success", "reason": reason}))
+        nonlocal results, told
+        results = None  # a verdict on this run that comes late is none on the next one
+        if enough and message.kwargs.get("exit_status") in (None, enough.exit_status):
+            kwargs = {"exit_status": enough.exit_status, "reason": str(enough)}
+            message = told = message._replace(kwargs=kwargs)
+        return (yield message)
 
     def steer(message: Msg) -> tuple[MsgGenerator[Any] | None, None]:
         if message.command == "open_run":
             return opened(message), None
-        if message.command == "checkpoint" and not reason:
+        if message.command == "checkpoint" and not enough:
             return check(message), None
-        if message.command == "close_run" and reason:
+        if message.command == "close_run" and message is not told:
             return closed(message), None
         return None, None
 
     try:
         return (yield from plan_mutator(plan, steer))  # type: ignore (the plan's own)
-    except _Enough:
+    except _Enough as exc:
+        if exc is not enough:
+            raise  # of a plan round this one
         return None
 
 
