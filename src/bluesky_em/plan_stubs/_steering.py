@@ -26,6 +26,11 @@ TIMEOUT = 10.0  # seconds a plan waits for a result, unless it says otherwise
 class _Enough(RequestStop):
     """What ends a plan early and well, passing through its clean-up."""
 
+    @property
+    def ending(self) -> dict[str, str]:
+        """What the run's stop document is to say."""
+        return {"exit_status": self.exit_status, "reason": str(self)}
+
 
 def stop_when(plan: MsgGenerator[P], condition: Condition, data: Data) -> MsgGenerator[P | None]:
     """Run a plan until an analysis says that it is enough.
@@ -53,7 +58,7 @@ def stop_when(plan: MsgGenerator[P], condition: Condition, data: Data) -> MsgGen
 
 
 def _stop_when(plan: MsgGenerator[P], condition: Condition, data: Data) -> MsgGenerator[P | None]:
-    results: Results | None = None
+    results: Results | None = None  # of the run that is open
     enough: _Enough | None = None
     told: Msg | None = None  # comes by here again
 
@@ -74,8 +79,7 @@ def _stop_when(plan: MsgGenerator[P], condition: Condition, data: Data) -> MsgGe
         nonlocal results, told
         results = None  # a verdict on this run that comes late is none on the next one
         if enough and message.kwargs.get("exit_status") in (None, enough.exit_status):
-            kwargs = {"exit_status": enough.exit_status, "reason": str(enough)}
-            message = told = message._replace(kwargs=kwargs)
+            message = told = message._replace(kwargs=enough.ending)
         return (yield message)
 
     def steer(message: Msg) -> tuple[MsgGenerator[Any] | None, None]:
@@ -92,6 +96,8 @@ def _stop_when(plan: MsgGenerator[P], condition: Condition, data: Data) -> MsgGe
     except _Enough as exc:
         if exc is not enough:
             raise  # of a plan round this one
+        if results is not None:  # a plan that does not clean up leaves its run open
+            yield Msg("close_run", **exc.ending)
         return None
 
 
