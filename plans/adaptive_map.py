@@ -51,8 +51,8 @@ def adaptive_map(
         region: left, top, width, height as fractions of the whole scan.
         field_of_view: in m; set back afterwards.
         result: the name under which verdicts are published.
-        timeout: longest wait for a next verdict, in s; once in vain, the others of those points
-            are not waited for.
+        timeout: longest wait for a next verdict, in s; once in vain, the others of that pass are
+            not waited for, and after a pass without any verdict those of the next one neither.
         md: metadata for the run.
 
     Returns:
@@ -66,6 +66,7 @@ def adaptive_map(
         "region": [*region],
     }
     references: dict[GridPoint, str] = {}
+    silent = False
 
     def measure(points: Sequence[GridPoint]) -> MsgGenerator[None]:
         left, top, width, height = region
@@ -76,17 +77,22 @@ def adaptive_map(
             (reference,) = yield from per_shot([eels, microscope.beam_x, microscope.beam_y])
             references[line, column] = reference
 
-    def with_edge(points: Sequence[GridPoint]) -> MsgGenerator[list[GridPoint]]:
-        found: list[GridPoint] = []
-        patience = timeout
+    def ask_beside(points: Sequence[GridPoint]) -> MsgGenerator[list[GridPoint]]:
+        nonlocal silent
+        near: set[GridPoint] = set()
+        patience, heard = (0.0 if silent else timeout), False
         for point in points:
-            verdict = yield from wait_for_result(
+            beside = _beside(point, shape) - references.keys()
+            if beside <= near:
+                continue
+            edge = yield from wait_for_result(
                 references[point], result, data, timeout=patience, default=None
             )
-            patience = timeout if verdict is not None else 0.0
-            if verdict is None or verdict:
-                found.append(point)
-        return found
+            patience, heard = (0.0 if edge is None else timeout), heard or edge is not None
+            if edge is None or edge:
+                near |= beside
+        silent = not heard
+        return sorted(near)
 
     @bpp.stage_decorator([eels])
     @bpp.run_decorator(md={**about, **(md or {})})
@@ -94,9 +100,7 @@ def adaptive_map(
         points = [*product(range(0, shape[0], coarse), range(0, shape[1], coarse))]
         while points:
             yield from beam_on(measure(points), microscope)
-            found = yield from with_edge(points)
-            near = {beside for point in found for beside in _beside(point, shape)}
-            points = sorted(near - references.keys())
+            points = yield from ask_beside(points)
 
     before = yield from bps.rd(microscope.field_of_view)
 
@@ -113,8 +117,8 @@ def adaptive_map(
     return references
 
 
-def _beside(point: GridPoint, shape: tuple[int, int]) -> list[GridPoint]:
+def _beside(point: GridPoint, shape: tuple[int, int]) -> set[GridPoint]:
     """Give the points of a grid above, below, left and right of one."""
     line, column = point
-    near = [(line - 1, column), (line + 1, column), (line, column - 1), (line, column + 1)]
-    return [(y, x) for y, x in near if 0 <= y < shape[0] and 0 <= x < shape[1]]
+    near = {(line - 1, column), (line + 1, column), (line, column - 1), (line, column + 1)}
+    return {(y, x) for y, x in near if 0 <= y < shape[0] and 0 <= x < shape[1]}

@@ -93,7 +93,7 @@ def analyst(**what: Any) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_verdict_by_name_ends_the_run_well_and_is_its_reason(
-    session: Session, eels: Any, elsewhere: Data
+    session: Session, eels: Any, elsewhere: Data, tiled: Address
 ) -> None:
     microscope = session.devices["microscope"]
     plan = beam_on(count(eels, 50), microscope)
@@ -245,6 +245,23 @@ def test_an_analysis_that_is_killed_neither_ends_nor_slows_a_plan(
     assert heard.ended == ("success", "")
     times = np.array([event["time"] for event in heard.events])
     assert np.median(np.diff(times[12:])) < 1.5 * np.median(np.diff(times[:10]))
+
+
+def test_a_map_whose_analysis_is_killed_goes_on_and_is_fine(session: Session) -> None:
+    eels, microscope = session.devices["eels"], session.devices["microscope"]
+    plan = session.plans["adaptive_map"](
+        eels, microscope, session.data, shape=(6, 6), exposure=EXPOSURE, timeout=0.5
+    )
+    folder = {"storage": str(session.storage.layout.root)}
+    with analyst(data=folder, of="reference", name="edge", at=100) as process:
+        with Heard(session, 5, lambda run: process.kill()) as heard:
+            references = session.RE(plan).plan_result
+    events = [event["data"]["eels"] for event in heard.events]
+    assert sorted(references.values()) == sorted(events)
+    assert 20 < len(events) <= 36  # coarse, there would be 9
+    assert heard.ended == ("success", "")
+    assert heard.events[-1]["time"] - heard.events[0]["time"] < 2 * 0.5 + len(events) * 0.25
+    assert session.RE(bps.rd(microscope.field_of_view)).plan_result == pytest.approx(200e-9)
 
 
 def test_a_plan_waits_for_a_result_and_says_which_one_if_none_comes(
