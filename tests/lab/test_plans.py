@@ -22,7 +22,7 @@ def test_every_plan_loads_and_takes_its_devices_as_arguments() -> None:
     assert not broken
     assert set(plans) == {
         "spectrum", "line_scan", "focal_series", "image", "spectrum_image", "energy_series",
-        "survey_and_map", "drift_corrected_map",
+        "survey_and_map", "drift_corrected_map", "adaptive_map",
     }  # fmt: skip
     for path in (ROOT / "plans").glob("*.py"):
         assert "import devices" not in path.read_text()

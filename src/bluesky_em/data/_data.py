@@ -26,6 +26,7 @@ from .follow import Bookmark, RunFollower, RunsFollower
 
 TILED_START = 60.0  # seconds; it takes 10-15
 PATIENCE = 3600.0  # seconds that a follower waits for something new
+HEARD = 3  # runs, the last ones asked about, whose results are listened for
 
 
 class Data:
@@ -66,7 +67,8 @@ class Data:
         self._source: Folder | Catalog = (
             Folder(self._layout.root) if self._layout else self._tiled_source
         )
-        self._results: Results | None = None
+        self._results: dict[str, Results] = {}
+        self._parting: list[Results] = []
         self._publishing: dict[str, Place] = {}
 
     @cached_property
@@ -255,11 +257,14 @@ class Data:
 
     def results(self, run: str) -> Results:
         """Give what has been published of a run; grows meanwhile, wherever it was published."""
-        if self._results is None or self._results.run != run:
-            self._forget_results()
+        if run not in self._results:
             places = {self._source, self._tiled_source}
-            self._results = Results(run, [place.results(run) for place in places])
-        return self._results
+            self._results[run] = Results(run, [place.results(run) for place in places])
+            for before in list(self._results)[:-HEARD]:
+                self._results[before].stop()  # waiting for its threads would hold up a plan
+                self._parting.append(self._results.pop(before))
+            self._parting = [before for before in self._parting if before.is_listening]
+        return self._results[run]
 
     @overload
     def wait(  # type: ignore[reportOverlappingOverload] (a str is a Sequence[str], too)
@@ -336,16 +341,13 @@ class Data:
 
     def close(self) -> None:
         """Let go; closing twice is harmless."""
-        self._forget_results()
+        for results in [*self._results.values(), *self._parting]:
+            results.close()
+        self._results.clear()
         self._source.close()
         client = self.__dict__.pop("catalog", None)  # only if there is one
         if client is not None:
             client.context.close()
-
-    def _forget_results(self) -> None:
-        if self._results is not None:
-            self._results.close()
-            self._results = None
 
     def _done(self, status: ReferenceStatus, until: Stage, failed: str) -> bool:
         if status.stage is Stage.FAILED:

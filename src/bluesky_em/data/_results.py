@@ -120,9 +120,18 @@ class Results:
         with self._news:
             return self._news.wait_for(lambda: (of, name) in self._found, timeout)
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether a thread is still at it."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def stop(self) -> None:
+        """Listen no more, from soon on."""
+        self._stopped.set()
+
     def close(self) -> None:
         """Listen no more; closing twice is harmless."""
-        self._stopped.set()
+        self.stop()
         for thread in self._threads:
             thread.join(ENDING)
 

@@ -26,6 +26,11 @@ TIMEOUT = 10.0  # seconds a plan waits for a result, unless it says otherwise
 class _Enough(RequestStop):
     """What ends a plan early and well, passing through its clean-up."""
 
+    @property
+    def ending(self) -> dict[str, str]:
+        """What the run's stop document is to say."""
+        return {"exit_status": self.exit_status, "reason": str(self)}
+
 
 def stop_when(plan: MsgGenerator[P], condition: Condition, data: Data) -> MsgGenerator[P | None]:
     """Run a plan until an analysis says that it is enough.
@@ -36,8 +41,8 @@ def stop_when(plan: MsgGenerator[P], condition: Condition, data: Data) -> MsgGen
 
     At each checkpoint (in Bluesky's own plans: before each point) the results of the open run are
     looked at, which takes no time. When they say so, the plan's clean-up runs, and the run ends
-    with exit status `success`, and with what was published as its reason. An analysis that is
-    slow, wrong or dead changes nothing.
+    with exit status `success`, and with what was published as its reason (unless the clean-up
+    fails). An analysis that is slow or dead changes nothing.
 
     Args:
         plan: with one run open at a time.
@@ -53,8 +58,9 @@ def stop_when(plan: MsgGenerator[P], condition: Condition, data: Data) -> MsgGen
 
 
 def _stop_when(plan: MsgGenerator[P], condition: Condition, data: Data) -> MsgGenerator[P | None]:
-    results: Results | None = None
-    reason = ""
+    results: Results | None = None  # of the run that is open
+    enough: _Enough | None = None
+    told: Msg | None = None  # comes by here again
 
     def opened(message: Msg) -> MsgGenerator[str]:
         nonlocal results
@@ -63,27 +69,35 @@ def _stop_when(plan: MsgGenerator[P], condition: Condition, data: Data) -> MsgGe
         return run
 
     def check(message: Msg) -> MsgGenerator[None]:
-        nonlocal reason
-        if results is not None and (met := _met(condition, results.latest)):
-            reason = met
-            raise _Enough(reason)
+        nonlocal enough
+        if results is not None and (reason := _met(condition, results.latest)):
+            enough = _Enough(reason)
+            raise enough
         yield message
 
     def closed(message: Msg) -> MsgGenerator[str]:
-        return (yield message._replace(kwargs={"exit_status": "success", "reason": reason}))
+        nonlocal results, told
+        results = None  # a verdict on this run that comes late is none on the next one
+        if enough and message.kwargs.get("exit_status") in (None, enough.exit_status):
+            message = told = message._replace(kwargs=enough.ending)
+        return (yield message)
 
     def steer(message: Msg) -> tuple[MsgGenerator[Any] | None, None]:
         if message.command == "open_run":
             return opened(message), None
-        if message.command == "checkpoint" and not reason:
+        if message.command == "checkpoint" and not enough:
             return check(message), None
-        if message.command == "close_run" and reason:
+        if message.command == "close_run" and message is not told:
             return closed(message), None
         return None, None
 
     try:
         return (yield from plan_mutator(plan, steer))  # type: ignore (the plan's own)
-    except _Enough:
+    except _Enough as exc:
+        if exc is not enough:
+            raise  # of a plan round this one
+        if results is not None:  # a plan that does not clean up leaves its run open
+            yield Msg("close_run", **exc.ending)
         return None
 
 
