@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from . import lifeline
+from .catalog import LiveCache
 from .layout import Layout
 
 logger = logging.getLogger(__name__)
@@ -106,6 +107,9 @@ class Keeper:
         layout: the folder.
         tiled: address of a Tiled server; None: an embedded one is kept, too.
         api_key: its key, handed to the writer through the environment, never on a command line.
+
+    Raises:
+        ValueError: the environment's settings for an embedded one are wrong.
     """
 
     def __init__(self, layout: Layout, *, tiled: str | None, api_key: str | None):
@@ -119,6 +123,7 @@ class Keeper:
             )
         ]  # fmt: skip
         if tiled is None:
+            LiveCache()  # here, where somebody is told: that server would not start
             children.append(
                 Child(
                     "Tiled server", "bluesky_em.catalog", [str(layout.root)],

@@ -100,6 +100,7 @@ class Storage:
                 f"{self.layout.root} cannot be a storage folder ({exc.strerror}): give a folder "
                 "that can be made and written to, on a local disk"
             ) from exc
+        self.keeper = Keeper(self.layout, tiled=tiled, api_key=api_key)
         self.path_provider = RunPathProvider(self.layout)
         self._on_failure = on_failure
         self._guarded = on_failure == "continue"
@@ -114,7 +115,6 @@ class Storage:
         )
         self._ledger = Ledger(self.layout.ledger, read_only=True)
         self._health = Health(self._ledger, lambda: self._journals.trouble)
-        self.keeper = Keeper(self.layout, tiled=tiled, api_key=api_key)
         self.data = Data(tiled, api_key=api_key, storage=self.layout.root)
 
     def __call__(self, name: str, document: Mapping[str, Any]) -> None:

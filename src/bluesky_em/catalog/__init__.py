@@ -7,10 +7,11 @@ The embedded server (`python -m bluesky_em.catalog <storage>`) serves those who 
 
 from ._ending import Ending
 from ._feeder import Feeder
+from ._live_cache import LiveCache
 from ._rows import KEY, axes_at, find, read_update, reference_at
 from ._server import Address, address_of, serve
 
 __all__ = [
     "Feeder", "Ending", "Address", "address_of", "serve", "KEY", "axes_at", "find",
-    "read_update", "reference_at",
+    "read_update", "reference_at", "LiveCache",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ import filelock
 
 from .. import lifeline
 from ..layout import Layout
+from ._live_cache import LiveCache
 from ._tables import connection_per_request
 
 _LOOK = 0.5  # seconds between two looks whether a writer works, once the parent is gone
@@ -108,8 +109,6 @@ def _run(layout: Layout) -> None:
 
 
 def _config(layout: Layout) -> dict[str, Any]:
-    from ._live_cache import LiveCache
-
     return {
         "trees": [
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -120,7 +121,7 @@ class Folder:
         known = [entry.frame for entry in self._ledger.frames(run)]
         return _stream.from_folder(self._layout.root, told, known, stream)
 
-    trouble = (OSError,)
+    trouble = (OSError, sqlite3.OperationalError)
     """what a disk that is away raises"""
 
     def follow(self, run: str, streams: tuple[str, ...] | None, patience: float) -> RunSource:

@@ -1,13 +1,16 @@
 """How much of the past the embedded Tiled server keeps for those who follow."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 from tiled.server.streaming import StreamingCache
 
-from bluesky_em.catalog._live_cache import MESSAGE, LiveCache
+from bluesky_em import Storage
+from bluesky_em.catalog import LiveCache
+from bluesky_em.catalog._messages import MESSAGE
 
 DAY = 24 * 3600
 GIGABYTE = 1 << 30
@@ -93,3 +96,11 @@ def test_messages_of_more_than_a_thousand_nodes_are_counted_on() -> None:
     for turn in (1, 2):
         for node in range(1500):
             assert asyncio.run(cache.incr_seq(f"node {node}")) == turn
+
+
+def test_a_storage_that_could_not_have_its_server_is_not_opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BLUESKY_EM_LIVE_SECONDS", "-1")
+    with pytest.raises(ValueError, match="the environment's BLUESKY_EM_LIVE_...\nseconds"):
+        Storage(tmp_path)
