@@ -1,7 +1,7 @@
 """An analysis in a process of its own: `analyst.py JSON`, how `Data` is made and what to do.
 
-    {"data": {"storage": "…"}, "of": "run", "name": "enough", "at": 3}  at the next run's 3rd point
-    {"data": {"tiled": "…"}, "example": "05_stop_when_aligned.py"}       be that example's analysis
+    {"data": {"storage": "…"}, "of": "run", "name": "enough", "at": 3}   at the run's third point
+    {"data": {"tiled": "…"}, "example": "05_stop_when_aligned.py"}   be that example's analysis
 
 Says `ready` once it listens.
 """

@@ -322,10 +322,11 @@ def test_over_tiled_alone_a_scan_stops_where_the_specimen_says(
 ) -> None:
     """The example's analysis, on a PC that has the address of Tiled and a key that may write."""
     eels, microscope = session.devices["eels"], session.devices["microscope"]
-    session.RE(bps.mv(eels.dispersion, 0.25))  # the zero loss saturates in wider channels
-    start, stop = (0.545, 0.61), (0.95, 0.61)
+    session.data.wait(session.acquire_eels(0.01))  # a server that has just started is slow
+    session.RE(bps.mv(eels.dispersion, 0.1))  # the zero loss saturates in wider channels
+    start, stop = (0.555, 0.61), (0.95, 0.61)
     scan = session.plans["line_scan"](
-        eels, microscope, start=start, stop=stop, points=500, exposure=0.1
+        eels, microscope, start=start, stop=stop, points=500, exposure=0.2
     )
     there = Data(tiled.uri, api_key=tiled.api_key)  # the plan listens there only, too
     analysis = {"data": {"tiled": tiled.uri, "api_key": tiled.analyst_key}}
@@ -336,7 +337,7 @@ def test_over_tiled_alone_a_scan_stops_where_the_specimen_says(
         there.close()
         session.RE(bps.mv(eels.dispersion, 0.5))
     right = first_below_half(start, stop)
-    assert 0 < len(heard.events) - right <= 1 + 3
+    assert abs(len(heard.events) - 1 - right) <= 3
     assert heard.ended == ("success", "aligned: True")
     assert session.RE(bps.rd(microscope.beam_blanked)).plan_result is True
     session.data.wait(heard.run)
