@@ -6,7 +6,9 @@ import json
 import os
 import secrets
 import socket
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,9 @@ def _run(layout: Layout) -> None:
             await super().startup(sockets)
             _publish(layout, address)
 
+    # Tiled 0.2.20 means to do so, and does not: a commit takes a third less, and stops no reader
+    with closing(sqlite3.connect(layout.catalog / "catalog.db")) as database:
+        database.execute("PRAGMA journal_mode=WAL")
     app = build_app_from_config(_config(layout))
     keys = {
         address.api_key: _keys.READER,
