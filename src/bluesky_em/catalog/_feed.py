@@ -23,6 +23,7 @@ from ._run import RunInTiled
 LINGER = 0.1  # seconds between two flushes: an HTTP call costs 15-30 ms whatever it carries
 BATCH = 2000  # documents of a long backlog that are read, and flushed, at a time
 SHARE = 1.5  # times what the last flush took: leave the catalog and the processor time for others
+LONGEST = 0.2  # seconds that are left to them at most: making a run's nodes takes long, and once
 
 
 class RunFeed:
@@ -90,7 +91,7 @@ class RunFeed:
             began = time.monotonic()
             self._flush()
             took = time.monotonic() - began
-            self._next_flush = began + took + max(LINGER - took, SHARE * took)
+            self._next_flush = began + took + max(LINGER - took, min(SHARE * took, LONGEST))
         return False
 
     def close(self) -> None:
