@@ -9,7 +9,8 @@ One run, two parts:
   the point. Beside it Tiled's plain subscription behind a `TiledWriter(batch_size=1)`, at the same
   server and rate, and blissdata on Redis, where they are installed (see `peers.py`).
 - cost: the same plan with nobody following (before and after) and with 20 followers over HTTP, each
-  a process of its own, one of which takes a single point and then no more.
+  a process of its own, one of which takes a single point and then no more. They run on this
+  machine, too, and give way as `bluesky-em follow` does.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import peers
 from rich.console import Console
 from rich.table import Table
 
-from bluesky_em import Data
+from bluesky_em import Data, lifeline
 from bluesky_em.catalog import Address, address_of
 from bluesky_em.ledger import Ledger
 from bluesky_em.session import Session
@@ -68,6 +69,7 @@ def main() -> None:
 
 def follow(place: str, key: str, stuck: bool) -> None:
     """Be a follower: print when each point has come, as JSON lines."""
+    lifeline.step_back()
     data = Data(place, api_key=key) if key else Data(storage=place)
     runs = data.follow()
     print("ready", flush=True)

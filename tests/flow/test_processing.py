@@ -128,6 +128,7 @@ def test_a_run_is_told_of_and_drawn_from_the_command_line(
     session: Session, spectra: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setattr("bluesky_em.lifeline.step_back", lambda: None)  # it is this process's own
     storage = ["--storage", str(session.storage.layout.root)]
     told = CliRunner().invoke(app, ["follow", _run(spectra), *storage]).output.splitlines()
     assert "line_scan" in told[0] and "microscope-beam_x"[-13:] in told[1]

@@ -142,8 +142,10 @@ def _runs(
 @contextmanager
 def _data(storage: Path, tiled: str | None) -> Iterator[Data]:
     """Give the reading side: of a Tiled server where one is named, else of the folder."""
+    from .. import lifeline
     from ..data import Data  # seconds of imports: only for those who read
 
+    lifeline.step_back()  # whoever watches gives way to the plan
     data = Data(tiled) if tiled is not None else Data(storage=layout_of(storage).root)
     try:
         yield data
