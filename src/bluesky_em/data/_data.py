@@ -63,7 +63,7 @@ class Data:
         self._tiled = tiled
         self._api_key = api_key
         self._layout = Layout(Path(storage).expanduser().absolute()) if storage else None
-        self._tiled_source = Catalog(lambda: self.catalog)
+        self._tiled_source = Catalog(self._connected)
         self._source: Folder | Catalog = (
             Folder(self._layout.root) if self._layout else self._tiled_source
         )
@@ -236,7 +236,7 @@ class Data:
         Raises:
             ValueError: there is no run, or no name.
             TypeError: `value` is none of these.
-            UnknownReference: the run is not in Tiled (yet).
+            UnknownReference: there is no such run (yet), in the folder or in Tiled.
             PermissionError: the key may only read; the message tells which one may write.
         """
         result = Result(of=str(of), name=name, value=value, time=time.time())
@@ -246,7 +246,9 @@ class Data:
         try:
             self._publishing[run].publish(result)
         except KeyError as exc:
-            raise UnknownReference(f"run {run} is not in Tiled (yet): follow it first") from exc
+            raise UnknownReference(
+                f"there is no run {run!r} here (yet): give the uid of one that you follow"
+            ) from exc
         except httpx.HTTPStatusError as exc:
             if exc.response.status_code not in (401, 403):
                 raise
@@ -348,6 +350,17 @@ class Data:
         client = self.__dict__.pop("catalog", None)  # only if there is one
         if client is not None:
             client.context.close()
+
+    def _connected(self) -> Any:
+        """Give the catalog, without waiting for an embedded server to start.
+
+        Raises:
+            ConnectionError: it is not ready.
+        """
+        starting = self._tiled is None and "catalog" not in self.__dict__
+        if starting and self._layout is not None and address_of(self._layout) is None:
+            raise ConnectionError(f"the Tiled server of {self._layout.root} is not ready")
+        return self.catalog
 
     def _done(self, status: ReferenceStatus, until: Stage, failed: str) -> bool:
         if status.stage is Stage.FAILED:

@@ -134,7 +134,7 @@ class Folder:
 
     def results(self, run: str) -> Place:
         """Give where results of a run are published."""
-        return FolderResults(self._layout.results_of(run))
+        return FolderResults(self._layout.results_of(run), self._layout.journal_of(run))
 
     def close(self) -> None:
         """Let go of the ledger."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+
+logger = logging.getLogger(__name__)
 
 LOOK = 0.02  # seconds between two looks into the folder
 ENDING = 2.0  # seconds that a thread may take to notice that nobody listens any more
@@ -43,19 +46,35 @@ class Result:
         """
         return json.dumps(asdict(self), default=plain_data)
 
+    @classmethod
+    def load(cls, line: str | bytes) -> Iterator[Result]:
+        """Give the result in what `dump` gave; nothing if it is something else, which is said."""
+        try:
+            yield cls(**json.loads(line))
+        except (ValueError, TypeError) as exc:
+            logger.warning("%r is no result: %s", line, exc, extra={"action": "results"})
+
 
 class FolderResults:
     """Results in a storage folder, a file per run.
 
     Args:
         path: of the run's.
+        journal: of the run.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, journal: Path):
         self._path = path
+        self._journal = journal
 
     def publish(self, result: Result) -> None:
-        """Append a result, whole: in one write."""
+        """Append a result, whole: in one write.
+
+        Raises:
+            KeyError: there is no such run.
+        """
+        if not self._journal.exists():
+            raise KeyError(self._journal.stem)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with open(self._path, "ab", buffering=0) as file:
             file.write(result.dump().encode() + b"\n")
@@ -70,7 +89,7 @@ class FolderResults:
                     if not line.endswith(b"\n"):
                         break
                     offset += len(line)
-                    yield Result(**json.loads(line))
+                    yield from Result.load(line)
 
 
 class Place(Protocol):
@@ -145,6 +164,11 @@ class Results:
 
 
 def plain_data(value: Any) -> Any:
+    """Give numpy's values as JSON can hold them.
+
+    Raises:
+        TypeError: it is neither numpy's nor plain.
+    """
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +13,10 @@ from tiled.structures.core import Spec
 
 from ..catalog._nodes import FindOrMake
 from ._results import Result, plain_data
+from .follow import Point
 from .follow._tiled import TiledRun
+
+logger = logging.getLogger(__name__)
 
 STREAM = "results"
 """The stream of a run that results are events of."""
@@ -55,11 +59,8 @@ class TiledResults:
             self._table = self._find_or_make(result.time)
             self._count = len(self._table.read(["seq_num"]))
         self._count += 1
-        text = {
-            "of": result.of,
-            "name": result.name,
-            "value": json.dumps(result.value, default=plain_data),
-        }
+        value = json.dumps(result.value, default=plain_data)
+        text = {"of": result.of, "name": result.name, "value": value}
         times = {f"ts_{key}": result.time for key in _KEYS}
         row = {"seq_num": self._count, "time": result.time, **text, **times}
         self._table.append_partition(0, pyarrow.Table.from_pylist([row], schema=_SCHEMA))
@@ -73,8 +74,7 @@ class TiledResults:
                     client = self._client().include_data_sources()
                     source = TiledRun(client, self._run, (STREAM,), patience=0.0)
                 for point in source.collect(timeout=0.5):
-                    told = {key: point.data[key] for key in _KEYS}
-                    yield Result(**{**told, "value": json.loads(told["value"])}, time=point.time)
+                    yield from _result_in(point)
             except (*self._trouble, TimeoutError):
                 stopped.wait(AGAIN)
         if source is not None:
@@ -94,3 +94,12 @@ class TiledResults:
         specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
         stream = run.create_container(STREAM, metadata=descriptor, specs=specs)
         return stream.base.create_appendable_table(_SCHEMA, "internal", metadata={})
+
+
+def _result_in(point: Point) -> Iterator[Result]:
+    """Give the result in an event; none in those of a plan that has such a stream of its own."""
+    told = {key: point.data.get(key) for key in _KEYS}
+    try:
+        yield Result(**{**told, "value": json.loads(told["value"])}, time=point.time)  # type: ignore
+    except (ValueError, TypeError) as exc:
+        logger.warning("%r is no result: %s", told, exc, extra={"action": "results"})

@@ -105,7 +105,12 @@ def plot(
         y: data key of the ordinate; None: the first total there is; a detector: its newest frame.
         png: keep a picture here instead of opening a window.
         period: s between two pictures.
+
+    Raises:
+        RuntimeError: there is nothing to open a window on.
     """
+    if png is None and plt.get_backend().lower() == "agg":
+        raise RuntimeError("there is no display to open a window on: give --png FILE, look at that")
     picture = _Picture(x, y)
     thread = threading.Thread(target=picture.fill, args=(runs,), name="plot", daemon=True)
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")

@@ -28,6 +28,7 @@ from ._point import End, Point, follow_each_other, reference_of
 LOOK = 0.01  # seconds between two looks at journal and ledger
 REST = 0.1  # seconds between two looks where nothing goes on
 BATCH = 2000  # frames of a flight that are given at a time
+ABANDONED = 0.5  # seconds without a document, after which its process may have died
 QUIET = 2.0  # seconds without a document, after which nothing goes on
 
 
@@ -83,7 +84,7 @@ class FolderRun:
         """Give the points that have become ready, in order; wait up to `timeout` s for them."""
         deadline = time.monotonic() + timeout
         while True:
-            abandoned = self.start is not None and self._stop is None and is_abandoned(self._path)
+            abandoned = self._is_quiet(ABANDONED) and is_abandoned(self._path)
             self._read()
             points = [p for stream in self._streams.values() for p in self._ready(stream)]
             waiting = any(s.waiting or any(s.flown.values()) for s in self._streams.values())
@@ -91,8 +92,7 @@ class FolderRun:
                 self._finish()
             if points or self.end is not None or time.monotonic() >= deadline:
                 return points
-            quiet = time.monotonic() - self._heard > QUIET and not waiting
-            time.sleep(REST if quiet else LOOK)
+            time.sleep(REST if self._is_quiet(QUIET) and not waiting else LOOK)
 
     def read(self, points: Sequence[Point], detector: str) -> np.ndarray:
         """Read the frames of points of one stream, shape `(points, *frame)`, from their file."""
@@ -108,6 +108,11 @@ class FolderRun:
         """Close the journal; closing twice is harmless."""
         if self._reader is not None:
             self._reader.close()
+
+    def _is_quiet(self, seconds: float) -> bool:
+        """Tell whether the run has begun, not stopped, and said nothing for so long."""
+        begun = self.start is not None and self._stop is None
+        return begun and time.monotonic() - self._heard > seconds
 
     def _finish(self) -> None:
         stop = self._stop or {"exit_status": "abandoned"}

@@ -242,9 +242,9 @@ class RunFollower:
         self._waiting.setdefault(stream, deque()).append(point)
 
     def _remember(self) -> None:
-        for point in self._given if self._bookmark is not None else ():
-            assert self._bookmark is not None
-            self._bookmark.move(self.run, point.stream, point.index + 1)
+        if self._bookmark is not None:
+            for stream, index in {point.stream: point.index for point in self._given}.items():
+                self._bookmark.move(self.run, stream, index + 1)
         self._given = ()
 
 

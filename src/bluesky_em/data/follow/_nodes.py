@@ -16,6 +16,7 @@ from ._news import CLOSED
 
 ARROW = "application/vnd.apache.arrow.file"
 UNSETTLED = 10.0  # seconds in which a row that was announced must be there
+SEEN = 10_000  # rows, the newest, that are known when they come again
 
 Row = dict[str, Any]
 
@@ -37,7 +38,7 @@ class Table:
         """rows known so far"""
         self._rows: deque[Row] = deque()
         self._first = 0
-        self._seen: deque[tuple[Any, Any]] = deque(maxlen=10_000)
+        self._seen: dict[tuple[Any, Any], None] = {}
         self._last = 0
 
     def row(self, index: int) -> Row:
@@ -68,7 +69,9 @@ class Table:
 
     def _add(self, row: Row) -> None:
         self._rows.append(row)
-        self._seen.append((row["seq_num"], row["time"]))
+        self._seen[row["seq_num"], row["time"]] = None
+        if len(self._seen) > SEEN:
+            del self._seen[next(iter(self._seen))]
         self._last = row["seq_num"]
         self.count += 1
 

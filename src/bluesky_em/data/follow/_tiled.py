@@ -91,11 +91,6 @@ class TiledRun:
         self._listener.close()
 
     @property
-    def metadata(self) -> Mapping[str, Any]:
-        """Of the run: `start`, later `stop`."""
-        return self._metadata
-
-    @property
     def _ended(self) -> bool:
         return "stop" in self._metadata or bool(self._metadata.get(KEY, {}).get("abandoned"))
 
