@@ -1,11 +1,13 @@
 """A follower in a process of its own, and those who watch it from the tests."""
 
 import json
+import math
 import queue
 import subprocess
 import sys
 import threading
 import zlib
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -108,6 +110,12 @@ class Follower:
             thread.join(PATIENCE)
 
 
+def numbers(data: Mapping[str, Any]) -> dict[str, float | None]:
+    """The numbers in an event; None for NaN, which equals nothing."""
+    found = {key: value for key, value in data.items() if isinstance(value, (int, float))}
+    return {key: None if math.isnan(value) else value for key, value in found.items()}
+
+
 def told_of(point: Any, detector: str = "eels") -> Line:
     """What a point says, and the checksum of what it opens."""
     return {
@@ -115,7 +123,7 @@ def told_of(point: Any, detector: str = "eels") -> Line:
         "index": point.index,
         "seq_num": point.seq_num,
         "time": point.time,
-        "data": {k: v for k, v in point.data.items() if isinstance(v, (int, float))},
+        "data": numbers(point.data),
         "references": dict(point.references),
         "checksum": zlib.crc32(point.open(detector).read()),
         "skipped": point.skipped,

@@ -27,7 +27,7 @@ from bluesky_em.data.follow import _tiled
 from bluesky_em.plan_stubs import beam_on, fly, per_shot
 from bluesky_em.session import Session
 from bluesky_em.trigger_info import UpdateInfo
-from tests.flow.following import Follower, Line, told_of
+from tests.flow.following import Follower, Line, numbers, told_of
 from tests.flow.test_upkeep import run as prompt
 from tests.flow.test_upkeep import writer_stopped
 
@@ -65,7 +65,7 @@ def documented(session: Session, uid: str) -> list[Line]:
             "index": event["seq_num"] - 1,
             "seq_num": event["seq_num"],
             "time": event["time"],
-            "data": {k: v for k, v in event["data"].items() if isinstance(v, (int, float))},
+            "data": numbers(event["data"]),
             "references": {"eels": event["data"]["eels"]},
             "checksum": datums[event["data"]["eels"]]["checksum"],
             "skipped": 0,
