@@ -17,7 +17,7 @@ import numpy as np
 from bluesky_em import Data
 from bluesky_em.analysis import elemental_map
 
-SHAPE = (24, 24)
+SHAPE = (20, 20)
 TITANIUM, WIDTH = 456.0, 20.0  # eV, the onset of Ti-L and what is integrated from there on
 PER_ELECTRON = 7.8  # counts; of the simulated camera, as of a US1000FTXP
 EXTRAPOLATION = 9.0  # what the fit of a background adds to its variance (Egerton's h)

@@ -14,6 +14,9 @@ from .exposure import Exposure
 
 THUMBNAIL = 64  # numbers, whatever the frame; an image has them in 8 rows of 8
 ZERO_LOSS_REACH = 20.0  # eV from 0 within which the zero-loss peak is looked for
+SIGNIFICANT = 8.0  # standard deviations of the noise that a zero-loss peak is high, at least
+ENOUGH = 32  # channels within reach that tell what the noise is
+NORMAL = 1.05  # standard deviation of normal noise over the median of its absolute differences
 
 
 def summarise(exposure: Exposure, thumbnail: bool = False) -> Dict[str, Any]:
@@ -56,8 +59,8 @@ def _saturation_fraction(exposure: Exposure) -> float:
 def _zero_loss(spectrum: np.ndarray, axis: Mapping[str, Any]) -> float:
     """Give the centroid (eV) of the peak around the highest channel, above half its height.
 
-    NaN where there is no peak: 0 eV is not on the axis, or the counts do not fall to half that
-    height on both sides within `ZERO_LOSS_REACH`.
+    NaN where there is no peak: 0 eV is not on the axis, nothing stands out of the noise (with the
+    beam off), or the counts do not fall to half its height on both sides within `ZERO_LOSS_REACH`.
     """
     energies = axis["offset"] + axis["scale"] * np.arange(len(spectrum))
     near = np.abs(energies) <= ZERO_LOSS_REACH
@@ -66,6 +69,11 @@ def _zero_loss(spectrum: np.ndarray, axis: Mapping[str, Any]) -> float:
     energies, counts = energies[near], spectrum[near].astype(np.float64)
     excess = counts - counts.max() / 2
     highest = excess.argmax()
+    # counts rise and fall slowly but for noise: the median is that of channels without a peak
+    if len(counts) >= ENOUGH:
+        noise = NORMAL * np.median(np.abs(np.diff(counts)))
+        if counts[highest] - np.median(counts) < SIGNIFICANT * noise:
+            return math.nan
     low = np.flatnonzero(excess <= 0)
     right = np.searchsorted(low, highest)
     if not excess[highest] > 0 or right in (0, len(low)):

@@ -465,7 +465,7 @@ def test_a_key_for_reading_publishes_nothing_and_is_told_which_one_does(
     session.data.wait(uid)
     with pytest.raises(PermissionError, match="may only read .* the `analyst_key` in <storage>"):
         http.publish(uid, "verdict", "good")
-    with pytest.raises(UnknownReference, match="run nobody is not in Tiled"):
+    with pytest.raises(UnknownReference, match="there is no run 'nobody' here"):
         analyst.publish("nobody", "verdict", "good")
     with pytest.raises(TypeError, match="cannot be published: give a number, a string"):
         analyst.publish(uid, "verdict", object())

@@ -141,3 +141,17 @@ def test_a_frame_smaller_than_a_thumbnail_is_one_and_then_nan(shape: tuple):
     numbers, size = thumbnail(np.full(shape, 3, "<u2")), math.prod(shape)
     assert (numbers[:size] == 3).all() and np.isnan(numbers[size:]).all()
     assert numbers.shape == (64,)
+
+
+def test_noise_has_no_zero_loss_whatever_its_highest_channel():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        noise = rng.normal(0.0, 20.0, 2048).astype("<f4")
+        assert math.isnan(summarise(spectrum(noise, -100.0, 0.5))["zero_loss"])
+
+
+def test_a_faint_zero_loss_stands_out_of_the_noise():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0.0, 20.0, 2048).astype("<f4")
+    noise[200:202] += 400.0
+    assert summarise(spectrum(noise, -100.0, 0.5))["zero_loss"] == pytest.approx(0.25, abs=0.1)

@@ -240,7 +240,10 @@ class _Stream:
             index=index,
             seq_num=row.get("seq_num", index + 1),
             time=row.get("time", math.nan),
-            data=Values({key: _plain(row[key]) for key in self._data_keys if key in row}, apart),
+            data=Values(
+                {k: _plain(row[k], about) for k, about in self._data_keys.items() if k in row},
+                apart,
+            ),
             references=references,
             failed=failed,
             _open=lambda detector: self._open(detector, index, references, failed),
@@ -270,8 +273,10 @@ class _Stream:
         )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, data_key: Mapping[str, Any]) -> Any:
     """Give a value of an event as numpy or Python has it."""
+    if value is None and data_key.get("dtype") == "number":
+        return math.nan  # which Tiled's tables do not keep
     return np.asarray(value) if isinstance(value, list) else value
 
 
