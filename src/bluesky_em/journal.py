@@ -24,6 +24,7 @@ from . import lifeline
 from .documents import Document
 
 BLOCK = 1 << 22  # bytes read at a time
+HEAD = 1 << 14  # bytes read at a time of who wants the first records only
 LATE = 64 << 20  # bytes of documents that may wait in memory while the disk refuses
 _ARRAY = 1  # msgpack extension type: [dtype, shape, bytes] of a numpy array
 _SCALARS = "biufSU"  # dtype kinds of numpy scalars that Python has, too
@@ -163,13 +164,18 @@ def _lock_of(path: Path) -> Path:
 
 
 class JournalReader:
-    """The reading end: gives each record once, as it comes. Any number may read at a time."""
+    """The reading end: gives each record once, as it comes. Any number may read at a time.
 
-    def __init__(self, path: Path):
+    Args:
+        path: of the journal.
+        block: bytes read at a time.
+    """
+
+    def __init__(self, path: Path, block: int = BLOCK):
         self.path = path
         self._file: BinaryIO | None = None
         self._offset = 0
-        self._block = BLOCK
+        self._block = block
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Give the whole records that have arrived since the last look."""
@@ -216,6 +222,15 @@ def read(path: Path) -> list[tuple[str, dict[str, Any]]]:
     reader = JournalReader(path)
     try:
         return list(reader)
+    finally:
+        reader.close()
+
+
+def head(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give a journal's first records, reading no more than is asked for."""
+    reader = JournalReader(path, HEAD)
+    try:
+        yield from reader
     finally:
         reader.close()
 

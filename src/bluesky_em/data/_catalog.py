@@ -16,7 +16,7 @@ from ._results import Place
 from ._status import ReferenceStatus
 from ._stored import StoredFrame
 from ._superseded import superseded
-from .follow import RunSource, RunsSource
+from .follow import RunSource, RunsSource, lost_bookmark
 
 
 class Catalog:
@@ -103,7 +103,10 @@ class Catalog:
         from .follow._tiled import TiledRuns
 
         client = self._client()
-        if at and at in (uids := list(client)):
+        if at:
+            uids = list(client)
+            if at not in uids:
+                raise lost_bookmark(at)
             return TiledRuns(client, uids.index(at))
         if since is not None:
             return TiledRuns(client, len(client.search(Key("start.time") < since)))

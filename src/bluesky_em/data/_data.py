@@ -200,6 +200,7 @@ class Data:
 
         Raises:
             NotReady: see `patience`; the message tells what there was, and what is away.
+            UnknownReference: `bookmark` lies in a run that is not here (any more).
             ValueError: `bookmark` is a file that is none, or there is no stream to follow.
         """
         several = [streams] if isinstance(streams, str) else streams

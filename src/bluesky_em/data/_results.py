@@ -11,11 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import filelock
 import numpy as np
 
 logger = logging.getLogger(__name__)
 
+RESULTS = "results"
+"""The stream of a run that results are events of, where they are published through Tiled."""
 LOOK = 0.02  # seconds between two looks into the folder
+LOCKED = 10.0  # seconds that others may take to publish theirs
 ENDING = 2.0  # seconds that a thread may take to notice that nobody listens any more
 
 
@@ -32,7 +36,8 @@ class Result:
     """when it was published, s since the epoch"""
 
     def __post_init__(self) -> None:
-        if not self.of or not self.name:
+        texts = isinstance(self.of, str) and isinstance(self.name, str)
+        if not (texts and self.of and self.name and isinstance(self.time, (int, float))):
             raise ValueError(
                 f"cannot publish {self.value!r} as {self.name!r} of {self.of!r}: give a run's uid "
                 "or a reference, and a name"
@@ -51,7 +56,7 @@ class Result:
         """Give the result in what `dump` gave; nothing if it is something else, which is said."""
         try:
             yield cls(**json.loads(line))
-        except (ValueError, TypeError) as exc:
+        except (ValueError, TypeError, RecursionError) as exc:
             logger.warning("%r is no result: %s", line, exc, extra={"action": "results"})
 
 
@@ -68,22 +73,27 @@ class FolderResults:
         self._journal = journal
 
     def publish(self, result: Result) -> None:
-        """Append a result, whole: in one write.
+        """Append a result.
 
         Raises:
             KeyError: there is no such run.
+            OSError: it cannot be written.
         """
         if not self._journal.exists():
             raise KeyError(self._journal.stem)
+        line = result.dump().encode() + b"\n"
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._path, "ab", buffering=0) as file:
-            file.write(result.dump().encode() + b"\n")
+        with (
+            filelock.FileLock(f"{self._path}.lock", timeout=LOCKED),
+            open(self._path, "ab") as file,
+        ):
+            file.write(line)
 
     def follow(self, stopped: threading.Event) -> Iterator[Result]:
         """Give results as they come, until stopped."""
         offset = 0
         while not stopped.wait(LOOK):
-            with suppress(FileNotFoundError), open(self._path, "rb") as file:
+            with suppress(OSError), open(self._path, "rb") as file:  # at the next look, then
                 file.seek(offset)
                 for line in file:
                     if not line.endswith(b"\n"):
@@ -114,7 +124,7 @@ class Results:
 
     def __init__(self, run: str, places: list[Place]):
         self.run = run
-        self._found: dict[tuple[str, str], Result] = {}
+        self._found: dict[tuple[str, str], tuple[Result, Place]] = {}
         self._news = threading.Condition()
         self._stopped = threading.Event()
         self._threads = [
@@ -127,17 +137,21 @@ class Results:
     @property
     def latest(self) -> Mapping[str, Any]:
         """The newest value of each name, of those that are about the run as a whole."""
-        return {name: r.value for (of, name), r in list(self._found.items()) if of == self.run}
+        found = list(self._found.items())
+        return {name: result.value for (of, name), (result, _) in found if of == self.run}
 
     def get(self, of: str, name: str, default: Any = None) -> Any:
         """Give the newest value of a name, about a run or a reference."""
         found = self._found.get((of, name))
-        return default if found is None else found.value
+        return default if found is None else found[0].value
 
     def wait(self, of: str, name: str, timeout: float) -> bool:
         """Wait until something has been published by a name; tell whether it has."""
         with self._news:
-            return self._news.wait_for(lambda: (of, name) in self._found, timeout)
+            self._news.wait_for(
+                lambda: (of, name) in self._found or self._stopped.is_set(), timeout
+            )
+            return (of, name) in self._found
 
     @property
     def is_listening(self) -> bool:
@@ -147,6 +161,8 @@ class Results:
     def stop(self) -> None:
         """Listen no more, from soon on."""
         self._stopped.set()
+        with self._news:
+            self._news.notify_all()
 
     def close(self) -> None:
         """Listen no more; closing twice is harmless."""
@@ -157,9 +173,10 @@ class Results:
     def _follow(self, place: Place) -> None:
         for result in place.follow(self._stopped):
             with self._news:
-                before = self._found.get((result.of, result.name))
-                if before is None or before.time <= result.time:
-                    self._found[result.of, result.name] = result
+                before, whence = self._found.get((result.of, result.name), (result, place))
+                # in one place the later one counts, whatever its publisher's clock says
+                if whence is place or before.time <= result.time:
+                    self._found[result.of, result.name] = result, place
                 self._news.notify_all()
 
 

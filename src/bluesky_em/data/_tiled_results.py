@@ -6,20 +6,19 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pyarrow
 from tiled.structures.core import Spec
 
 from ..catalog._nodes import FindOrMake
-from ._results import Result, plain_data
+from ._results import RESULTS, Result, plain_data
 from .follow import Point
 from .follow._tiled import TiledRun
 
 logger = logging.getLogger(__name__)
 
-STREAM = "results"
-"""The stream of a run that results are events of."""
 AGAIN = 1.0  # seconds until a Tiled server that is away is asked again
 _TEXT = {"dtype": "string", "shape": [], "source": "bluesky_em.Data.publish"}
 _KEYS = ("of", "name", "value")
@@ -67,24 +66,24 @@ class TiledResults:
 
     def follow(self, stopped: threading.Event) -> Iterator[Result]:
         """Give results as they come, until stopped."""
-        source: TiledRun | None = None
-        while not stopped.is_set():
-            try:
-                if source is None:
-                    client = self._client().include_data_sources()
-                    source = TiledRun(client, self._run, (STREAM,), patience=0.0)
-                for point in source.collect(timeout=0.5):
-                    yield from _result_in(point)
-            except (*self._trouble, TimeoutError):
-                stopped.wait(AGAIN)
-        if source is not None:
-            source.close()
+        with ExitStack() as stack:
+            source: TiledRun | None = None
+            while not stopped.is_set():
+                try:
+                    if source is None:
+                        client = self._client().include_data_sources()
+                        source = TiledRun(client, self._run, (RESULTS,), patience=0.0)
+                        stack.callback(source.close)
+                    for point in source.collect(timeout=0.5):
+                        yield from _result_in(point)
+                except (*self._trouble, TimeoutError):
+                    stopped.wait(AGAIN)
 
     def _find_or_make(self, now: float) -> Any:
         client = self._client()
         run = FindOrMake(getattr(client, "v3", client)[self._run].base)
         descriptor = {
-            "name": STREAM,
+            "name": RESULTS,
             "time": now,
             "data_keys": {key: dict(_TEXT) for key in _KEYS},
             "configuration": {},
@@ -92,7 +91,7 @@ class TiledResults:
             "object_keys": {"publish": [*_KEYS]},
         }
         specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
-        stream = run.create_container(STREAM, metadata=descriptor, specs=specs)
+        stream = run.create_container(RESULTS, metadata=descriptor, specs=specs)
         return stream.base.create_appendable_table(_SCHEMA, "internal", metadata={})
 
 

@@ -16,6 +16,8 @@ from ..data import Data, RunsFollower
 from ..layout import Layout
 from ._table import tabulate
 
+ENDING = 5.0  # seconds that a plot may take to close
+
 
 class Desk:
     """A table in this terminal, from a thread; plots in windows, each in a process of its own.
@@ -78,7 +80,11 @@ class Desk:
         for process in self._plots:
             if process.stdin is not None:
                 process.stdin.close()  # its lifeline
-            process.wait()
+            try:
+                process.wait(ENDING)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         for data, runs in self._tables:
             runs.close()
             data.close()

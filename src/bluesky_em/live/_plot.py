@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,11 @@ class _Picture:
     def _add(self, points: Sequence[Point]) -> None:
         y = self._y
         frames = [p for p in points if y in p.references and y not in p.failed]
-        frame = frames[-1].open(y).to_xarray() if y and frames else None
+        frame = None
+        with suppress(LookupError):  # a newer frame has taken its place already
+            frame = frames[-1].open(y).to_xarray() if y and frames else None
         with self._lock:
-            for point in points if frame is None else ():
+            for point in points if not frames else ():
                 self._xs.append(float(point.data.get(self._x or "", point.seq_num)))
                 self._ys.append(float(point.data.get(y or "", math.nan)))
             del self._xs[:-KEPT], self._ys[:-KEPT]
@@ -133,7 +136,8 @@ def plot(
 def _save(figure: Any, png: Path) -> None:
     part = png.with_suffix(".part.png")
     figure.savefig(part, dpi=100)
-    os.replace(part, png)  # whoever looks at it sees a whole picture
+    with suppress(PermissionError):  # on Windows, while somebody looks at it: the next one, then
+        os.replace(part, png)  # so that whoever looks sees a whole picture
 
 
 def _draw_frame(axes: Axes, frame: Any) -> None:

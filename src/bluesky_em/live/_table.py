@@ -40,7 +40,8 @@ def tabulate(
         for point in batch if batch[-1].data else batch[-1:]:
             tell(_line(point, shown))
     end = run.end
-    assert end is not None, "it has been followed to its end"
+    if end is None:
+        return  # somebody has closed the follower
     reason = f", {end.reason}" if end.reason else ""
     missing = f"; missing: {dict(end.missing)}" if end.missing else ""
     tell(f"run {run.run}: {end.status}{reason}; {points} points{missing}")

@@ -121,7 +121,7 @@ def wait_for_result(
     run = Reference.parse(of).run if "/" in of else of
 
     async def wait() -> Any:
-        results = data.results(run)
+        results = await asyncio.to_thread(data.results, run)  # seconds of imports, the first time
         if await asyncio.to_thread(results.wait, of, name, timeout):
             return results.get(of, name)
         if default is _REQUIRED:

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Function:
     """e.g. `bluesky_em.analysis:thickness`"""
     call: Callable[..., Any]
     parameters: Mapping[str, Any]
-    """by name; a reference, or a list of them, stands for its frame"""
+    """by name; a reference stands for its frame"""
 
     @classmethod
     def named(cls, name: str, parameters: Mapping[str, Any] | None = None) -> Function:
@@ -147,10 +148,11 @@ def _load(place: str) -> Any:
         except ModuleNotFoundError as exc:
             raise ValueError(f"{place} cannot be imported: {exc}") from exc
     path = Path(place)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"bluesky_em_function.{path.stem}", path)
     if spec is None or spec.loader is None or not path.exists():
         raise ValueError(f"there is no file {path.absolute()}")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
 

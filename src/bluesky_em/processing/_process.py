@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from event_model import compose_run
 from numpy.typing import NDArray
 
+from ..axes import Axis
 from ..data import Data, Point, RunFollower
 from ._function import Function
 
@@ -56,7 +59,8 @@ def process(
     version, source, parameters, references).
 
     An error in the function ends the processed run, with exit status `fail` and the error as its
-    reason, and nothing else.
+    reason, and nothing else. What ends it from outside, Ctrl-C for one, makes it an `abort`. Frames
+    that newer ones have replaced meanwhile are left out.
 
     Args:
         data: where the run is read from.
@@ -72,31 +76,45 @@ def process(
     """
     follower = data.follow(run, streams=stream) if isinstance(run, str) else run
     call = function.opened(data)
-    results: _Results | None = None
+    results = _Results(emit, follower, function, stream)
     most, failed, error = 1, 0, ""  # the first frame tells how many may be read at once
-    with follower as points:
-        while batch := points.batch(most):
-            chosen = detector = detector or _only_detector(batch[0])
-            good = [point for point in batch if chosen in point.references.keys() - point.failed]
-            failed += sum(chosen in point.failed for point in batch)
-            if not good:
-                continue
-            try:
-                axes = good[0].open(chosen).axes
-                frames = points.read(good, chosen)
-                most = max(1, min(BATCH, BATCH_BYTES // max(1, frames[0].nbytes)))
-                values = call(frames, axes)
-                results = results or _Results(emit, points.start, function, chosen, stream, values)
-                results.add([point.references[chosen] for point in good], values)
-            except Exception as exc:  # whatever somebody's function does
-                error = f"{type(exc).__name__}: {exc}"
-                break
-    if results is not None:
-        results.end(error)
+    try:
+        with follower as points:
+            while not error and (batch := points.batch(most)):
+                chosen = detector = detector or _only_detector(batch[0])
+                good = [p for p in batch if chosen in p.references.keys() - p.failed]
+                failed += sum(chosen in point.failed for point in batch)
+                for part, axes, frames in _read(points, good, chosen):
+                    most = max(1, min(BATCH, BATCH_BYTES // max(1, frames[0].nbytes)))
+                    try:
+                        values = call(frames, axes)
+                    except Exception as exc:  # whatever somebody's function does
+                        error = f"{type(exc).__name__}: {exc}"
+                        break
+                    results.add(chosen, [point.references[chosen] for point in part], values)
+    except BaseException as exc:
+        results.end("abort", f"ended early: {type(exc).__name__} {exc}".rstrip())
+        raise
+    results.end("fail" if error else "success", error)
     return Processed(
-        input=follower.run, run=results.run if results else "", failed=failed, error=error,
-        points=results.count if results else 0,
-    )  # fmt: skip
+        input=follower.run, run=results.run, points=results.count, failed=failed, error=error
+    )
+
+
+def _read(
+    follower: RunFollower, points: Sequence[Point], detector: str
+) -> Iterator[tuple[Sequence[Point], Sequence[Axis], NDArray]]:
+    """Read frames, those that share their axes together; none of what newer frames replaced."""
+    for axes, group in groupby(points, key=lambda point: follower.axes(point, detector)):
+        part = [*group]
+        try:
+            frames = follower.read(part, detector)
+        except LookupError:
+            for point in part:
+                with suppress(LookupError):
+                    yield [point], axes, point.open(detector).read()[None]
+        else:
+            yield part, axes, frames
 
 
 def process_all(
@@ -125,63 +143,77 @@ def process_all(
 
 
 class _Results:
-    """The documents of a processed run."""
+    """The documents of a processed run; it begins with the first results.
 
-    def __init__(
-        self, emit: Emit, input_start: Mapping[str, Any], function: Function, detector: str,
-        stream: str, values: NDArray,
-    ):  # fmt: skip
-        about = {key: input_start[key] for key in ("sample", "shape") if key in input_start}
-        bundle = compose_run(
-            metadata={
-                **about,
-                "plan_name": "analyse",
-                "purpose": "analysis",
-                "input": {"run": input_start["uid"], "stream": stream, "detector": detector},
-                MARK: function.provenance(),
-            }
-        )
-        self.run: str = bundle.start_doc["uid"]
+    Args:
+        emit: takes them.
+        follower: of the run that is processed.
+        function: that is run.
+        stream: whose points.
+    """
+
+    def __init__(self, emit: Emit, follower: RunFollower, function: Function, stream: str):
+        self.run = ""
         self.count = 0
         self._emit = emit
-        self._key = function.label
-        self._stop = bundle.compose_stop
-        shape = list(values.shape[1:])
-        self._descriptor = bundle.compose_descriptor(
-            name=stream,
-            data_keys={
-                "reference": {"source": function.name, "dtype": "string", "shape": []},
-                self._key: {
-                    "source": function.name,
-                    "dtype": "array" if shape else "number",
-                    "dtype_numpy": values.dtype.str,
-                    "shape": shape,
-                },
-            },
-            hints={"analysis": {"fields": [] if shape else [self._key]}},
-            object_keys={"analysis": ["reference", self._key]},
-        )
-        emit("start", bundle.start_doc)
-        emit("descriptor", self._descriptor.descriptor_doc)
+        self._follower = follower
+        self._function = function
+        self._stream = stream
+        self._bundle: Any = None
+        self._descriptor: Any = None
 
-    def add(self, references: Sequence[str], values: NDArray) -> None:
+    def add(self, detector: str, references: Sequence[str], values: NDArray) -> None:
         """Emit the results of frames, an event each."""
+        if not self.run:
+            self._begin(detector, values)
         now = [time.time()] * len(references)
         first = self.count + 1
         self.count += len(references)
+        key = self._function.label
         page = self._descriptor.compose_event_page(
-            data={"reference": [*references], self._key: _column(values)},
-            timestamps={"reference": now, self._key: now},
+            data={"reference": [*references], key: _column(values)},
+            timestamps={"reference": now, key: now},
             seq_num=[*range(first, self.count + 1)],
             time=now,
             validate=False,
         )
         self._emit("event_page", page)
 
-    def end(self, error: str) -> None:
-        """Emit the stop document."""
-        status = "fail" if error else "success"
-        self._emit("stop", self._stop(exit_status=status, reason=error))
+    def end(self, status: str, reason: str) -> None:
+        """Emit the stop document of a run that has begun."""
+        if self.run:
+            self._emit("stop", self._bundle.compose_stop(exit_status=status, reason=reason))
+
+    def _begin(self, detector: str, values: NDArray) -> None:
+        key, source, start = self._function.label, self._function.name, self._follower.start
+        about = {name: start[name] for name in ("sample", "shape") if name in start}
+        self._bundle = compose_run(
+            metadata={
+                **about,
+                "plan_name": "analyse",
+                "purpose": "analysis",
+                "input": {"run": start["uid"], "stream": self._stream, "detector": detector},
+                MARK: self._function.provenance(),
+            }
+        )
+        shape = list(values.shape[1:])
+        self._descriptor = self._bundle.compose_descriptor(
+            name=self._stream,
+            data_keys={
+                "reference": {"source": source, "dtype": "string", "shape": []},
+                key: {
+                    "source": source,
+                    "dtype": "array" if shape else "number",
+                    "dtype_numpy": values.dtype.str,
+                    "shape": shape,
+                },
+            },
+            hints={"analysis": {"fields": [] if shape else [key]}},
+            object_keys={"analysis": ["reference", key]},
+        )
+        self.run = self._bundle.start_doc["uid"]
+        self._emit("start", self._bundle.start_doc)
+        self._emit("descriptor", self._descriptor.descriptor_doc)
 
 
 def _only_detector(point: Point) -> str:

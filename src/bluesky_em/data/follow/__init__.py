@@ -6,8 +6,11 @@ slow one takes memory for the events it has not asked for, and nobody else's tim
 before is read from the catalog, or the journal: no cache has to have kept it.
 """
 
-from ._bookmark import Bookmark
+from ._bookmark import Bookmark, lost_bookmark
 from ._follower import RunFollower, RunsFollower, RunSource, RunsSource
 from ._point import End, Point
 
-__all__ = ["Point", "End", "RunFollower", "RunsFollower", "Bookmark", "RunSource", "RunsSource"]
+__all__ = [
+    "Point", "End", "RunFollower", "RunsFollower", "Bookmark", "RunSource", "RunsSource",
+    "lost_bookmark",
+]  # fmt: skip

@@ -6,6 +6,10 @@ import json
 import os
 from pathlib import Path
 
+import stamina
+
+from ...errors import UnknownReference
+
 
 class Bookmark:
     """A small file that says which points a follower is done with.
@@ -48,6 +52,18 @@ class Bookmark:
         self.ended = stream is None
         if stream is not None:
             self._done[stream] = points
+        self._write()
+
+    @stamina.retry(on=PermissionError, timeout=5.0)  # on Windows, while somebody reads it
+    def _write(self) -> None:
         part = self.path.with_name(f"{self.path.name}.part")
         part.write_text(json.dumps({"run": self.run, "done": self._done, "ended": self.ended}))
         os.replace(part, self.path)
+
+
+def lost_bookmark(run: str) -> UnknownReference:
+    """Compose the error of a bookmark that lies in a run which is not there."""
+    return UnknownReference(
+        f"the bookmark lies in run {run}, which is not here (any more): remove its file to begin "
+        "with the runs from now on, or give last= or since="
+    )

@@ -5,6 +5,7 @@ Journal and ledger tell all; a point comes as soon as its frames are in their fi
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
@@ -16,19 +17,24 @@ from typing import Any
 
 import numpy as np
 
-from ... import documents
+from ... import documents, journal
+from ...axes import Axis
 from ...files import FramesReader
 from ...journal import JournalReader, is_abandoned
 from ...layout import Layout
 from ...ledger import Ledger
 from ...reference import Stage
 from .._stored import StoredFrame
+from ._bookmark import lost_bookmark
 from ._point import End, Point, follow_each_other, reference_of
+
+logger = logging.getLogger(__name__)
 
 LOOK = 0.01  # seconds between two looks at journal and ledger
 REST = 0.1  # seconds between two looks where nothing goes on
-BATCH = 2000  # frames of a flight that are given at a time
+BATCH = 500  # points that are looked at, and given, at a time
 ABANDONED = 0.5  # seconds without a document, after which its process may have died
+SELDOM = 1.0  # seconds between two looks for new runs, where the folder says of none
 QUIET = 2.0  # seconds without a document, after which nothing goes on
 
 
@@ -37,8 +43,6 @@ class _Stream:
     """One stream as the documents tell it."""
 
     name: str
-    detectors: set[str] = field(default_factory=set)
-    """ours that fly"""
     waiting: deque[tuple[Mapping[str, Any], dict[str, str]]] = field(default_factory=deque)
     """events that have not been given, and the references in them"""
     flown: dict[str, deque[str]] = field(default_factory=dict)
@@ -78,7 +82,8 @@ class FolderRun:
         self._resources: set[str] = set()
         self._datums: set[str] = set()
         self._flights: dict[str, documents.Document] = {}
-        self._heard = time.monotonic()
+        self._heard = self._moved = time.monotonic()
+        self._closed = False
 
     def collect(self, timeout: float) -> list[Point]:
         """Give the points that have become ready, in order; wait up to `timeout` s for them."""
@@ -86,13 +91,17 @@ class FolderRun:
         while True:
             abandoned = self._is_quiet(ABANDONED) and is_abandoned(self._path)
             self._read()
-            points = [p for stream in self._streams.values() for p in self._ready(stream)]
+            over = self._stop is not None or abandoned
+            points = [p for stream in self._streams.values() for p in self._ready(stream, over)]
             waiting = any(s.waiting or any(s.flown.values()) for s in self._streams.values())
-            if not waiting and (self._stop is not None or abandoned):
+            if points or not waiting:
+                self._moved = time.monotonic()
+            if over and not waiting:
                 self._finish()
-            if points or self.end is not None or time.monotonic() >= deadline:
+            if points or self.end is not None or self._closed or time.monotonic() >= deadline:
                 return points
-            time.sleep(REST if self._is_quiet(QUIET) and not waiting else LOOK)
+            stuck = time.monotonic() - self._moved > QUIET  # e.g. no writer is there
+            time.sleep(REST if stuck or self._is_quiet(QUIET) else LOOK)
 
     def read(self, points: Sequence[Point], detector: str) -> np.ndarray:
         """Read the frames of points of one stream, shape `(points, *frame)`, from their file."""
@@ -104,8 +113,15 @@ class FolderRun:
         with FramesReader(self._layout.root / frame.path) as file:
             return file.read((slice(frame.row, frame.row + len(points)),))
 
+    def axes(self, point: Point, detector: str) -> tuple[Axis, ...]:
+        """Give the axes of a point's frame."""
+        entry = self._ledger.find(point.references[detector])
+        assert entry is not None, "a point is given once its frames are stored"
+        return entry.frame.axes
+
     def close(self) -> None:
-        """Close the journal; closing twice is harmless."""
+        """Close the journal, also under a thread that reads it; closing twice is harmless."""
+        self._closed = True
         if self._reader is not None:
             self._reader.close()
 
@@ -123,9 +139,13 @@ class FolderRun:
             if not self._path.exists():
                 return
             self._reader = JournalReader(self._path)
-        for name, document in self._reader:
-            self._heard = time.monotonic()
-            self._take(name, document)
+        try:
+            for name, document in self._reader:
+                self._heard = time.monotonic()
+                self._take(name, document)
+        except ValueError:
+            if not self._closed:
+                raise
 
     def _take(self, name: str, document: documents.Document) -> None:
         if name == "start":
@@ -138,6 +158,9 @@ class FolderRun:
             self._resources.add(document["uid"])
         elif name == "stream_resource" and documents.is_ours_flown(document):
             self._flights[document["uid"]] = document
+        elif name == "stream_resource":  # other packages' frames are not waited for
+            for stream in self._streams.values():
+                stream.flown.pop(document["data_key"], None)
         elif name == "stream_datum" and document["stream_resource"] in self._flights:
             self._take_flown(document)
         for datum in documents.datums(name, document):
@@ -166,19 +189,19 @@ class FolderRun:
         flight = self._flights[datum["stream_resource"]]
         stream = self._descriptors[datum["descriptor"]]
         if self._is_wanted(stream.name):
-            stream.detectors.add(flight["data_key"])
             base = flight["parameters"]["base"]
-            stream.flown[flight["data_key"]].extend(
+            stream.flown.setdefault(flight["data_key"], deque()).extend(
                 f"{base}/{number}" for number in documents.numbers(flight, datum)
             )
 
     def _is_wanted(self, stream: str) -> bool:
         return self._wanted is None or stream in self._wanted
 
-    def _ready(self, stream: _Stream) -> Iterator[Point]:
-        references = [ref for _, ours in stream.waiting for ref in ours.values()]
+    def _ready(self, stream: _Stream, over: bool) -> Iterator[Point]:
+        first = islice(stream.waiting, BATCH)
+        references = [ref for _, ours in first for ref in ours.values()]
         stages = self._ledger.stages(references)
-        while stream.waiting:
+        for _ in range(min(BATCH, len(stream.waiting))):
             event, ours = stream.waiting[0]
             if not all(_has_ended(stages, reference) for reference in ours.values()):
                 return
@@ -188,21 +211,20 @@ class FolderRun:
                 stream, ours, {key: stages[ref][1] for key, ref in ours.items()},
                 seq_num=event["seq_num"], time=event["time"], data=data,
             )  # fmt: skip
-        yield from self._ready_flown(stream)
+        yield from self._ready_flown(stream, over)
 
-    def _ready_flown(self, stream: _Stream) -> Iterator[Point]:
-        flown = {detector: stream.flown[detector] for detector in sorted(stream.detectors)}
-        count = min(map(len, flown.values()), default=0)
-        if not count or stream.detectors < stream.flown.keys():
-            return
+    def _ready_flown(self, stream: _Stream, over: bool) -> Iterator[Point]:
+        """Give points of which every detector has its frame; at the end, those that some have."""
+        flown = {detector: stream.flown[detector] for detector in sorted(stream.flown)}
+        count = (max if over else min)(map(len, flown.values()), default=0)
         count = min(count, BATCH)
         stages = self._ledger.stages([r for refs in flown.values() for r in islice(refs, count)])
         for _ in range(count):
-            ours = {detector: references[0] for detector, references in flown.items()}
+            ours = {detector: references[0] for detector, references in flown.items() if references}
             if not all(_has_ended(stages, reference) for reference in ours.values()):
                 return
-            for references in flown.values():
-                references.popleft()
+            for detector in ours:
+                flown[detector].popleft()
             yield self._point(
                 stream, ours, {key: stages[ref][1] for key, ref in ours.items()},
                 seq_num=stream.given + 1, time=math.nan, data={},
@@ -226,17 +248,24 @@ class FolderRuns:
         layout: the folder.
         last: how many of those that are there already come first.
         since: instead, those that began since then, s since the epoch.
-        at: instead, all from this run on, if it is there.
+        at: instead, all from this run on.
+
+    Raises:
+        UnknownReference: that run is not there.
     """
 
     def __init__(self, layout: Layout, *, last: int = 0, since: float | None = None, at: str = ""):
         self._layout = layout
         self._begun: dict[Path, tuple[float, str]] = {}
+        self._damaged: set[Path] = set()
+        self._stamp, self._look_at = 0, 0.0
         there = self._look()
         first = max(0, len(there) - last)
         if since is not None:
             first = sum(began < since for began, _ in self._begun.values())
-        if at in there:
+        if at:
+            if at not in there:
+                raise lost_bookmark(at)
             first = there.index(at)
         self._known = set(there[:first])
 
@@ -244,7 +273,7 @@ class FolderRuns:
         """Give the uids of runs that have come; wait up to `timeout` s for one."""
         deadline = time.monotonic() + timeout
         while True:
-            new = [uid for uid in self._look() if uid not in self._known]
+            new = [uid for uid in self._look() if uid not in self._known] if self._changed() else []
             self._known.update(new)
             if new or time.monotonic() >= deadline:
                 return new
@@ -253,19 +282,26 @@ class FolderRuns:
     def close(self) -> None:
         """Nothing to let go of."""
 
+    def _changed(self) -> bool:
+        """Tell whether to look: the folder has changed, or it is time to (its stamp is coarse)."""
+        stamp, now = self._layout.journal.stat().st_mtime_ns, time.monotonic()
+        if stamp == self._stamp and now < self._look_at:
+            return False
+        self._stamp, self._look_at = stamp, now + SELDOM
+        return True
+
     def _look(self) -> list[str]:
         for path in self._layout.journal.glob("*.msgpack"):
-            if path not in self._begun and (start := _start_in(path)) is not None:
-                self._begun[path] = (start["time"], start["uid"])
+            if path not in self._begun and path not in self._damaged:
+                try:
+                    start = next((d for name, d in journal.head(path) if name == "start"), None)
+                except ValueError as exc:  # one run's journal must not keep the others'
+                    self._damaged.add(path)
+                    logger.warning("a run is passed over: %s", exc, extra={"action": "follow"})
+                    continue
+                if start is not None:
+                    self._begun[path] = (start["time"], start["uid"])
         return [uid for _, uid in sorted(self._begun.values())]
-
-
-def _start_in(path: Path) -> Mapping[str, Any] | None:
-    reader = JournalReader(path)
-    try:
-        return next((document for name, document in reader if name == "start"), None)
-    finally:
-        reader.close()
 
 
 def _has_ended(stages: Mapping[str, tuple[Stage, str]], reference: str) -> bool:

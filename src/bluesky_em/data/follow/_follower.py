@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from ...axes import Axis
 from ...errors import NotReady
 from ._bookmark import Bookmark
 from ._point import End, Point
@@ -36,6 +37,10 @@ class RunSource(Protocol):
 
     def read(self, points: Sequence[Point], detector: str) -> NDArray:
         """Read the frames of points of one stream, one behind the other, at once."""
+        ...
+
+    def axes(self, point: Point, detector: str) -> tuple[Axis, ...]:
+        """Give the axes of a point's frame, which has not failed."""
         ...
 
     def close(self) -> None:
@@ -131,12 +136,13 @@ class RunFollower:
                 self._bookmark.move(self.run)
             self.close()
             raise StopIteration
-        if self._together is None:
-            stream = next(name for name, points in self._waiting.items() if points)
-            self._given = (self._take(stream),)
-            return self._given[0]
-        self._given = tuple(self._take(stream) for stream in self._together)
-        return self._given
+        first = next(name for name, points in self._waiting.items() if points)
+        streams = self._together or (first,)
+        older = min(len(self._waiting[stream]) for stream in streams) - 1
+        self._given = tuple(
+            self._take(stream, older if self._latest_only else 0) for stream in streams
+        )
+        return self._given if self._together else self._given[0]
 
     def batch(self, most: int) -> list[Point]:
         """Give the points of one stream that are there, at least one and up to `most`.
@@ -167,6 +173,10 @@ class RunFollower:
         """
         return self._source.read(points, detector)
 
+    def axes(self, point: Point, detector: str) -> tuple[Axis, ...]:
+        """Give the axes of a point's frame, one per dimension; it must not have failed."""
+        return self._source.axes(point, detector)
+
     def close(self) -> None:
         """Let go; closing twice is harmless."""
         self._closed = True
@@ -185,16 +195,13 @@ class RunFollower:
             return any(self._waiting.values())
         return all(self._waiting.get(stream) for stream in self._together)
 
-    def _take(self, stream: str) -> Point:
-        """Take the next point of a stream, or the newest, and say what it leaves out."""
+    def _take(self, stream: str, older: int) -> Point:
+        """Take the next point of a stream but for so many older ones, and say what is left out."""
         points = self._waiting[stream]
         skipped, reasons = 0, []
-        if self._latest_only:
-            common = min(len(self._waiting[name]) for name in self._together or (stream,))
-            for _ in range(common - 1):
-                dropped = points.popleft()
-                skipped += 1 + dropped.skipped
-                reasons = [DROPPED]
+        for _ in range(older):
+            skipped += 1 + points.popleft().skipped
+            reasons = [DROPPED]
         point = points.popleft()
         if skipped:
             reasons += [point.reason] if point.reason else []

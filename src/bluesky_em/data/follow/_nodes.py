@@ -40,6 +40,7 @@ class Table:
         self._first = 0
         self._seen: dict[tuple[Any, Any], None] = {}
         self._last = 0
+        self._last_key: tuple[Any, Any] | None = None
 
     def row(self, index: int) -> Row:
         """Give a row, and forget those before it."""
@@ -59,17 +60,21 @@ class Table:
         if rows and rows[0]["seq_num"] > self._last + 1:
             self._look()
         for row in rows:
-            if (row["seq_num"], row["time"]) not in self._seen:
+            if _key(row) not in self._seen:
                 self._add(row)
 
     def _look(self) -> None:
-        link = self._client.item["links"]["full"]
-        for row in _decode(_get(self._client, link, {}, ARROW))[self.count :]:
+        there = _decode(_get(self._client, self._client.item["links"]["full"], {}, ARROW))
+        if 0 < self.count <= len(there) and _key(there[self.count - 1]) != self._last_key:
+            # one was missed, which its number did not tell: those not given are as they are there
+            self._rows, self.count = deque(), self._first
+        for row in there[self.count :]:
             self._add(row)
 
     def _add(self, row: Row) -> None:
         self._rows.append(row)
-        self._seen[row["seq_num"], row["time"]] = None
+        self._last_key = _key(row)
+        self._seen[self._last_key] = None
         if len(self._seen) > SEEN:
             del self._seen[next(iter(self._seen))]
         self._last = row["seq_num"]
@@ -148,6 +153,11 @@ class Array:
     def _is_untold(self) -> bool:
         """Tell whether our metadata do not say yet which frames are in the last rows."""
         return any(self._promised.get(part, 0) > len(told) for part, told in self._parts.items())
+
+
+def _key(row: Row) -> tuple[Any, Any]:
+    """Give what tells a row from all others: after a pause a number may come again."""
+    return row["seq_num"], row["time"]
 
 
 def _get(client: Any, link: str, params: dict[str, str], media_type: str) -> bytes:

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from ...axes import Axis
 from ...catalog import KEY, axes_at, read_update, reference_at
+from .._results import RESULTS
 from .._stored import StoredFrame
 from .._superseded import superseded
 from ._news import CLOSED, Listener, News
@@ -70,7 +72,7 @@ class TiledRun:
         """
         self._unheard.extend(self._listener.wait(0.0 if self._unheard else timeout))
         self._take_in()
-        if self.end is None and time.monotonic() - self._looked > REST:
+        if self._is_awaited() and time.monotonic() - self._looked > REST:
             self._hear(None)
         for stream in self._streams.values():
             self._ready.extend(stream.points())
@@ -86,9 +88,18 @@ class TiledRun:
             return np.stack([point.open(detector).read() for point in points])
         return array[(slice(points[0].index, points[-1].index + 1),)]
 
+    def axes(self, point: Point, detector: str) -> tuple[Axis, ...]:
+        """Give the axes of a point's frame."""
+        about = self._streams[point.stream].arrays[detector].about
+        return axes_at(about["segments"], point.index)
+
     def close(self) -> None:
         """Hang up; closing twice is harmless."""
         self._listener.close()
+
+    def _is_awaited(self) -> bool:
+        """Tell whether something may still come; results also after the run's end."""
+        return self.end is None or bool(set(self._wanted or ()) - self._streams.keys())
 
     @property
     def _ended(self) -> bool:
@@ -115,9 +126,10 @@ class TiledRun:
             return  # it is yet to come
         self._metadata = node.metadata
         self.start = self._metadata.get("start")
-        for name in node if self._wanted is None else self._wanted:
-            if name not in self._streams and name in node:
-                self._streams[name] = stream = _Stream(self, name, node[name].base)
+        for name, child in node.items():
+            wanted = name != RESULTS if self._wanted is None else name in self._wanted
+            if wanted and name not in self._streams and _is_stream(child):
+                self._streams[name] = stream = _Stream(self, name, child.base)
                 self.listen(stream.uri, stream.hear, from_start=True)
 
     def _finish(self) -> None:
@@ -192,12 +204,12 @@ class _Stream:
             family = child.item["attributes"]["structure_family"]
             if key in self._known:
                 continue
-            if family == "table":
+            if family == "table" and "seq_num" in child.columns:
                 node = self._tables[key] = Table(child)
-            elif family == "array":
+            elif family == "array" and key in self._data_keys:
                 node = self.arrays[key] = Array(child, KEY, self._run.patience)
             else:
-                self._others.add(key)  # ragged: nothing tells how far it has grown
+                self._others.add(key)  # ragged, which tells nobody how far it has grown; or foreign
                 continue
             self._run.listen(child.uri, node.hear)
 
@@ -278,6 +290,10 @@ def _plain(value: Any, data_key: Mapping[str, Any]) -> Any:
     if value is None and data_key.get("dtype") == "number":
         return math.nan  # which Tiled's tables do not keep
     return np.asarray(value) if isinstance(value, list) else value
+
+
+def _is_stream(node: Any) -> bool:
+    return "BlueskyEventStream" in {spec.name for spec in node.specs}
 
 
 class TiledRuns:

@@ -89,6 +89,13 @@ def test_several_streams_are_given_together_and_what_is_left_alone_is_counted() 
     assert follower.end is not None and follower.end.missing == {"a": 2}
 
 
+def test_the_latest_points_of_several_streams_are_of_the_same_index() -> None:
+    batches = [[point(n, "a") for n in range(7)] + [point(n, "b") for n in range(5)]]
+    follower = following(Told(batches), streams=("a", "b"), latest_only=True)
+    (together,) = [[(p.stream, p.index, p.skipped) for p in points] for points in follower]
+    assert together == [("a", 4, 4), ("b", 4, 4)]
+
+
 def test_all_streams_are_given_as_they_come() -> None:
     source = Told([[point(0, "a"), point(0, "b")], [point(1, "b")]])
     assert [(p.stream, p.index) for p in following(source, streams=None)] == [
