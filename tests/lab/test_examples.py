@@ -20,7 +20,7 @@ WORDS = {
     "03_third_party_detector.py": "blob",
     "04_spectrum_image.py": "titanium in",
     "05_stop_when_aligned.py": "ended as success, since aligned: True",
-    "06_adaptive_map.py": "points of 576",
+    "06_adaptive_map.py": "points of 400",
 }
 
 
