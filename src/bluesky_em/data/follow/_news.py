@@ -88,7 +88,7 @@ class Listener:
                     f"{address}?envelope_format=msgpack{start}", additional_headers=self._headers,
                     max_size=None, open_timeout=CONNECTING, proxy=None,
                 ) as line:  # fmt: skip
-                    await self._hear(uri, line, last=0 if start else -1)
+                    await self._hear(uri, line)
             except ConnectionClosedOK as exc:
                 if exc.rcvd is not None and exc.rcvd.code == CloseCode.NORMAL_CLOSURE:
                     self.news.put((uri, CLOSED))
@@ -100,7 +100,8 @@ class Listener:
             self._look(uri)
             await asyncio.sleep(AGAIN)
 
-    async def _hear(self, uri: str, line: ClientConnection, last: int) -> None:
+    async def _hear(self, uri: str, line: ClientConnection) -> None:
+        last = 0  # Tiled counts a node's messages from 1
         await line.recv()  # the schema
         self._look(uri)
         # Tiled begins to listen just after it has sent the schema: something may fall in between
@@ -109,7 +110,7 @@ class Listener:
             message = msgpack.unpackb(await line.recv())
             late.cancel()  # whoever hears this can tell whether he has missed something
             if message["sequence"] != last + 1:
-                self._look(uri)  # the first one may follow on some that were not heard
+                self._look(uri)
             last = message["sequence"]
             self.news.put((uri, message))
 

@@ -199,7 +199,6 @@ class _Stream:
             yield point
 
     def _find(self) -> None:
-        self._node = self._node.refresh()
         for key, child in self._node.items():
             family = child.item["attributes"]["structure_family"]
             if key in self._known:
