@@ -30,6 +30,8 @@ DATASET = "/entry/data/data"
 SPEC = "HDF5"
 """The resource spec; Tiled reads it as `MIMETYPE`."""
 MIMETYPE = "application/x-hdf5"
+PROCESSED = "analysis"
+"""Where the start document of a processed run tells of the function that made it."""
 
 _Kind = tuple[Any, str]
 _TEXT: _Kind = (str, "a string")

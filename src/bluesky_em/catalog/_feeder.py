@@ -84,21 +84,19 @@ class Feeder:
         self._thread.join(timeout=30.0)
 
     def _work(self) -> None:
-        from . import _feed as _  # noqa: F401 (seconds of imports, before the first run comes)
+        from ._feed import RunFeed  # seconds of imports: storing must not wait for them
 
         while not self._stopping.wait(PERIOD):
             if not self._journals:
                 continue
             try:
-                self._step()
+                self._step(RunFeed)
                 self._backoff = BACKOFF[0]
                 self._away = ""
             except Exception as exc:  # any answer of Tiled's: nothing is lost, try again later
                 self._open_circuit(exc)
 
-    def _step(self) -> None:
-        from ._feed import RunFeed  # seconds of imports: storing must not wait for them
-
+    def _step(self, make_feed: type[RunFeed]) -> None:
         if self._client is None:
             self._client = self._connect()
         for journal, ending in list(self._journals.items()):
@@ -110,7 +108,7 @@ class Feeder:
                 continue
             feed = self._feeds.get(journal)
             if feed is None:
-                feed = self._feeds[journal] = RunFeed(
+                feed = self._feeds[journal] = make_feed(
                     journal, self._client, self._ledger, self._layout, ending
                 )
             try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from operator import itemgetter
 from typing import Any
 
 from ..axes import Axis
@@ -81,7 +83,7 @@ def find(segments: Sequence[Mapping[str, Any]], reference: Reference) -> int | N
     return None
 
 
-def reference_at(segments: Iterable[Mapping[str, Any]], detector: str, row: int) -> str:
+def reference_at(segments: Sequence[Mapping[str, Any]], detector: str, row: int) -> str:
     """Give the reference of the frame in a row: the reverse of `find`.
 
     >>> segments = [{"run": "a", "number": 0, "row": 0}, {"run": "a", "number": 5, "row": 3}]
@@ -92,13 +94,13 @@ def reference_at(segments: Iterable[Mapping[str, Any]], detector: str, row: int)
     return f"{segment['run']}/{detector}/{segment['number'] + row - segment['row']}"
 
 
-def axes_at(segments: Iterable[Mapping[str, Any]], row: int) -> tuple[Axis, ...]:
+def axes_at(segments: Sequence[Mapping[str, Any]], row: int) -> tuple[Axis, ...]:
     """Give the axes of the frame in a row."""
     return tuple(Axis.load(axis) for axis in _segment(segments, row)["axes"])
 
 
-def _segment(segments: Iterable[Mapping[str, Any]], row: int) -> Mapping[str, Any]:
-    return [segment for segment in segments if segment["row"] <= row][-1]
+def _segment(segments: Sequence[Mapping[str, Any]], row: int) -> Mapping[str, Any]:
+    return segments[: bisect_right(segments, row, key=itemgetter("row"))][-1]
 
 
 def read_update(array: Any, row: int, axes: tuple[Axis, ...], about: Mapping[str, Any]) -> Any:

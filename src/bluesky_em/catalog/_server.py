@@ -86,7 +86,7 @@ def _run(layout: Layout) -> None:
             await super().startup(sockets)
             _publish(layout, address)
 
-    # Tiled 0.2.20 means to do so, and does not: a commit takes a third less, and stops no reader
+    # Tiled 0.2.20 means to do so, and does not: readers and the feed need not wait for each other
     with closing(sqlite3.connect(layout.catalog / "catalog.db")) as database:
         database.execute("PRAGMA journal_mode=WAL")
     app = build_app_from_config(_config(layout))

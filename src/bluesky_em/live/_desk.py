@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import lifeline
 from ..data import Data, RunsFollower
+from ..documents import PROCESSED
 from ..layout import Layout
 from ._table import tabulate
 
@@ -49,7 +50,7 @@ class Desk:
 
         def tell() -> None:
             for run in runs:
-                if "analysis" not in run.start:  # of runs that an analysis makes there is no table
+                if PROCESSED not in run.start:  # of runs that an analysis makes there is no table
                     tabulate(run, columns)
 
         threading.Thread(target=tell, name="live table", daemon=True).start()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..axes import Axis
 from ..data import Data, Point, RunFollower
+from ..documents import PROCESSED
 from ._function import Function
 
 Emit = Callable[[str, Any], Any]
@@ -22,8 +23,6 @@ Emit = Callable[[str, Any], Any]
 
 BATCH_BYTES = 16 << 20  # of frames that are read, and processed, at a time
 BATCH = 1000  # frames
-MARK = "analysis"
-"""Where a start document tells of the function; runs that have it are not processed again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +135,7 @@ def process_all(
         NotReady: no run has begun for `patience` seconds.
     """
     for run in data.follow(streams=stream, last=last, patience=patience):
-        if MARK not in run.start:
+        if PROCESSED not in run.start:
             done = process(data, run, function, emit, detector=detector, stream=stream)
             if done.run or done.error:
                 yield done
@@ -193,7 +192,7 @@ class _Results:
                 "plan_name": "analyse",
                 "purpose": "analysis",
                 "input": {"run": start["uid"], "stream": self._stream, "detector": detector},
-                MARK: self._function.provenance(),
+                PROCESSED: self._function.provenance(),
             }
         )
         shape = list(values.shape[1:])

@@ -20,6 +20,7 @@ import numpy as np
 from ... import documents, journal
 from ...axes import Axis
 from ...files import FramesReader
+from ...frame import Frame
 from ...journal import JournalReader, is_abandoned
 from ...layout import Layout
 from ...ledger import Ledger
@@ -36,6 +37,9 @@ BATCH = 500  # points that are looked at, and given, at a time
 ABANDONED = 0.5  # seconds without a document, after which its process may have died
 SELDOM = 1.0  # seconds between two looks for new runs, where the folder says of none
 QUIET = 2.0  # seconds without a document, after which nothing goes on
+
+_Stages = Mapping[str, tuple[Stage, str]]
+"""stage and reason of references, as the ledger gives them"""
 
 
 @dataclass(kw_only=True)
@@ -105,9 +109,7 @@ class FolderRun:
 
     def read(self, points: Sequence[Point], detector: str) -> np.ndarray:
         """Read the frames of points of one stream, shape `(points, *frame)`, from their file."""
-        first = self._ledger.find(points[0].references[detector])
-        assert first is not None, "a point is given once its frames are stored"
-        frame = first.frame
+        frame = self._frame(points[0], detector)
         if frame.update is not None or not follow_each_other(points):
             return np.stack([point.open(detector).read() for point in points])
         with FramesReader(self._layout.root / frame.path) as file:
@@ -115,15 +117,18 @@ class FolderRun:
 
     def axes(self, point: Point, detector: str) -> tuple[Axis, ...]:
         """Give the axes of a point's frame."""
-        entry = self._ledger.find(point.references[detector])
-        assert entry is not None, "a point is given once its frames are stored"
-        return entry.frame.axes
+        return self._frame(point, detector).axes
 
     def close(self) -> None:
         """Close the journal, also under a thread that reads it; closing twice is harmless."""
         self._closed = True
         if self._reader is not None:
             self._reader.close()
+
+    def _frame(self, point: Point, detector: str) -> Frame:
+        entry = self._ledger.find(point.references[detector])
+        assert entry is not None, "a point is given once its frames are stored"
+        return entry.frame
 
     def _is_quiet(self, seconds: float) -> bool:
         """Tell whether the run has begun, not stopped, and said nothing for so long."""
@@ -203,14 +208,13 @@ class FolderRun:
         stages = self._ledger.stages(references)
         for _ in range(min(BATCH, len(stream.waiting))):
             event, ours = stream.waiting[0]
-            if not all(_has_ended(stages, reference) for reference in ours.values()):
+            if not _have_ended(ours, stages):
                 return
             stream.waiting.popleft()
             data = {k: v for k, v in event["data"].items() if k not in event.get("filled", {})}
             yield self._point(
-                stream, ours, {key: stages[ref][1] for key, ref in ours.items()},
-                seq_num=event["seq_num"], time=event["time"], data=data,
-            )  # fmt: skip
+                stream, ours, stages, seq_num=event["seq_num"], time=event["time"], data=data
+            )
         yield from self._ready_flown(stream, over)
 
     def _ready_flown(self, stream: _Stream, over: bool) -> Iterator[Point]:
@@ -221,19 +225,15 @@ class FolderRun:
         stages = self._ledger.stages([r for refs in flown.values() for r in islice(refs, count)])
         for _ in range(count):
             ours = {detector: references[0] for detector, references in flown.items() if references}
-            if not all(_has_ended(stages, reference) for reference in ours.values()):
+            if not _have_ended(ours, stages):
                 return
             for detector in ours:
                 flown[detector].popleft()
-            yield self._point(
-                stream, ours, {key: stages[ref][1] for key, ref in ours.items()},
-                seq_num=stream.given + 1, time=math.nan, data={},
-            )  # fmt: skip
+            number = stream.given + 1
+            yield self._point(stream, ours, stages, seq_num=number, time=math.nan, data={})
 
-    def _point(
-        self, stream: _Stream, ours: dict[str, str], reasons: dict[str, str], **event: Any
-    ) -> Point:
-        failed = {key: reason for key, reason in reasons.items() if reason}
+    def _point(self, stream: _Stream, ours: dict[str, str], stages: _Stages, **event: Any) -> Point:
+        failed = {key: stages[ref][1] for key, ref in ours.items() if stages[ref][1]}
         stream.given += 1
         return Point(
             run=self.run, stream=stream.name, index=stream.given - 1, references=ours,
@@ -304,5 +304,8 @@ class FolderRuns:
         return [uid for _, uid in sorted(self._begun.values())]
 
 
-def _has_ended(stages: Mapping[str, tuple[Stage, str]], reference: str) -> bool:
-    return reference in stages and stages[reference][0] is not Stage.CAPTURED
+def _have_ended(references: Mapping[str, str], stages: _Stages) -> bool:
+    """Tell whether all frames of a point are stored, or have failed."""
+    return all(
+        ref in stages and stages[ref][0] is not Stage.CAPTURED for ref in references.values()
+    )
