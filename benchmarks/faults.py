@@ -3,7 +3,7 @@
 `uv run python benchmarks/faults.py --kills 1000 [--seed 1] [--folders 2] [--json]`
 
 Real processes, killed with SIGKILL: the RunEngine's, the writer, the Tiled server, and both
-acquisition servers; at random moments, and at each named step of `bluesky_em.faults`. Spectra,
+acquisition servers; at random moments, and at each named step of `bluesky_em.acquisition.instrument_pc.faults`. Spectra,
 images and maps are taken all the while, sums, live views and cubes among them. Afterwards every
 reference ever handed out is looked for in journal, ledger, files and Tiled, and every frame's bytes
 are compared with the checksum of its exposure.
@@ -32,11 +32,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from bluesky_em import Storage, faults, journal, keeper, manifest
-from bluesky_em.audit import Fault, audit_run
-from bluesky_em.catalog import address_of
-from bluesky_em.ledger import Ledger
-from bluesky_em.simulated_pcs import SimulatedPCs
+from bluesky_em import Storage
+from bluesky_em.acquisition.instrument_pc import faults
+from bluesky_em.app.simulated_pcs import SimulatedPCs
+from bluesky_em.files import journal, manifest
+from bluesky_em.files.ledger import Ledger
+from bluesky_em.storage import supervisor
+from bluesky_em.storage.tiled_server._server import address_of
+from bluesky_em.storage.upkeep.audit import Fault, audit_run
 
 RANDOM = "at random"
 TILED_EVERY = 50  # kills: it needs 10-15 s to start
@@ -182,7 +185,7 @@ class Slaughter:
         self.faults = folder / "faults"
         self.faults.mkdir(parents=True)
         os.environ["BLUESKY_EM_FAULTS"] = str(self.faults)
-        keeper.BACKOFF = (0.05, 0.05)  # they die more often here than anywhere
+        supervisor.BACKOFF = (0.05, 0.05)  # they die more often here than anywhere
         self.storage = Storage(folder)
         self.pcs = SimulatedPCs(folder).__enter__()
         self.engine = Engine(folder, self.pcs.uris, self.references)
@@ -191,13 +194,13 @@ class Slaughter:
         """Kill a process, and put another in its place."""
         time.sleep(self.random.uniform(0.05, 0.4))
         if number % TILED_EVERY == TILED_EVERY // 2:
-            self._kill("Tiled server", RANDOM, self._pid_of("bluesky_em.catalog"))
+            self._kill("Tiled server", RANDOM, self._pid_of("bluesky_em.storage.catalog"))
         elif number % 2:
             self._kill_at(self._next_step())
         else:
             pids = {
                 "engine": self.engine.process.pid,
-                "writer": self._pid_of("bluesky_em.writer"),
+                "writer": self._pid_of("bluesky_em.storage.writer"),
                 **{f"{name} server": pc.pid for name, pc in self.pcs.processes.items()},
             }
             victim = self.random.choice(sorted(pids))

@@ -32,10 +32,11 @@ import peers
 from rich.console import Console
 from rich.table import Table
 
-from bluesky_em import Data, lifeline
-from bluesky_em.catalog import Address, address_of
-from bluesky_em.ledger import Ledger
-from bluesky_em.session import Session
+from bluesky_em import Data
+from bluesky_em.app.session import Session
+from bluesky_em.files.ledger import Ledger
+from bluesky_em.storage import processes
+from bluesky_em.storage.tiled_server._server import Address, address_of
 
 RATE = 20.0  # Hz
 OVERHEAD = 0.003  # s; what an event takes beside its exposure
@@ -71,7 +72,7 @@ def main() -> None:
 
 def follow(place: str, key: str, stuck: bool) -> None:
     """Be a follower: print when each point has come, as JSON lines."""
-    lifeline.step_back()
+    processes.step_back()
     data = Data(place, api_key=key) if key else Data(storage=place)
     runs = data.follow()
     print("ready", flush=True)

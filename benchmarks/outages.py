@@ -38,11 +38,11 @@ from rich.table import Table
 from run import OneRun
 from tiled.client import from_uri
 
-from bluesky_em.catalog import address_of
-from bluesky_em.ledger import Ledger
+from bluesky_em.app.session import Session
+from bluesky_em.files.ledger import Ledger
 from bluesky_em.plan_stubs import per_shot
 from bluesky_em.reference import Stage
-from bluesky_em.session import Session
+from bluesky_em.storage.tiled_server._server import address_of
 
 EXPOSURE = 0.01  # s, of the plans that are timed
 PACE = 0.0165  # s, the exposure that makes about 50 spectra/s

@@ -43,8 +43,8 @@ from bluesky_tiled_plugins import TiledWriter, subscribe_to_streams
 from rich.console import Console
 from tiled.client import from_uri
 
-from bluesky_em.catalog._server import _config
-from bluesky_em.layout import Layout
+from bluesky_em.files.layout import Layout
+from bluesky_em.storage.tiled_server._server import _config
 
 SCALARS = ("emitted", "energy", "current")
 STARTING = 60.0  # seconds a server or a follower may take until it is ready

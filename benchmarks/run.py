@@ -35,11 +35,11 @@ from tiled.client import from_uri
 from tiled.structures.array import ArrayStructure
 from tiled.structures.data_source import Asset, DataSource, Management
 
-from bluesky_em.catalog import address_of
-from bluesky_em.ledger import Ledger
-from bluesky_em.link import Line
-from bluesky_em.server import MAX_FETCH
-from bluesky_em.session import Session
+from bluesky_em.acquisition.client import Line
+from bluesky_em.acquisition.instrument_pc.server import MAX_FETCH
+from bluesky_em.app.session import Session
+from bluesky_em.files.ledger import Ledger
+from bluesky_em.storage.tiled_server._server import address_of
 
 EXPOSURE = 0.01  # s
 

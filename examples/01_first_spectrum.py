@@ -14,8 +14,8 @@ from bluesky import RunEngine
 from ophyd_async.core import init_devices
 
 from bluesky_em import Storage, autoscript, gatan
+from bluesky_em.app.simulated_pcs import SimulatedPCs
 from bluesky_em.plan_stubs import beam_on
-from bluesky_em.simulated_pcs import SimulatedPCs
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "em-data")
 

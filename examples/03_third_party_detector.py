@@ -17,7 +17,7 @@ from ophyd_async.core import StaticPathProvider, UUIDFilenameProvider, init_devi
 from ophyd_async.sim import PatternGenerator, SimBlobDetector
 
 from bluesky_em import Storage, gatan
-from bluesky_em.simulated_pcs import SimulatedPCs
+from bluesky_em.app.simulated_pcs import SimulatedPCs
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "em-data")
 

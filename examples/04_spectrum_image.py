@@ -15,8 +15,8 @@ from ophyd_async.core import init_devices
 
 from bluesky_em import MapInfo, Storage, autoscript, gatan
 from bluesky_em.analysis import elemental_map
+from bluesky_em.app.simulated_pcs import SimulatedPCs
 from bluesky_em.plan_stubs import beam_on, fly
-from bluesky_em.simulated_pcs import SimulatedPCs
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "em-data")
 

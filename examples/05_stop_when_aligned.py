@@ -44,8 +44,8 @@ def analyse_folder(folder: Path, ready: Event) -> None:
 
 def main(folder: Path) -> None:
     """Measure until the analysis has seen enough."""
+    from bluesky_em.app.session import Session  # the analysis needs no RunEngine
     from bluesky_em.plan_stubs import stop_when
-    from bluesky_em.session import Session  # the analysis needs no RunEngine
 
     spawn = get_context("spawn")
     with Session(folder) as session:

@@ -46,7 +46,7 @@ def analyse(folder: Path, ready: Event) -> None:
 
 def main(folder: Path) -> None:
     """Take the map."""
-    from bluesky_em.session import Session  # the analysis needs no RunEngine
+    from bluesky_em.app.session import Session  # the analysis needs no RunEngine
 
     spawn = get_context("spawn")
     with Session(folder) as session:

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .data import Data
-    from .detector import RefDetector
+    from .detector import MapInfo, RefDetector
     from .errors import BlueskyEMError, NotReady, ReferenceFailed, UnknownReference
     from .reference import Reference, Stage
-    from .storage import Storage
-    from .trigger_info import MapInfo
+    from .storage.callback import Storage
 
 __all__ = [
     "Storage",

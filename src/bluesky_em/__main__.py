@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .command_line import app
+from .app.command_line import app
 from .errors import BlueskyEMError
 
 

@@ -16,10 +16,10 @@ from typing import Any, cast
 import numpy as np
 from event_model import DataKey, unpack_datum_page, unpack_event_page
 
-from .declaration import Declaration, Mode
+from .acquisition.instrument_pc.summary import THUMBNAIL
 from .errors import FrameMismatch
 from .reference import Reference
-from .summary import THUMBNAIL
+from .update_modes import Declaration, Mode
 
 Document = Mapping[str, Any]
 Layout = tuple[list[int], str]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bluesky_em import faults
+from bluesky_em.acquisition.instrument_pc import faults
 
 KILLS = 52
 HARNESS = Path(__file__).parents[2] / "benchmarks" / "faults.py"

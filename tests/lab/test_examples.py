@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bluesky_em import Data
-from bluesky_em.sim import Sample
+from bluesky_em.acquisition.sim import Sample
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WORDS = {

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from bluesky.utils import Msg, MsgGenerator
 
-from bluesky_em import lab
 from bluesky_em.analysis import brightest_tiles, elemental_map, merge
-from bluesky_em.session import BASELINE, Session
+from bluesky_em.app import lab
+from bluesky_em.app.session import BASELINE, Session
 
 ROOT = Path(__file__).parents[2]
 

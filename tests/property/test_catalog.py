@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as npst
 from tiled.adapters.sql import COLUMN_NAME_PATTERN, is_safe_identifier
 from tiled.utils import safe_json_dump
 
-from bluesky_em.catalog._columns import column_types
-from bluesky_em.catalog._normalizer import MOST, Normalizer
-from bluesky_em.catalog._values import blank, columns, fit, json_ready
+from bluesky_em.files.tiled.columns import column_types
+from bluesky_em.files.tiled.values import blank, columns, fit, json_ready
+from bluesky_em.storage.catalog._normalizer import MOST, Normalizer
 
 TEXT = st.text(max_size=5)
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="./"), min_size=1, max_size=4)

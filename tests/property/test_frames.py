@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from bluesky_em import Reference, Stage
 from bluesky_em.axes import Axis
-from bluesky_em.catalog import axes_at, find
-from bluesky_em.catalog._rows import RowMap
 from bluesky_em.documents import datum, resource
+from bluesky_em.files.layout import Layout
+from bluesky_em.files.ledger import Entry, Ledger
+from bluesky_em.files.tiled.row_map import RowMap, axes_at, find
 from bluesky_em.frame import Frame
-from bluesky_em.layout import Layout
-from bluesky_em.ledger import Entry, Ledger
-from bluesky_em.writer._frames import FrameFinder
+from bluesky_em.storage.writer._frame_finder import FrameFinder
 
 LAYOUT = Layout(Path("/storage"))
 SERVER = "PYRO:eels_server@gatan-pc:9091"

@@ -10,8 +10,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from bluesky_em import Reference
-from bluesky_em.layout import Layout, plain
-from bluesky_em.paths import RunPathProvider
+from bluesky_em.files.layout import Layout, plain
+from bluesky_em.storage.path_provider import RunPathProvider
 
 LAYOUT = Layout(Path("/storage"))
 EVERYTHING = st.characters(exclude_categories=())  # with NUL, surrogates, right-to-left marks

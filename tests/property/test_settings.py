@@ -9,11 +9,14 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bluesky_em.autoscript._driver import READ_BACK_STRAY, MicroscopeDriver
-from bluesky_em.gatan._driver import SpectrometerDriver
-from bluesky_em.server import AcquisitionServer
-from bluesky_em.signals import ServerSignal
-from bluesky_em.sim import Beam, autoscript, digital_micrograph
+from bluesky_em.acquisition.instrument_pc.autoscript.driver import (
+    READ_BACK_STRAY,
+    MicroscopeDriver,
+)
+from bluesky_em.acquisition.instrument_pc.gatan.driver import SpectrometerDriver
+from bluesky_em.acquisition.instrument_pc.server import AcquisitionServer
+from bluesky_em.acquisition.sim import Beam, autoscript, digital_micrograph
+from bluesky_em.detector._signals import ServerSignal
 
 HUGE = 10**400
 LIKELY = st.sampled_from(

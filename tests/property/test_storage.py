@@ -14,11 +14,12 @@ from event_model import pack_datum_page, pack_event_page
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bluesky_em import Reference, Storage, storage
+from bluesky_em import Reference, Storage
 from bluesky_em.documents import data_key, datum, datums, is_ours, resource
-from bluesky_em.journal import Journal, is_abandoned, pack, read
-from bluesky_em.layout import Layout, plain
-from bluesky_em.writer._frames import FrameFinder
+from bluesky_em.files.journal import Journal, is_abandoned, pack, read
+from bluesky_em.files.layout import Layout, plain
+from bluesky_em.storage import callback
+from bluesky_em.storage.writer._frame_finder import FrameFinder
 
 SERVER = "PYRO:eels_server@gatan-pc:9091"
 AXIS = {"name": "energy", "units": "eV", "offset": 0.0, "scale": 1.0, "size": 4}
@@ -158,8 +159,8 @@ class Idle:
 def _no_processes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storage, "Keeper", Idle)
-        patch.setattr("bluesky_em.journals.Journal", FullDisk)
-        patch.setattr("bluesky_em.journals.Reserve.restore", lambda _: None)
+        patch.setattr("bluesky_em.storage.open_journals.Journal", FullDisk)
+        patch.setattr("bluesky_em.storage.open_journals.Reserve.restore", lambda _: None)
         yield
 
 
@@ -186,14 +187,14 @@ class Warnings(logging.Handler):
 def emptied() -> Iterator[tuple[Path, Warnings]]:
     """A folder, and what Storage warns of while it is in use."""
     warnings = Warnings()
-    storage.logger.addHandler(warnings)
-    storage.logger.propagate = False
+    callback.logger.addHandler(warnings)
+    callback.logger.propagate = False
     try:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder), warnings
     finally:
-        storage.logger.propagate = True
-        storage.logger.removeHandler(warnings)
+        callback.logger.propagate = True
+        callback.logger.removeHandler(warnings)
 
 
 def feed(documents: list[Document]) -> tuple[list[Document], dict[str, list[Document]], list[Any]]:

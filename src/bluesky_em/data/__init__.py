@@ -5,9 +5,9 @@ is; `Data.open` gives the frame; `Data.catalog` is the plain Tiled client.
 """
 
 from ._data import Data
+from ._reference_status import ReferenceStatus
 from ._results import Results
-from ._status import ReferenceStatus
-from ._stored import StoredFrame
+from ._stored_frame import StoredFrame
 from .follow import End, Point, RunFollower, RunsFollower
 
 __all__ = [

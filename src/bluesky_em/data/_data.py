@@ -12,16 +12,17 @@ from typing import Any, Literal, overload
 import httpx
 import xarray
 
-from ..catalog import address_of
-from ..errors import NotReady, ReferenceFailed, UnknownReference
-from ..layout import Layout
-from ..reference import Reference, Stage
-from ._catalog import Catalog
-from ._folder import Folder
+from bluesky_em.errors import NotReady, ReferenceFailed, UnknownReference
+from bluesky_em.files.layout import Layout
+from bluesky_em.reference import Reference, Stage
+from bluesky_em.storage.tiled_server._server import address_of
+
+from ._folder_source import Folder
 from ._progress import progress_bar
+from ._reference_status import ReferenceStatus
 from ._results import Place, Result, Results
-from ._status import ReferenceStatus
-from ._stored import StoredFrame
+from ._stored_frame import StoredFrame
+from ._tiled_source import Catalog
 from .follow import Bookmark, RunFollower, RunsFollower
 
 TILED_START = 60.0  # seconds; it takes 10-15

@@ -11,8 +11,8 @@ import dask.array as da
 import numpy as np
 import xarray
 
-from ..axes import Axis
-from ..maps import Block, Map
+from bluesky_em.axes import Axis
+from bluesky_em.files.scan_map import Block, Map
 
 CHUNK = 8 << 20  # bytes of frames that are read at a time
 _EPOCH = "1970-01-01T00:00:00Z"

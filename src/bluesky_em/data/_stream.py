@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import xarray
 
-from ..axes import Axis, axes_of_array
-from ..catalog import KEY, axes_at
-from ..files import FramesReader
-from ..frame import Frame
-from ..run import Run
-from ..values import as_json, column
+from bluesky_em.axes import Axis, axes_of_array
+from bluesky_em.files.document_values import as_json, column
+from bluesky_em.files.hdf5 import FramesReader
+from bluesky_em.files.run_documents import Run
+from bluesky_em.files.tiled.row_map import KEY, axes_at
+from bluesky_em.frame import Frame
+
 from ._dataset import Events, Frames, compose
 
 

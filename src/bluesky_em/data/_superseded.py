@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..declaration import Mode
+from bluesky_em.update_modes import Mode
 
 _WORDS = {
     Mode.ACCUMULATE: "was added up with others, and only their sum is kept: it is",

@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow
 from tiled.structures.core import Spec
 
-from ..catalog._nodes import FindOrMake
+from bluesky_em.files.tiled.nodes import FindOrMake
+
 from ._results import RESULTS, Result, plain_data
 from .follow import Point
-from .follow._tiled import TiledRun
+from .follow._tiled_run import TiledRun
 
 logger = logging.getLogger(__name__)
 

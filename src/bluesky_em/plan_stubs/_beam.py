@@ -8,7 +8,7 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
 
-from ..autoscript import Microscope
+from bluesky_em.autoscript import Microscope
 
 P = TypeVar("P")
 

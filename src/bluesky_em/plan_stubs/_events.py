@@ -12,7 +12,7 @@ from typing import Any
 from bluesky.protocols import Readable
 from bluesky.utils import Msg, MsgGenerator, short_uid
 
-from ..detector import RefDetector
+from bluesky_em.detector import RefDetector
 
 
 def per_shot(detectors: Sequence[Readable], stream: str = "primary") -> MsgGenerator[list[str]]:

@@ -8,7 +8,7 @@ import bluesky.preprocessors as bpp
 from bluesky.utils import Msg, MsgGenerator, short_uid
 from ophyd_async.core import TriggerInfo
 
-from ..detector import RefDetector
+from bluesky_em.detector import RefDetector
 
 
 def fly(

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from bluesky.preprocessors import plan_mutator
 from bluesky.utils import Msg, MsgGenerator, RequestStop
 
-from ..data import Data, Results
-from ..errors import NotReady
-from ..reference import Reference
+from bluesky_em.data import Data, Results
+from bluesky_em.errors import NotReady
+from bluesky_em.reference import Reference
+
 from ._waiting import run_async
 
 P = TypeVar("P")

@@ -9,8 +9,9 @@ from typing import Any
 
 from bluesky.utils import MsgGenerator
 
-from ..data import Data
-from ..detector import RefDetector
+from bluesky_em.data import Data
+from bluesky_em.detector import RefDetector
+
 from ._waiting import run_async
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from bluesky_em import analysis
-
-from .spectra import ENERGY, spectra
+from tests.support.spectra import ENERGY, spectra
 
 FRAMES = spectra(np.linspace(-1, 1, 6))
 

@@ -2,9 +2,9 @@ import hyperspy.api as hs
 import numpy as np
 import pytest
 
+from bluesky_em.acquisition.sim._sample import Matter
+from bluesky_em.acquisition.sim._spectrum import LossModel
 from bluesky_em.analysis import background, elemental_map, remove_background
-from bluesky_em.sim._sample import Matter
-from bluesky_em.sim._spectrum import LossModel
 
 ENERGY = np.arange(200.0, 700.0, 0.5)
 BACKGROUND = 1e10 * ENERGY**-2.5

@@ -3,13 +3,12 @@ import sys
 import numpy as np
 import pytest
 
+from bluesky_em.acquisition.sim import Sample
+from bluesky_em.acquisition.sim._sample import MEAN_FREE_PATH
+from bluesky_em.acquisition.sim._spectrum import LossModel
 from bluesky_em.analysis import absolute_thickness, align_zero_loss, thickness
 from bluesky_em.analysis._thickness import _exspy
-from bluesky_em.sim import Sample
-from bluesky_em.sim._sample import MEAN_FREE_PATH
-from bluesky_em.sim._spectrum import LossModel
-
-from .spectra import ENERGY, eels_spectrum, spectra
+from tests.support.spectra import ENERGY, eels_spectrum, spectra
 
 # exspy 0.3 imports from where HyperSpy 2.5 does not want it to
 pytestmark = pytest.mark.filterwarnings("ignore:Importing `Lazy")

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from bluesky_em.analysis import align_zero_loss, zero_loss
-
-from .spectra import ENERGY, eels_spectrum, spectra
+from tests.support.spectra import ENERGY, eels_spectrum, spectra
 
 # exspy 0.3 imports from where HyperSpy 2.5 does not want it to
 pytestmark = pytest.mark.filterwarnings("ignore:Importing `Lazy")

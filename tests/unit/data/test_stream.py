@@ -9,8 +9,8 @@ import xarray
 
 from bluesky_em.axes import Axis
 from bluesky_em.data import _stream
-from bluesky_em.run import Run
-from tests.unit.master.recorded import ENERGY, Recorded
+from bluesky_em.files.run_documents import Run
+from tests.support.recorded_run import ENERGY, Recorded
 
 Y = Axis(name="y", units="m", offset=0.0, scale=1e-9, size=2)
 X = Axis(name="x", units="m", offset=0.0, scale=1e-9, size=4)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import stamina
 
-from ...errors import UnknownReference
+from bluesky_em.errors import UnknownReference
 
 
 class Bookmark:

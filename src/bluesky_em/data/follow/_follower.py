@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from ...axes import Axis
-from ...errors import NotReady
+from bluesky_em.axes import Axis
+from bluesky_em.errors import NotReady
+
 from ._bookmark import Bookmark
 from ._point import End, Point
 

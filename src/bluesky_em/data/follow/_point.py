@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...errors import ReferenceFailed
-from .._stored import StoredFrame
+from bluesky_em.errors import ReferenceFailed
+
+from .._stored_frame import StoredFrame
 
 
 class Values(Mapping[str, Any]):

@@ -1,0 +1,144 @@
+"""The control PC's end of one connection to an acquisition server: it calls, the other answers.
+
+Why not Pyro's proxy: it makes objects of any class it knows from what the other side sends, reads
+the answer to its handshake with whatever serializer that names, and takes TLS only for all
+connections of a process. What goes over the wire is Pyro's, so either end may be one of Pyro's.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import socket
+from typing import Any
+
+import msgpack
+import numpy as np
+from Pyro5 import protocol, socketutil
+from Pyro5.errors import CommunicationError, ProtocolError
+
+from ..instrument_pc import credentials, wire
+from ._address import Address
+
+_ANSWERS = {
+    protocol.MSG_CONNECT: (protocol.MSG_CONNECTOK, protocol.MSG_CONNECTFAIL),
+    protocol.MSG_INVOKE: (protocol.MSG_RESULT,),
+    protocol.MSG_PING: (protocol.MSG_PING,),
+}
+
+
+class Refused(CommunicationError):
+    """The server answers, but does not let this client in; it says why."""
+
+
+class Caller:
+    """Calls the methods of one object on an acquisition server; use it from one thread only.
+
+    After any error of the connection it is spent: make another one.
+
+    Args:
+        address: where, and which object.
+        token: empty for none.
+        timeout: in s, until the server has let this client in.
+
+    Raises:
+        OSError: nobody answers there, or not with TLS, or not with a certificate to be trusted.
+        CommunicationError: what answers is no acquisition server.
+        Refused: it does not let this client in.
+        ValueError: BLUESKY_EM_TLS_CA cannot be used.
+    """
+
+    def __init__(self, address: Address, token: str, timeout: float):
+        self._object = address.object
+        self._number = 0
+        tls = credentials.client_tls()
+        sock = socket.create_connection((address.host, address.port), timeout)
+        try:
+            socketutil.set_keepalive(sock)
+            if tls is not None:
+                sock = tls.wrap_socket(sock, server_hostname=address.host)
+            self._wire = wire.Wire(sock)
+            hello = {"handshake": token, "object": address.object}
+            answer = self._exchange(protocol.MSG_CONNECT, _pack(hello), timeout)
+        except BaseException:
+            sock.close()
+            raise
+        if answer.type == protocol.MSG_CONNECTFAIL:
+            self.close()
+            raise Refused(str(_unpack(answer.data)))
+
+    def call(self, method: str, args: tuple[Any, ...], timeout: float) -> Any:
+        """Call a method; give what it returned, or the exception it raised.
+
+        Raises:
+            CommunicationError: the connection failed, or `timeout` seconds have passed.
+            TypeError: an argument is not plain data.
+            ValueError: the arguments are larger than a message may be.
+        """
+        question = _pack((self._object, method, args, {}))
+        if len(question) > wire.LARGEST:
+            raise ValueError(
+                f"the arguments of {method!r} have {len(question)} bytes; at most {wire.LARGEST} "
+                "go to an acquisition server"
+            )
+        answer = self._exchange(protocol.MSG_INVOKE, question, timeout)
+        data = _unpack(answer.data)
+        return _exception(data) if answer.flags & protocol.FLAGS_EXCEPTION else data
+
+    def ping(self, timeout: float) -> None:
+        """Find out whether the connection still stands.
+
+        Raises:
+            CommunicationError: it does not.
+        """
+        self._exchange(protocol.MSG_PING, b"ping", timeout)
+
+    def close(self) -> None:
+        """Hang up; closing twice is harmless."""
+        self._wire.close()
+
+    def _exchange(self, kind: int, payload: bytes, timeout: float) -> protocol.ReceivingMessage:
+        self._number = (self._number + 1) & 0xFFFF
+        self._wire.settimeout(timeout)
+        question = protocol.SendingMessage(kind, 0, self._number, wire.MSGPACK, payload)
+        self._wire.send(question.data)
+        answer = self._wire.receive()
+        if answer.seq != self._number or answer.type not in _ANSWERS[kind]:
+            raise ProtocolError(
+                f"question {self._number} of type {kind} got answer {answer.seq} of {answer.type}"
+            )
+        return answer
+
+
+def _pack(data: Any) -> bytes:
+    return msgpack.Packer(default=_plain).pack(data)
+
+
+def _unpack(data: Any) -> Any:
+    try:
+        return msgpack.unpackb(data, ext_hook=wire.number, strict_map_key=False)
+    except Exception as exc:  # msgpack's errors have no common root
+        raise ProtocolError(f"the answer is no plain msgpack data: {exc}") from exc
+
+
+def _plain(value: Any) -> Any:
+    """Make NumPy's numbers plain ones; nothing else goes over the wire."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(
+        f"{value!r:.80} cannot go to an acquisition server: give numbers, text, bytes, lists or "
+        f"dictionaries, not {type(value).__name__}"
+    )
+
+
+def _exception(data: Any) -> Exception:
+    """Make the exception the server raised, if it is one of Python's; else say which it was."""
+    if not isinstance(data, dict):
+        return RuntimeError(str(data))
+    name, args = str(data.get("__class__")), tuple(data.get("args", ()))
+    module, _, short = name.rpartition(".")
+    kind = getattr(builtins, short, None) if module == "builtins" else None
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        with contextlib.suppress(TypeError):  # other arguments than its own
+            return kind(*args)
+    return RuntimeError(": ".join([name, *map(str, args)]))

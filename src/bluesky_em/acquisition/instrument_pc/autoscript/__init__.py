@@ -1,0 +1,1 @@
+"""Drive a Thermo Fisher microscope through AutoScript."""

@@ -1,0 +1,1 @@
+"""Drive a Gatan imaging filter through DigitalMicrograph."""

@@ -1,0 +1,168 @@
+"""The function that is run on frames, and where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bluesky_em import analysis
+from bluesky_em.axes import Axis
+from bluesky_em.data import Data
+from bluesky_em.reference import Reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function:
+    """A function of frames: numpy in, numpy out, live or on a finished run.
+
+    It is called as those of `bluesky_em.analysis`: with frames of shape `(frames, *frame)`, then by
+    name with the axes of a frame that it asks for (`energy` in eV, `y`, `x` in m), and with its
+    parameters. It returns one value, or one array, for each frame: shape `(frames, ...)`.
+    """
+
+    name: str
+    """e.g. `bluesky_em.analysis:thickness`"""
+    call: Callable[..., Any]
+    parameters: Mapping[str, Any]
+    """by name; a reference stands for its frame"""
+
+    @classmethod
+    def named(cls, name: str, parameters: Mapping[str, Any] | None = None) -> Function:
+        """Find a function.
+
+        Args:
+            name: one of `bluesky_em.analysis`; otherwise `module:function` or `file.py:function`.
+            parameters: for it.
+
+        Raises:
+            ValueError: there is no such function, or it takes no such parameter.
+        """
+        place, _, function = name.rpartition(":")
+        module = _load(place) if place else analysis
+        call = getattr(module, function, None)
+        if not inspect.isfunction(call):
+            known = [n for n in analysis.__all__ if inspect.isfunction(getattr(analysis, n))]
+            raise ValueError(
+                f"there is no function {function!r} in {module.__name__}; bluesky_em.analysis has "
+                f"{', '.join(known)}; give others as module:function or file.py:function"
+            )
+        found = cls(
+            name=f"{place or analysis.__name__}:{function}", call=call,
+            parameters=dict(parameters or {}),
+        )  # fmt: skip
+        if unknown := found.parameters.keys() - inspect.signature(call).parameters.keys():
+            raise ValueError(
+                f"{found.name} takes no {sorted(unknown)}, only "
+                f"{[*inspect.signature(call).parameters][1:]}"
+            )
+        return found
+
+    @property
+    def label(self) -> str:
+        """Its own name, e.g. `thickness`."""
+        return self.name.rpartition(":")[2]
+
+    @property
+    def references(self) -> list[str]:
+        """The references among its parameters."""
+        return [value for value in self.parameters.values() if _is_reference(value)]
+
+    def provenance(self) -> dict[str, Any]:
+        """Say what it is, so that it can be found, and told from another version of it."""
+        top = self.call.__module__.partition(".")[0]
+        distributions = packages_distributions().get(top, [])
+        source = ""
+        with suppress(OSError, TypeError):
+            source = hashlib.sha256(inspect.getsource(self.call).encode()).hexdigest()[:16]
+        return {
+            "function": self.name,
+            "version": " ".join(f"{name} {version(name)}" for name in distributions[:1]),
+            "source": source,
+            "parameters": {name: _plain(value) for name, value in self.parameters.items()},
+            "references": self.references,
+        }
+
+    def opened(self, data: Data) -> Function:
+        """Give the same with the frames of those parameters that are references; waits for them.
+
+        Raises:
+            NotReady, ReferenceFailed, UnknownReference: as `Data.wait` does.
+        """
+        if self.references:
+            data.wait(self.references)
+        frames = {
+            name: data.open(value).read() if _is_reference(value) else value
+            for name, value in self.parameters.items()
+        }
+        return Function(name=self.name, call=self.call, parameters=frames)
+
+    def __call__(self, frames: NDArray, axes: Sequence[Axis]) -> NDArray:
+        """Run it.
+
+        Args:
+            frames: shape `(frames, *frame)`.
+            axes: of one frame.
+
+        Raises:
+            ValueError: it lacks a parameter, or does not give a value for each frame.
+            Exception: whatever it raises.
+        """
+        wanted = inspect.signature(self.call).parameters
+        by_axis = {axis.name: axis.values for axis in axes if axis.name in wanted}
+        given = {**by_axis, **self.parameters}
+        lacking = [
+            name
+            for name, parameter in [*wanted.items()][1:]
+            if parameter.default is parameter.empty and name not in given
+        ]
+        if lacking:
+            raise ValueError(
+                f"{self.name} lacks {', '.join(lacking)}: give it as a parameter; the frames have "
+                f"the axes {[axis.name for axis in axes]}"
+            )
+        values = np.asarray(self.call(frames, **given))
+        if values.shape[:1] != frames.shape[:1]:
+            raise ValueError(
+                f"{self.name} gave shape {values.shape} for {len(frames)} frames; it is to give "
+                f"one value, or one array, for each: ({len(frames)}, ...)"
+            )
+        return values
+
+
+def _load(place: str) -> Any:
+    if not place.endswith(".py"):
+        try:
+            return importlib.import_module(place)
+        except ModuleNotFoundError as exc:
+            raise ValueError(f"{place} cannot be imported: {exc}") from exc
+    path = Path(place)
+    spec = importlib.util.spec_from_file_location(f"bluesky_em_function.{path.stem}", path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise ValueError(f"there is no file {path.absolute()}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+def _is_reference(value: Any) -> bool:
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return bool(Reference.parse(value))
+    return False
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value

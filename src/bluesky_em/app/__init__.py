@@ -1,0 +1,1 @@
+"""Programs: command line, session, demo, live plots, simulated instrument PCs."""

@@ -1,0 +1,183 @@
+"""Commands that look at runs: follow, plot, analyse, export."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ._options import DEFAULT_STORAGE, StorageFolder, Tiled, layout_of
+
+if TYPE_CHECKING:
+    from bluesky_em.data import Data, RunFollower
+
+Run = Annotated[str | None, typer.Argument(help="The uid of a run; default: those that begin.")]
+Last = Annotated[int, typer.Option(min=0, help="Begin with so many of the newest runs.")]
+Stream = Annotated[str, typer.Option(help="Of the runs.")]
+
+
+def follow(
+    run: Run = None,
+    columns: Annotated[
+        list[str] | None, typer.Option("--column", help="A data key to show; again for more.")
+    ] = None,
+    storage: StorageFolder = DEFAULT_STORAGE,
+    tiled: Tiled = None,
+    last: Last = 0,
+    stream: Stream = "primary",
+) -> None:
+    """Print a run's points as they become readable, or those of the runs to come."""
+    from ..live import tabulate
+
+    with _data(storage, tiled) as data:
+        for each in _runs(data, run, stream, last):
+            tabulate(each, columns or ())
+
+
+def plot(
+    run: Run = None,
+    y: Annotated[
+        str | None, typer.Option(help="A data key, or a detector; default: the first total.")
+    ] = None,
+    x: Annotated[str | None, typer.Option(help="A data key; default: what the plan moves.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Keep a picture here; no window.")] = None,
+    storage: StorageFolder = DEFAULT_STORAGE,
+    tiled: Tiled = None,
+    last: Last = 0,
+    stream: Stream = "primary",
+    since: Annotated[float | None, typer.Option(hidden=True)] = None,
+    held: Annotated[bool, typer.Option("--held", hidden=True)] = False,
+) -> None:
+    """Plot a run as it goes on, or the runs to come, until the window is closed."""
+    from bluesky_em.storage import processes
+
+    from ..live import _plot
+
+    if held:
+        processes.watch(lambda hurry: os._exit(0))
+    if png is not None and not png.absolute().parent.is_dir():
+        raise FileNotFoundError(f"--png {png}: there is no folder {png.absolute().parent}")
+    with _data(storage, tiled) as data:
+        _plot.plot(_runs(data, run, stream, last, since), x=x, y=y, png=png)
+
+
+def analyse(
+    function: Annotated[
+        str, typer.Argument(help="One of bluesky_em.analysis, module:function or file.py:function.")
+    ],
+    run: Run = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", help="name=value; a reference stands for its frame."),
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="Whose frames; default: eels, of one run the only one.")
+    ] = None,
+    storage: StorageFolder = DEFAULT_STORAGE,
+    tiled: Tiled = None,
+    last: Last = 0,
+    stream: Stream = "primary",
+) -> None:
+    """Run a function on frames as they become readable; its results are a run in the catalog."""
+    from bluesky_em.analysis import online
+
+    chosen = online.Function.named(function, dict(map(_parameter, parameters or ())))
+    with _data(storage, tiled) as data, _emitter(storage, tiled) as emit:
+        if run is not None:
+            done = online.process(data, run, chosen, emit, detector=detector, stream=stream)
+            _tell(done, chosen.name)
+            if done.error:
+                raise RuntimeError(f"{chosen.name}: {done.error}")
+            return
+        print(f"{chosen.name} is run on what comes; Ctrl-C ends it", flush=True)
+        for done in online.process_all(
+            data, chosen, emit, detector=detector or "eels", stream=stream, last=last,
+            patience=math.inf,
+        ):  # fmt: skip
+            _tell(done, chosen.name)
+
+
+def export(
+    what: Annotated[str, typer.Argument(help="The uid of a run, or one reference.")],
+    to: Annotated[str, typer.Option("--format", help="nxs, hspy, zspy or csv (one spectrum).")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    detector: Annotated[str | None, typer.Option(help="Default: the only one.")] = None,
+    stream: Annotated[str, typer.Option(help="Of the run.")] = "primary",
+    storage: StorageFolder = DEFAULT_STORAGE,
+) -> None:
+    """Write a run's spectra or images to a file for HyperSpy or others."""
+    from bluesky_em.data import Data
+    from bluesky_em.data import export as exporting
+
+    wanted = exporting.FileFormat.named(to)
+    data = Data(storage=layout_of(storage).root)
+    try:
+        selection = exporting.select(data, what, detector=detector, stream=stream)
+        exporting.write(selection, out, wanted)
+    finally:
+        data.close()
+    shape = ", ".join(f"{dim}: {size}" for dim, size in selection.array.sizes.items())
+    print(f"{out}: {selection.detector} ({shape})")
+
+
+def _tell(done: Any, function: str) -> None:
+    said = f"{done.input}: {done.points} frames, results in run {done.run or '-'}"
+    said += f"; {done.failed} were lost" if done.failed else ""
+    print(said + (f"; {function}: {done.error}" if done.error else ""), flush=True)
+
+
+def _runs(
+    data: Data, run: str | None, stream: str, last: int, since: float | None = None
+) -> Iterator[RunFollower]:
+    if run is not None:
+        return iter([data.follow(run, streams=stream)])
+    return data.follow(streams=stream, last=last, since=since, patience=math.inf)
+
+
+@contextmanager
+def _data(storage: Path, tiled: str | None) -> Iterator[Data]:
+    """Give the reading side: of a Tiled server where one is named, else of the folder."""
+    from bluesky_em.data import Data  # seconds of imports: only for those who read
+    from bluesky_em.storage import processes
+
+    processes.step_back()  # whoever watches gives way to the plan
+    data = Data(tiled) if tiled is not None else Data(storage=layout_of(storage).root)
+    try:
+        yield data
+    finally:
+        data.close()
+
+
+@contextmanager
+def _emitter(storage: Path, tiled: str | None) -> Iterator[Any]:
+    """Give what takes the documents of processed runs."""
+    if tiled is not None:
+        from bluesky_tiled_plugins import TiledWriter
+        from tiled.client import from_uri
+
+        client = from_uri(tiled)
+        try:
+            yield TiledWriter(client, batch_size=100)
+        finally:
+            client.context.close()
+    else:
+        from bluesky_em.storage.callback import Storage
+
+        with Storage(layout_of(storage).root) as emit:
+            yield emit
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, is_given, value = text.partition("=")
+    if not (name and is_given):
+        raise ValueError(f"--parameter {text!r}: give name=value, e.g. onset=456")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

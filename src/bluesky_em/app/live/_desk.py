@@ -1,0 +1,94 @@
+"""What an interactive session offers to watch runs with, without making any plan wait."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from bluesky_em.data import Data, RunsFollower
+from bluesky_em.documents import PROCESSED
+from bluesky_em.files.layout import Layout
+from bluesky_em.storage import processes
+
+from ._table import tabulate
+
+ENDING = 5.0  # seconds that a plot may take to close
+
+
+class Desk:
+    """A table in this terminal, from a thread; plots in windows, each in a process of its own.
+
+    Usage:
+        live.table()                        # from now on, at the prompt
+        live.plot("eels-total")             # against what the plan moves
+        live.plot("eels")                   # the newest spectrum
+        live.close()
+
+    Args:
+        layout: the storage folder.
+    """
+
+    def __init__(self, layout: Layout):
+        self._layout = layout
+        self._tables: list[tuple[Data, RunsFollower]] = []
+        self._plots: list[subprocess.Popen[Any]] = []
+
+    def table(self, *columns: str) -> None:
+        """Print a line for each point of the runs that begin from now on.
+
+        Args:
+            columns: data keys to show; none: the first numbers there are.
+        """
+        data = Data(storage=self._layout.root)
+        runs = data.follow(patience=math.inf)  # from now on, not from when the thread begins
+        self._tables.append((data, runs))
+
+        def tell() -> None:
+            for run in runs:
+                if PROCESSED not in run.start:  # of runs that an analysis makes there is no table
+                    tabulate(run, columns)
+
+        threading.Thread(target=tell, name="live table", daemon=True).start()
+
+    def plot(self, y: str | None = None, x: str | None = None, png: Path | None = None) -> None:
+        """Open a window that plots the runs from now on.
+
+        Args:
+            y: a data key, or a detector, whose newest frame is shown; None: the first total.
+            x: a data key; None: what the plan moves, or the number of the point.
+            png: keep a picture here instead.
+        """
+        # a process takes seconds to begin: what has begun by then is to be shown, too
+        options = {"--y": y, "--x": x, "--png": png, "--since": time.time()}
+        given = [part for name, value in options.items() if value for part in (name, str(value))]
+        environment = {**os.environ, **({"MPLBACKEND": "Agg"} if png else {})}
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "bluesky_em", "plot", "--held",
+                "--storage", str(self._layout.root), *given,
+            ],
+            stdin=subprocess.PIPE, env=environment, **processes.own_group(),
+        )  # fmt: skip
+        self._plots.append(process)
+
+    def close(self) -> None:
+        """Close all tables and windows; closing twice is harmless."""
+        for process in self._plots:
+            if process.stdin is not None:
+                process.stdin.close()  # its lifeline
+            try:
+                process.wait(ENDING)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for data, runs in self._tables:
+            runs.close()
+            data.close()
+        self._plots.clear()
+        self._tables.clear()

@@ -1,0 +1,173 @@
+"""One microscope session: RunEngine, storage, the lab's devices and plans, ready to use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import bluesky.plan_stubs
+import bluesky.plans
+from bluesky.preprocessors import SupplementalData
+from bluesky.run_engine import RunEngine
+from bluesky.utils import ProgressBarManager
+from ophyd_async.core import NotConnectedError
+
+from bluesky_em.acquisition.client import close_links
+from bluesky_em.data import Data
+from bluesky_em.storage.callback import OnFailure, Storage
+
+from . import lab
+from .live import Desk
+from .simulated_pcs import SimulatedPCs
+
+CONNECTING = 60.0  # seconds all devices together may take
+BASELINE = ("microscope", "stage")
+"""Devices that are read at the beginning and the end of every run."""
+SIMULATED = "simulated"
+"""The devices file for which the instrument PCs are started here."""
+
+
+class Session:
+    """Everything a microscopist types with; a context manager.
+
+    Args:
+        directory: the storage folder.
+        devices: name of a file in the lab's `devices/`.
+        tiled: address of a Tiled server; None starts an embedded one.
+        replay: with simulated devices, a recorded spectrum to serve.
+        latency: with simulated devices, take as long as the real ones.
+        root: the lab's folder; defaults to the one found by `lab.find_lab`.
+        progress: show progress bars for whatever the RunEngine waits for.
+        on_failure: what plans do when storage has failed, as for `Storage`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        devices: str = SIMULATED,
+        tiled: str | None = None,
+        replay: Path | None = None,
+        latency: bool = True,
+        root: Path | None = None,
+        progress: bool = False,
+        on_failure: OnFailure = "continue",
+    ):
+        root = root or lab.find_lab()
+        self._stack = ExitStack()
+        try:
+            storage = Storage(directory, tiled=tiled, on_failure=on_failure)
+            self.storage = self._stack.enter_context(storage)
+            self.pcs: SimulatedPCs | None = None
+            addresses: dict[str, str] = {}
+            if devices == SIMULATED:
+                pcs = SimulatedPCs(self.storage.layout.root, replay=replay, latency=latency)
+                self.pcs = self._stack.enter_context(pcs)
+                addresses = {f"{name}_uri": uri for name, uri in pcs.uris.items()}
+            self._stack.callback(close_links)
+            self.RE = RunEngine({}, call_returns_result=True)
+            self._stack.callback(_stop_loop, self.RE)
+            self.token = self.RE.subscribe(self.storage)
+            """of the Storage's subscription"""
+            self.RE.preprocessors.append(self.storage.guard)
+            if progress:
+                self.RE.waiting_hook = ProgressBarManager()  # type: ignore (declared as None)
+            self.devices = lab.load_devices(
+                devices, root, path_provider=self.storage.path_provider, **addresses
+            )
+            self.live = self._stack.enter_context(closing(Desk(self.storage.layout)))
+            """tables and plots that no plan waits for"""
+            self._connect(devices)
+            baseline = [self.devices[name] for name in BASELINE if name in self.devices]
+            self.sd = SupplementalData(baseline=baseline)
+            """what every run records besides, in its stream `baseline`"""
+            self.RE.preprocessors.append(self.sd)
+            self.plans, self.broken_plans = lab.load_plans(root)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    @property
+    def data(self) -> Data:
+        """The reading side."""
+        return self.storage.data
+
+    def acquire_eels(self, exposure: float = 0.1, frames: int = 1) -> str:
+        """Take a spectrum where the beam stands; gives its reference as the exposure ends.
+
+        Args:
+            exposure: of one frame, in s.
+            frames: summed into the spectrum.
+        """
+        plan = self.plans["spectrum"](
+            self.devices["eels"], self.devices["microscope"], exposure=exposure, frames=frames
+        )
+        return self.RE(plan).plan_result[0]  # type: ignore
+
+    def acquire_haadf(self, size: int = 512, dwell: float = 1e-6) -> str:
+        """Scan a HAADF image; gives its reference as the scan ends.
+
+        Args:
+            size: pixels along each side.
+            dwell: at each pixel, in s.
+        """
+        plan = self.plans["image"](self.devices["haadf"], size=size, dwell=dwell)
+        return self.RE(plan).plan_result[0]  # type: ignore
+
+    def namespace(self) -> dict[str, Any]:
+        """Give the names of the interactive session."""
+        microscope = self.devices["microscope"]
+        microscope.acquire_eels = self.acquire_eels
+        microscope.acquire_haadf = self.acquire_haadf
+        return {
+            "bp": bluesky.plans, "bps": bluesky.plan_stubs, "session": self,
+            "RE": self.RE, "sd": self.sd, "storage": self.storage, "data": self.data,
+            "live": self.live,
+            **self.devices, **self.plans,
+        }  # fmt: skip
+
+    def _connect(self, devices: str) -> None:
+        async def connect() -> list[BaseException | None]:
+            coroutines = [device.connect() for device in self.devices.values()]
+            return await asyncio.gather(*coroutines, return_exceptions=True)
+
+        outcomes = asyncio.run_coroutine_threadsafe(connect(), self.RE.loop).result(CONNECTING)
+        reasons = {reason for outcome in outcomes if outcome for reason in _reasons(outcome)}
+        if reasons:
+            raise RuntimeError(
+                f"devices/{devices}.py: not all devices could be connected.\n"
+                + "\n".join(sorted(reasons))
+            )
+
+    def close(self) -> None:
+        """Park and let go; storage finishes what is left on its own."""
+        self._stack.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _stop_loop(engine: RunEngine) -> None:
+    if engine.state == "paused":
+        engine.abort("the session was closed")  # runs the plan's cleanup: the beam is blanked
+    engine.loop.call_soon_threadsafe(engine.loop.stop)
+    engine._th.join()  # noqa: SLF001 (the RunEngine has no close)
+    engine.loop.close()
+
+
+def _reasons(exc: BaseException) -> Iterator[str]:
+    """Give the reasons in a tree of devices that are not connected."""
+    parts = exc.sub_errors if isinstance(exc, NotConnectedError) else {}
+    for part in parts.values():
+        yield from _reasons(part)
+    if not parts:
+        yield str(exc).strip()

@@ -1,0 +1,197 @@
+"""References looked up in a storage folder: ledger, journal and files."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import xarray
+
+from bluesky_em import documents
+from bluesky_em.errors import UnknownReference
+from bluesky_em.files import journal
+from bluesky_em.files.hdf5 import FramesReader
+from bluesky_em.files.hdf5.updates import UpdateReader
+from bluesky_em.files.layout import Layout
+from bluesky_em.files.ledger import SILENCE, Entry, Ledger
+from bluesky_em.files.run_documents import Run
+from bluesky_em.frame import Frame
+from bluesky_em.reference import Reference, Stage
+
+from ._reference_status import ReferenceStatus
+from ._results import FolderResults, Place
+from ._stored_frame import StoredFrame
+from ._superseded import superseded
+from .follow import RunSource, RunsSource
+from .follow._folder_run import FolderRun, FolderRuns
+
+
+class Folder:
+    """The storage folder, for those who have it at hand. Knows a reference at once.
+
+    Args:
+        root: the storage folder.
+    """
+
+    poll = 0.02
+    """s between two looks while waiting"""
+
+    def __init__(self, root: Path):
+        self._layout = Layout(root)
+        self._ledger = Ledger(self._layout.ledger, read_only=True)
+        self._in_journal: set[str] = set()
+
+    def statuses(self, references: list[str]) -> list[ReferenceStatus]:
+        """Tell how references stand.
+
+        Raises:
+            UnknownReference: no journal here has one of them.
+        """
+        known = self._ledger.stages(references)
+        return [
+            ReferenceStatus(reference=ref, stage=known[ref][0], reason=known[ref][1])
+            if ref in known
+            else self._from_journal(ref)
+            for ref in references
+        ]
+
+    def explain(self, status: ReferenceStatus) -> str:
+        """Say what a reference waits for, and whether that is slow or stuck."""
+        counts = self._ledger.counts()
+        backlog = f"{counts[Stage.CAPTURED]} to store, {counts[Stage.STORED]} to catalogue"
+        pulse = self._ledger.pulse()
+        silent = time.time() - pulse.beat
+        if not pulse.beat or silent > SILENCE:
+            since = f"for {silent:.0f} s" if pulse.beat else "yet"
+            return (
+                f"stuck: the writer has given no sign of life {since} (see "
+                f"{self._layout.writer_log}); `bluesky-em writer {self._layout.root}` starts one"
+            )
+        if pulse.trouble:
+            return f"held up ({backlog}): {pulse.trouble}"
+        return f"on its way ({backlog})"
+
+    def unfinished(self) -> list[str]:
+        """Give the references of all runs here that are not complete, also if no writer knows.
+
+        Of a fly scan, the last of each document.
+        """
+        references: list[str] = []
+        for path in sorted(self._layout.journal.glob("*.msgpack")):
+            if not self._ledger.is_complete(path.stem):
+                references += documents.references(journal.read(path), last=True)
+        return references
+
+    def run_complete(self, run: str) -> bool:
+        """Tell whether a run is complete.
+
+        Raises:
+            UnknownReference: no journal of it here.
+        """
+        path = self._layout.journal_of(run)
+        complete = self._ledger.is_complete(path.stem)
+        if complete is None and not path.exists():
+            raise UnknownReference(f"no run {run!r} in {self._layout.root}")
+        return bool(complete)
+
+    def open(self, reference: str) -> StoredFrame:
+        """Open a stored frame from its file; the pixels of an update are read now.
+
+        Raises:
+            LookupError: it was an update, and is no more to be had by itself.
+        """
+        entry = self._ledger.find(reference)
+        assert entry is not None, "only a stored reference is opened"
+        frame = entry.frame
+        return StoredFrame(
+            reference=reference, axes=frame.axes, metadata=self._metadata(entry),
+            _read=self._reader(frame),
+        )  # fmt: skip
+
+    def stream(self, run: str, stream: str) -> xarray.Dataset:
+        """Open a complete run's stream from journal and files.
+
+        Raises:
+            LookupError: the run has no such stream.
+        """
+        from . import _stream  # dask takes a while: only for those who read
+
+        told = Run.load(self._layout.journal_of(run))
+        known = [entry.frame for entry in self._ledger.frames(run)]
+        return _stream.from_folder(self._layout.root, told, known, stream)
+
+    trouble = (OSError, sqlite3.OperationalError)
+    """what a disk that is away raises"""
+
+    def follow(self, run: str, streams: tuple[str, ...] | None, patience: float) -> RunSource:
+        """Follow a run as it grows; a file is read at once, or not at all."""
+        return FolderRun(self._layout, self._ledger, run, streams, self.open)
+
+    def follow_runs(self, *, last: int, since: float | None, at: str) -> RunsSource:
+        """Follow runs as they come: first the `last`, those since a time, or from run `at` on."""
+        return FolderRuns(self._layout, last=last, since=since, at=at)
+
+    def results(self, run: str) -> Place:
+        """Give where results of a run are published."""
+        return FolderResults(self._layout.results_of(run), self._layout.journal_of(run))
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self._ledger.close()
+
+    def _reader(self, frame: Frame) -> Callable[[], Any]:
+        path = self._layout.root / frame.path
+
+        def read() -> Any:
+            with FramesReader(path) as file:
+                return file.read(frame.row)
+
+        if frame.update is None:
+            return read
+        with UpdateReader(path) as updates:  # now: the next one may take its place
+            try:
+                values = updates.update(frame.row).reshape(frame.shape)
+            except LookupError as exc:
+                raise superseded(frame.reference, frame.update["mode"], frame.stream) from exc
+        return lambda: values
+
+    def _metadata(self, entry: Entry) -> dict[str, Any]:
+        frame = entry.frame
+        start: documents.Document = {}
+        descriptor: documents.Document = {}
+        reader = journal.JournalReader(self._layout.journal_of(frame.run))
+        for name, document in reader:  # both are near its beginning
+            if name == "start":
+                start = document
+            elif name == "descriptor" and document["name"] == frame.stream:
+                descriptor = document
+                break
+        reader.close()
+        return {
+            "start": start,
+            "configuration": descriptor.get("configuration", {}),
+            "frame": {**frame.metadata, "time": frame.ended},
+        }
+
+    def _from_journal(self, reference: str) -> ReferenceStatus:
+        if reference not in self._in_journal:
+            own = self._layout.journal_of(Reference.parse(reference).run)
+            journals = [own] if own.exists() else sorted(self._layout.journal.glob("*.msgpack"))
+            if not any(self._hands_out(path, reference) for path in journals):
+                raise UnknownReference(
+                    f"no run in {self._layout.root} handed out {reference!r}. References are in "
+                    "`storage.references` and in the events' data"
+                )
+        return ReferenceStatus(reference=reference, stage=Stage.CAPTURED)
+
+    def _hands_out(self, path: Path, reference: str) -> bool:
+        content = path.read_bytes()
+        if reference.encode() in content:
+            self._in_journal.add(reference)
+        elif reference.rpartition("/")[0].encode() in content:
+            # of a flight, no single reference is in the journal: note all there are
+            self._in_journal.update(documents.references(journal.read(path)))
+        return reference in self._in_journal

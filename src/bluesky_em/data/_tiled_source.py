@@ -1,0 +1,171 @@
+"""References looked up in Tiled, for those who have nothing but its address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import xarray
+
+from bluesky_em.axes import Axis
+from bluesky_em.errors import UnknownReference
+from bluesky_em.files.tiled.row_map import KEY, axes_at, find, read_update
+from bluesky_em.reference import Reference, Stage
+
+from ._reference_status import ReferenceStatus
+from ._results import Place
+from ._stored_frame import StoredFrame
+from ._superseded import superseded
+from .follow import RunSource, RunsSource, lost_bookmark
+
+
+class Catalog:
+    """A Tiled server. Knows a reference once it can be read.
+
+    Args:
+        client: gives the Tiled client, connected.
+    """
+
+    poll = 0.2
+    """s between two looks while waiting; a request costs the server about 10 ms"""
+
+    def __init__(self, client: Callable[[], Any]):
+        self._client = client
+
+    def statuses(self, references: list[str]) -> list[ReferenceStatus]:
+        """Tell how references stand.
+
+        Raises:
+            UnknownReference: its run is complete, and does not have it.
+        """
+        return [self._status(reference) for reference in references]
+
+    def explain(self, status: ReferenceStatus) -> str:
+        """Say what can be said from here."""
+        return (
+            "not in Tiled (yet): only the storage folder's PC can tell whether it is slow or stuck"
+            " (`bluesky-em status` there)"
+        )
+
+    def run_complete(self, run: str) -> bool:
+        """Tell whether every reference of a run has ended, and its stop document has arrived."""
+        node = self._run(run)
+        if node is None:
+            return False
+        manifest = node.metadata.get(KEY, {})
+        return "stop" in node.metadata or bool(manifest.get("abandoned"))
+
+    def open(self, reference: str) -> StoredFrame:
+        """Open a catalogued frame; `read()` fetches its pixels over HTTP.
+
+        Those of an update are fetched now: the next one may take their place.
+
+        Raises:
+            LookupError: it was an update, and is no more to be had by itself.
+        """
+        found, run = self._find(reference), self._run(Reference.parse(reference).run)
+        assert found is not None and run is not None, "only a catalogued reference is opened"
+        stream, array, row = found
+        axes = axes_at(array.metadata[KEY]["segments"], row)
+        return StoredFrame(
+            reference=reference,
+            axes=axes,
+            metadata={
+                "start": run.metadata["start"],
+                "configuration": run[stream].metadata.get("configuration", {}),
+            },
+            _read=self._reader(reference, stream, array, row, axes),
+        )
+
+    def stream(self, run: str, stream: str) -> xarray.Dataset:
+        """Open a complete run's stream; what is computed with comes over HTTP.
+
+        Raises:
+            LookupError: the run has no such stream.
+        """
+        from . import _stream  # dask takes a while: only for those who read
+
+        return _stream.from_catalog(self._run(run), run, stream)
+
+    trouble = (httpx.HTTPError, ConnectionError)
+    """what a server that is away raises"""
+
+    def follow(self, run: str, streams: tuple[str, ...] | None, patience: float) -> RunSource:
+        """Follow a run as it grows; whoever reads a frame waits `patience` s for the server."""
+        from .follow._tiled_run import TiledRun  # seconds of imports
+
+        return TiledRun(self._client().include_data_sources(), run, streams, patience)
+
+    def follow_runs(self, *, last: int, since: float | None, at: str) -> RunsSource:
+        """Follow runs as they come: first the `last`, those since a time, or from run `at` on."""
+        from tiled.queries import Key
+
+        from .follow._tiled_run import TiledRuns
+
+        client = self._client()
+        if at:
+            uids = list(client)
+            if at not in uids:
+                raise lost_bookmark(at)
+            return TiledRuns(client, uids.index(at))
+        if since is not None:
+            return TiledRuns(client, len(client.search(Key("start.time") < since)))
+        return TiledRuns(client, max(0, len(client) - last))
+
+    def results(self, run: str) -> Place:
+        """Give where results of a run are published."""
+        from ._tiled_results import TiledResults
+
+        return TiledResults(self._client, run, self.trouble)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _status(self, reference: str) -> ReferenceStatus:
+        found = self._find(reference)
+        if found is None:
+            if self.run_complete(Reference.parse(reference).run):
+                raise UnknownReference(f"the run of {reference!r} is complete without it")
+            return ReferenceStatus(reference=reference, stage=None)
+        _, array, row = found
+        reason = array.metadata[KEY]["failed"].get(str(row))
+        if reason is not None:
+            return ReferenceStatus(reference=reference, stage=Stage.FAILED, reason=reason)
+        return ReferenceStatus(reference=reference, stage=Stage.CATALOGUED)
+
+    def _reader(
+        self, reference: str, stream: str, array: Any, row: int, axes: tuple[Axis, ...]
+    ) -> Callable[[], Any]:
+        update = array.metadata[KEY].get("update")
+        if update is None:
+            return lambda: array[row]
+        try:
+            values = read_update(array, row, axes, update)
+        except LookupError as exc:
+            raise superseded(reference, update["mode"], stream) from exc
+        return lambda: values
+
+    def _find(self, reference: str) -> tuple[str, Any, int] | None:
+        """Find stream, array node and row of a reference that can be read."""
+        parts = Reference.parse(reference)
+        run = self._run(parts.run)
+        if run is None:
+            return None
+        for stream in run:
+            array = run[stream].base.get(parts.detector)
+            if array is not None:
+                about = array.metadata.get(KEY, {})
+                row = find(about.get("segments", []), parts)
+                count = about["update"]["count"] if "update" in about else array.shape[0]
+                if row is not None and row < count:
+                    return stream, array, row
+        return None
+
+    def _run(self, run: str) -> Any:
+        client = self._client()
+        try:
+            # `.v3`, since databroker's use of `.v2` changes what every client of this process gets
+            return getattr(client, "v3", client)[run]
+        except KeyError:
+            return None

@@ -1,0 +1,109 @@
+"""A selection as HyperSpy knows it: axes, and metadata where exspy looks for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from bluesky_em.files.document_values import as_json
+
+from ._selection import Selection
+
+_TEM = {"beam_energy", "beam_current", "camera_length", "convergence_angle"}
+"""keV, nA, mm, mrad: as our drivers give them"""
+
+
+def signal(selection: Selection) -> dict[str, Any]:
+    """Give the dictionary from which RosettaSciIO writes, and HyperSpy makes, a signal."""
+    return {
+        "data": selection.array.data,
+        "axes": [_axis(selection, str(dim)) for dim in selection.array.dims],
+        "metadata": _metadata(selection),
+        "original_metadata": {
+            "start": as_json(selection.start), "exposure": as_json(dict(selection.facts)),
+        },
+        "attributes": {"_lazy": False, "ragged": False},
+        "learning_results": {},
+        "models": {},
+        "tmp_parameters": {},
+        # who is to open it: tells those who lack exspy what to install
+        "package_info": {
+            "package": "exspy" if selection.is_spectrum else "hyperspy", "package_version": "",
+        },
+    }  # fmt: skip
+
+
+def _axis(selection: Selection, dim: str) -> dict[str, Any]:
+    """Describe an axis; of a series only the count is told: its times are not evenly spaced."""
+    array, in_frame = selection.array, dim in selection.frame_dims
+    is_loss = dim == "energy"
+    axis = {
+        "name": "Energy loss" if is_loss else dim,
+        "units": "",
+        "size": array.sizes[dim],
+        "navigate": not in_frame,
+        "is_binned": is_loss,  # counts per channel
+    }
+    if dim not in array.coords or dim == "time":
+        return axis | {"_type": "UniformDataAxis", "name": "frame", "offset": 0.0, "scale": 1.0}
+    values = np.asarray(array[dim].values, dtype=float)
+    axis["units"] = array[dim].attrs["units"]
+    steps = np.diff(values)
+    step = float((values[-1] - values[0]) / len(steps)) if len(steps) else 1.0
+    if not np.allclose(steps, step, rtol=1e-6, atol=0.0):
+        return axis | {"_type": "DataAxis", "axis": values}
+    return axis | {"_type": "UniformDataAxis", "offset": float(values[0]), "scale": step}
+
+
+def _metadata(selection: Selection) -> dict[str, Any]:
+    start, facts = selection.start, selection.facts
+    moment = datetime.fromtimestamp(start["time"], tz=UTC)
+    general = {
+        "title": _title(selection),
+        "date": moment.date().isoformat(),
+        "time": moment.time().isoformat("seconds"),
+        "time_zone": "UTC",
+    }
+    tem: dict[str, Any] = {key: float(facts[key]) for key in _TEM & facts.keys()}
+    if selection.is_spectrum:
+        tem["Detector"] = {"EELS": _eels(selection)}
+    metadata: dict[str, Any] = {
+        "General": general,
+        "Signal": {"signal_type": "EELS" if selection.is_spectrum else ""},
+        "Acquisition_instrument": {"TEM": tem},
+    }
+    for key, place in (("sample", ("Sample", "description")), ("user", ("General", "authors"))):
+        if key in start:
+            metadata.setdefault(place[0], {})[place[1]] = _name(start[key])
+    return metadata
+
+
+def _eels(selection: Selection) -> dict[str, Any]:
+    """Tell of the spectrometer; the time is `dwell_time` in maps, `exposure` (all of it) else."""
+    facts = selection.facts
+    eels: dict[str, Any] = {
+        key: facts[key] for key in ("collection_angle", "spectrometer") if key in facts
+    }
+    frames = int(facts.get("frames", 1))
+    if "exposure" in facts:
+        is_map = selection.array.ndim == 3
+        eels["dwell_time" if is_map else "exposure"] = float(facts["exposure"]) * frames
+    eels["frame_number"] = frames
+    millimetres = re.fullmatch(r"([0-9.]+) *mm", str(facts.get("aperture", "")))
+    if millimetres:
+        eels["aperture_size"] = float(millimetres[1])
+    return eels
+
+
+def _title(selection: Selection) -> str:
+    """Give a title that can be the name of a group in a file."""
+    title = f"{selection.detector} {selection.start.get('plan_name', '')}"
+    return title.strip().replace("/", "-")
+
+
+def _name(who: Any) -> str:
+    return str(who.get("name", who) if isinstance(who, Mapping) else who)

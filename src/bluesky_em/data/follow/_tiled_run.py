@@ -1,0 +1,331 @@
+"""A run that is followed through Tiled, from any PC.
+
+The catalog is the record: all there is already is read from it, and again wherever news may have
+been missed. So it makes no difference when a follower comes, nor what a live cache still has.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bluesky_em.axes import Axis
+from bluesky_em.files.tiled.row_map import KEY, axes_at, read_update, reference_at
+
+from .._results import RESULTS
+from .._stored_frame import StoredFrame
+from .._superseded import superseded
+from ._point import End, Point, Values, follow_each_other, reference_of
+from ._tiled_events import CLOSED, Listener, News
+from ._tiled_nodes import Array, Table
+
+logger = logging.getLogger(__name__)
+
+REST = 5.0  # seconds without news, after which a run is looked at
+
+
+class TiledRun:
+    """One run in Tiled as it grows.
+
+    Args:
+        client: the catalog, with data sources.
+        run: its uid; it may be yet to come.
+        streams: to follow; None: all.
+        patience: s that whoever reads a frame waits for a server that is away.
+    """
+
+    def __init__(self, client: Any, run: str, streams: tuple[str, ...] | None, patience: float):
+        self.run = run
+        self.patience = patience
+        self.start: Mapping[str, Any] | None = None
+        """its start document; None until the run is in Tiled"""
+        self.end: End | None = None
+        """how it ended, once all its points have been given"""
+        self._client = client
+        self._wanted = streams
+        self._streams: dict[str, _Stream] = {}
+        self._metadata: Mapping[str, Any] = {}
+        self._listener = Listener(client.context.api_key)
+        self._hearers: dict[str, Any] = {}
+        self._unheard: deque[News] = deque()
+        self._ready: list[Point] = []
+        self._looked = time.monotonic()
+        self.listen(f"{client.uri.rstrip('/')}/{run}", self._hear, from_start=True)
+
+    def listen(self, uri: str, hearer: Any, *, from_start: bool = False) -> None:
+        """Have news of a node told to `hearer`."""
+        if uri not in self._hearers:
+            self._hearers[uri] = hearer
+            self._listener.listen(uri, from_start=from_start)
+
+    def collect(self, timeout: float) -> list[Point]:
+        """Give the points that have become ready, in order; wait up to `timeout` s for news.
+
+        Raises:
+            httpx.HTTPError: Tiled does not answer, or refuses; whoever asks again goes on, and
+                has missed nothing.
+        """
+        self._unheard.extend(self._listener.wait(0.0 if self._unheard else timeout))
+        self._take_in()
+        if self._is_awaited() and time.monotonic() - self._looked > REST:
+            self._hear(None)
+        for stream in self._streams.values():
+            self._ready.extend(stream.points())
+        if self._ended and self.end is None:
+            self._finish()
+        points, self._ready = self._ready, []
+        return points
+
+    def read(self, points: Sequence[Point], detector: str) -> np.ndarray:
+        """Read the frames of points of one stream, shape `(points, *frame)`, in one request."""
+        array = self._streams[points[0].stream].arrays[detector]
+        if "update" in array.about or not follow_each_other(points):
+            return np.stack([point.open(detector).read() for point in points])
+        return array[(slice(points[0].index, points[-1].index + 1),)]
+
+    def axes(self, point: Point, detector: str) -> tuple[Axis, ...]:
+        """Give the axes of a point's frame."""
+        about = self._streams[point.stream].arrays[detector].about
+        return axes_at(about["segments"], point.index)
+
+    def close(self) -> None:
+        """Hang up; closing twice is harmless."""
+        self._listener.close()
+
+    def _is_awaited(self) -> bool:
+        """Tell whether something may still come; results also after the run's end."""
+        return self.end is None or bool(set(self._wanted or ()) - self._streams.keys())
+
+    @property
+    def _ended(self) -> bool:
+        return "stop" in self._metadata or bool(self._metadata.get(KEY, {}).get("abandoned"))
+
+    def _take_in(self) -> None:
+        looked: set[str] = set()
+        while self._unheard:
+            uri, message = self._unheard[0]
+            if message is not None or uri not in looked:
+                self._hearers[uri](message)
+            if message is None:
+                looked.add(uri)
+            self._unheard.popleft()
+
+    def _hear(self, message: Mapping[str, Any] | None) -> None:
+        if message is not None and message is not CLOSED and message["key"] in self._streams:
+            return
+        self._looked = time.monotonic()
+        try:
+            # `.v3`, since databroker's use of `.v2` changes what every client of this process gets
+            node = getattr(self._client, "v3", self._client)[self.run].base
+        except KeyError:
+            return  # it is yet to come
+        self._metadata = node.metadata
+        self.start = self._metadata.get("start")
+        for name, child in node.items():
+            wanted = name != RESULTS if self._wanted is None else name in self._wanted
+            if wanted and name not in self._streams and _is_stream(child):
+                self._streams[name] = stream = _Stream(self, name, child.base)
+                self.listen(stream.uri, stream.hear, from_start=True)
+
+    def _finish(self) -> None:
+        """Read whatever is left, and tell what there should have been."""
+        events: Mapping[str, int] = self._metadata.get(KEY, {}).get("events", {})
+        missing: dict[str, int] = {}
+        for name, stream in self._streams.items():
+            if stream.given != events.get(name):
+                stream.look()
+                self._ready.extend(stream.points(ended=True))
+            if (lacks := events.get(name, 0) - stream.given) > 0:
+                missing[name] = lacks
+                logger.warning(
+                    "the last %d points of %s/%s are not in Tiled", lacks, self.run, name
+                )
+        stop = self._metadata.get("stop", {})
+        self.end = End(
+            status=stop.get("exit_status", "abandoned"), reason=stop.get("reason") or "",
+            missing=missing,
+        )  # fmt: skip
+
+
+class _Stream:
+    """One stream: the points of which all parts are there.
+
+    Args:
+        run: it is of.
+        name: its own.
+        node: its container.
+    """
+
+    def __init__(self, run: TiledRun, name: str, node: Any):
+        self.name = name
+        self.uri: str = node.uri
+        self.given = 0
+        self.arrays: dict[str, Array] = {}
+        self._run = run
+        self._node = node
+        self._tables: dict[str, Table] = {}
+        self._others: set[str] = set()
+
+    def hear(self, message: Mapping[str, Any] | None) -> None:
+        """Take in what has been made, or described anew, in the stream."""
+        if message is CLOSED:
+            return
+        if message is None or message["key"] not in self._known:
+            self._find()
+        elif message["type"] == "container-child-metadata-updated":
+            if message["key"] in self.arrays:
+                self.arrays[message["key"]].describe(message["metadata"])
+
+    def look(self) -> None:
+        """Read all there is."""
+        self._find()
+        for node in [*self._tables.values(), *self.arrays.values()]:
+            node.hear(None)
+
+    def points(self, *, ended: bool = False) -> Iterator[Point]:
+        """Give the next points; with `ended`, also those of which a part never came."""
+        parts = [*self._tables.values(), *self.arrays.values()]
+        if not parts or not (ended or self._is_whole()):
+            return
+        stop = (max if ended else min)(part.count for part in parts)
+        while self.given < stop:
+            point = self._point(self.given)
+            self.given += 1
+            yield point
+
+    def _find(self) -> None:
+        for key, child in self._node.items():
+            family = child.item["attributes"]["structure_family"]
+            if key in self._known:
+                continue
+            if family == "table" and "seq_num" in child.columns:
+                node = self._tables[key] = Table(child)
+            elif family == "array" and key in self._data_keys:
+                node = self.arrays[key] = Array(child, KEY, self._run.patience)
+            else:
+                self._others.add(key)  # ragged, which tells nobody how far it has grown; or foreign
+                continue
+            self._run.listen(child.uri, node.hear)
+
+    def _is_whole(self) -> bool:
+        """Tell whether all nodes are there that the descriptor promises."""
+        columns = {column for table in self._tables.values() for column in table.columns}
+        there = columns | self.arrays.keys() | self._others
+        return there >= self._data_keys.keys()
+
+    @property
+    def _known(self) -> set[str]:
+        return {*self._tables, *self.arrays, *self._others}
+
+    @property
+    def _data_keys(self) -> Mapping[str, Any]:
+        return self._node.metadata["data_keys"]
+
+    def _point(self, index: int) -> Point:
+        row: dict[str, Any] = {}
+        for table in self._tables.values():
+            row |= table.row(index) if index < table.count else {}
+        arrays = {key: array for key, array in self.arrays.items() if index < array.count}
+        ours = {key: array.about for key, array in arrays.items() if array.about}
+        references = {
+            key: reference_at(about["segments"], key, index) for key, about in ours.items()
+        }
+        failed = {
+            key: about["failed"][str(index)]
+            for key, about in ours.items()
+            if str(index) in about["failed"]
+        }
+        apart = {
+            key: lambda array=array: array[index]
+            for key, array in arrays.items()
+            if "external" not in self._data_keys.get(key, {"external": ""})
+        }
+        return Point(
+            run=self._run.run,
+            stream=self.name,
+            index=index,
+            seq_num=row.get("seq_num", index + 1),
+            time=row.get("time", math.nan),
+            data=Values(
+                {k: _plain(row[k], about) for k, about in self._data_keys.items() if k in row},
+                apart,
+            ),
+            references=references,
+            failed=failed,
+            _open=lambda detector: self._open(detector, index, references, failed),
+        )
+
+    def _open(
+        self, detector: str, row: int, references: Mapping[str, str], failed: Mapping[str, str]
+    ) -> StoredFrame:
+        reference = reference_of(detector, references, failed)
+        array = self.arrays[detector]
+        axes = axes_at(array.about["segments"], row)
+        update = array.about.get("update")
+        values: np.ndarray | None = None
+        if update is not None:  # now: the next one may take its place
+            try:
+                values = read_update(array, row, axes, update)
+            except LookupError as exc:
+                raise superseded(reference, update["mode"], self.name) from exc
+        return StoredFrame(
+            reference=reference,
+            axes=axes,
+            metadata={
+                "start": self._run.start,
+                "configuration": self._node.metadata.get("configuration", {}),
+            },
+            _read=lambda: array[row] if values is None else values,
+        )
+
+
+def _plain(value: Any, data_key: Mapping[str, Any]) -> Any:
+    """Give a value of an event as numpy or Python has it."""
+    if value is None and data_key.get("dtype") == "number":
+        return math.nan  # which Tiled's tables do not keep
+    return np.asarray(value) if isinstance(value, list) else value
+
+
+def _is_stream(node: Any) -> bool:
+    return "BlueskyEventStream" in {spec.name for spec in node.specs}
+
+
+class TiledRuns:
+    """The runs in Tiled, in the order in which they came; what else there is, is passed over.
+
+    Args:
+        client: the catalog.
+        known: how many of them, the first ones, need not be given.
+    """
+
+    def __init__(self, client: Any, known: int):
+        self._client = getattr(client, "v3", client)
+        self._listener = Listener(client.context.api_key)
+        self._listener.listen(client.uri.rstrip("/"))
+        self._known = known
+        self._look_at = 0.0
+
+    def collect(self, timeout: float) -> list[str]:
+        """Give the uids of runs that have come; wait up to `timeout` s for news.
+
+        Raises:
+            httpx.HTTPError: Tiled does not answer.
+        """
+        if self._listener.wait(timeout):
+            self._look_at = 0.0
+        if time.monotonic() < self._look_at:
+            return []
+        nodes = list(self._client.items()[self._known :])
+        self._look_at = time.monotonic() + REST
+        self._known += len(nodes)
+        return [uid for uid, node in nodes if "start" in node.metadata]
+
+    def close(self) -> None:
+        """Hang up; closing twice is harmless."""
+        self._listener.close()

@@ -1,0 +1,111 @@
+"""What a detector can be prepared for: ophyd-async's `TriggerInfo`, and two that say more."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ophyd_async.core import DetectorTrigger, TriggerInfo
+from pydantic import Field, PositiveInt, model_validator
+
+from bluesky_em.update_modes import Declaration, Mode
+
+
+class MapInfo(TriggerInfo):
+    """A map for `prepare`: so many lines of so many points, the probe moving from one to the next.
+
+    `livetime` is the dwell time at each point, in s; 0 means what the detector is set to.
+    """
+
+    shape: tuple[PositiveInt, PositiveInt]
+    """lines, and points of each"""
+    region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    """left, top, width, height as fractions of the whole scan"""
+    sync: Literal["hardware", "software"] = "hardware"
+    """"hardware": scan and camera are wired together, a line at a time; "software": the
+    acquisition server moves the probe and exposes, point by point."""
+    mode: Literal["add", "add_slice"] = "add"
+    """"add": an event is a point, and the points are rows of one array, shape `(points, *frame)`;
+    "add_slice": an event is a line, which goes to its place in a cube, shape
+    `(lines, points, *frame)`, in whatever order lines are taken."""
+    number_of_events: int = Field(default=0, exclude=True)
+
+    @model_validator(mode="after")
+    def _count_events(self) -> MapInfo:
+        events = self.shape[0] * (self.shape[1] if self.mode == "add" else 1)
+        if self.number_of_events not in (0, events):
+            raise ValueError(f"a map of {self.shape} has {events} events: leave that number out")
+        self.number_of_events = events
+        return self
+
+    @property
+    def line(self) -> list[int]:
+        """Axes that an event has in front of those of an exposure: `[points]` if it is a line."""
+        return [self.shape[1]] if self.mode == "add_slice" else []
+
+    def declare(self, shape: list[int], dtype: str) -> Declaration | None:
+        """Declare how the events of exposures with that shape and dtype become one array."""
+        if self.mode == "add":
+            return None
+        return Declaration(mode=Mode.ADD_SLICE, shape=(*self.shape, *shape), dtype=dtype)
+
+    @property
+    def scan(self) -> dict[str, Any]:
+        """As the acquisition server takes it."""
+        return {"shape": [*self.shape], "region": [*self.region], "sync": self.sync}
+
+
+class UpdateInfo(TriggerInfo):
+    """A burst for `prepare` whose frames become one, shape `(*frame)`, not an array of frames.
+
+    Usage:
+        UpdateInfo(number_of_events=1000, mode="accumulate")   # one sum, each frame in it once
+        UpdateInfo(number_of_events=1000, mode="replace")      # a live view: the newest frame
+    """
+
+    mode: Literal["accumulate", "replace"]
+    """"accumulate": frames are added up, integers as `<i8`, floats as `<f8`; "replace": each takes
+    the place of the one before."""
+    keep_versions: PositiveInt | Literal["all"] = 1
+    """Mode "replace" only: how many of the newest frames `data.open` can still give."""
+
+    def declare(self, shape: list[int], dtype: str) -> Declaration:
+        """Declare how frames with that shape and dtype become one.
+
+        Raises:
+            ValueError: they cannot; the message tells what could.
+        """
+        return Declaration(
+            mode=Mode(self.mode),
+            shape=tuple(shape) or (1,),
+            dtype=dtype,
+            keep_versions=self.keep_versions,
+        )
+
+
+def check(info: TriggerInfo, name: str) -> None:
+    """Refuse what cannot be flown (ValueError)."""
+    if info.trigger is not DetectorTrigger.INTERNAL:
+        raise ValueError(
+            f"{name} cannot be triggered from outside ({info.trigger}); it flies with "
+            "DetectorTrigger.INTERNAL"
+        )
+    if info.collections_per_event != 1 or info.exposures_per_collection != 1:
+        raise ValueError(
+            f"{name} gives one frame per event, not {info.number_of_exposures} in "
+            f"{info.number_of_events} events: leave collections_per_event and "
+            "exposures_per_collection at 1"
+        )
+    if info.number_of_events < 1:
+        raise ValueError(f"{name} cannot fly without an end: give number_of_events")
+    if info.deadtime:
+        raise ValueError(f"{name} flies without pauses; leave deadtime at 0, not {info.deadtime}")
+    if isinstance(info, MapInfo) and info.line and info.sync != "hardware":
+        raise ValueError(
+            f"{name} gives single points in a map with sync={info.sync!r}, and whole lines, which "
+            'mode="add_slice" needs, with sync="hardware": use that, or mode="add"'
+        )
+
+
+def is_flight(info: TriggerInfo) -> bool:
+    """Tell whether what was prepared for is a flight; a single plain event is a trigger."""
+    return info.number_of_events != 1 or isinstance(info, (MapInfo, UpdateInfo))

@@ -1,0 +1,264 @@
+"""The growing file of one detector's frames in one run."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from bluesky_em.documents import DATASET
+from bluesky_em.errors import FrameMismatch
+from bluesky_em.frame import Frame
+
+from ._raw_bytes import checksum_of_rows, open_to_read
+from ._repair import repair
+
+_GROUP = "/entry/data"
+_FRAMES = "/entry/frames"
+_CHUNK_BYTES = 1 << 19  # several spectra share a chunk of about this size; an image has its own
+_ABSENT = -1  # in /entry/frames/number: this row holds no frame
+_COLUMNS = {
+    # dtype, one value per dimension?, fill value
+    "number": ("<i8", False, _ABSENT),
+    "time": ("<f8", False, np.nan),
+    "checksum": ("<u4", False, 0),
+    "axis_offset": ("<f8", True, np.nan),
+    "axis_scale": ("<f8", True, np.nan),
+}
+"""What /entry/frames has of each row."""
+
+
+class FramesFile:
+    """An HDF5 file with one dataset of shape `(frames, *frame)` that grows, as NXdata.
+
+    Anyone may read it while it grows (SWMR), through `/entry/data`, whose axes are those of the
+    first frame; every frame's own calibration, number, checksum and time (of a fly scan, when its
+    block ended) are in `/entry/frames`. A row whose frame was lost holds the
+    fill value (NaN, or 0 for integers) and number -1.
+
+    Opening one that a killed writer left behind repairs it and goes on with the rows it has.
+
+    Args:
+        path: made, with its folders, if absent.
+        first: the frame that decides shape, dtype and axes.
+    """
+
+    def __init__(self, path: Path, first: Frame):
+        self.path = path
+        if not path.exists():
+            _create(path, first)
+        else:
+            repair(path)
+        self._file = h5py.File(path, "r+", libver="latest")
+        self._check_owner(first)
+        self._file.swmr_mode = True
+        self._pixels = self._dataset(DATASET)
+        columns = [c for c in _COLUMNS if first.axes or not c.startswith("axis")]
+        self._rows = {name: self._dataset(f"{_FRAMES}/{name}") for name in columns}
+        self._plain = open(path, "r+b", buffering=0)  # a buffer would keep bytes of before a flush
+
+    def write(self, frame: Frame, pixels: np.ndarray) -> None:
+        """Put a frame, or the frames of a block, in their rows; doing so again changes nothing.
+
+        Args:
+            frame: tells the rows.
+            pixels: shape `(frame.count, *frame.shape)`, or of a single one `frame.shape`.
+
+        Raises:
+            FrameMismatch: its shape or dtype is not this file's.
+        """
+        own = self._pixels.shape[1:], self._pixels.dtype
+        if (frame.shape, np.dtype(frame.dtype)) != own:
+            raise FrameMismatch(
+                f"{frame.reference} has shape {frame.shape} and dtype {frame.dtype}, but "
+                f"{self.path} holds frames of {own[0]} and {own[1].str}"
+            )
+        self.extend(frame.row + frame.count)
+        rows = slice(frame.rows.start, frame.rows.stop)
+        pixels = pixels.reshape(frame.count, *frame.shape)
+        self._pixels[rows] = pixels
+        self._rows["number"][rows] = np.arange(frame.number, frame.number + frame.count)
+        self._rows["time"][rows] = frame.ended
+        self._rows["checksum"][rows] = [zlib.crc32(each.data) for each in pixels]
+        if frame.axes:
+            self._rows["axis_offset"][rows] = [axis.offset for axis in frame.axes]
+            self._rows["axis_scale"][rows] = [axis.scale for axis in frame.axes]
+
+    def extend(self, rows: int) -> None:
+        """Have at least so many rows; new ones hold the fill value."""
+        for dataset in (self._pixels, *self._rows.values()):
+            if dataset.shape[0] < rows:
+                dataset.resize(rows, axis=0)
+
+    def flush(self) -> None:
+        """Make what was written visible to readers and safe against a power cut."""
+        self._file.flush()
+        os.fsync(self._plain.fileno())
+
+    def holds(self, frame: Frame) -> bool:
+        """Tell whether a frame is in its row, flushed, byte for byte."""
+        rows = frame.rows
+        if rows.stop > self._pixels.shape[0]:
+            return False
+        numbers = self._rows["number"][rows.start : rows.stop]
+        if not np.array_equal(numbers, np.arange(frame.number, frame.number + frame.count)):
+            return False
+        if frame.flown:  # then each row has what its spool said
+            own = self._rows["checksum"][rows.start : rows.stop]
+            return all(self.checksum(range(r, r + 1)) == c for r, c in zip(rows, own, strict=True))
+        return self.checksum(rows) == frame.checksum
+
+    def describe(self, frame: Frame) -> Frame:
+        """Add to a frame that is here what its documents did not tell."""
+        if not frame.flown:
+            return frame
+        ended = float(self._rows["time"][frame.row])
+        return replace(frame, checksum=self.checksum(frame.rows), ended=ended)
+
+    def checksum(self, rows: range) -> int:
+        """Compute the CRC-32 of flushed rows from the file's bytes, behind HDF5's back."""
+        checksum = checksum_of_rows(self._pixels, self._plain, rows)
+        if checksum is None:
+            first, last = rows.start, rows.stop - 1
+            raise OSError(f"rows {first} to {last} of {self.path} were not all written to the disk")
+        return checksum
+
+    def close(self) -> None:
+        """Close it for good: readable by anything from now on. Closing twice is harmless."""
+        if self._file:
+            try:
+                self.flush()
+            finally:
+                self._plain.close()
+                self._file.close()
+
+    def _check_owner(self, first: Frame) -> None:
+        entry = self._file["entry"].attrs
+        if "updates" in entry:
+            self._file.close()
+            raise FrameMismatch(f"{self.path} holds one array that frames change, not frames")
+        owner = entry["owner"]
+        if owner != first.owner:
+            self._file.close()
+            raise ValueError(f"{self.path} holds frames of {owner}, not of {first.owner}")
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        dataset = self._file[name]
+        assert isinstance(dataset, h5py.Dataset)
+        return dataset
+
+
+class FramesReader:
+    """Reads frames from a file, also while it grows.
+
+    Args:
+        path: a file of `FramesFile`.
+    """
+
+    def __init__(self, path: Path):
+        self._file = open_to_read(path)
+
+    def read(self, row: int | tuple[slice, ...]) -> np.ndarray:
+        """Read one row's pixels, shape and dtype of a frame; or a part of all rows."""
+        return self._get(DATASET)[row]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole array."""
+        return self._get(DATASET).shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the whole array."""
+        return self._get(DATASET).dtype
+
+    def rows(self, first: int, count: int) -> np.ndarray:
+        """Read the pixels of several rows, shape `(count, *frame)`."""
+        return self._get(DATASET)[first : first + count]
+
+    def numbers(self) -> list[int]:
+        """Give the exposure number in each row; -1 where a frame was lost."""
+        return [int(number) for number in self._get(f"{_FRAMES}/number")[:]]
+
+    def row_of(self, number: int) -> int:
+        """Find the row of a detector's exposure `number`.
+
+        Raises:
+            LookupError: that frame is not in this file.
+        """
+        rows = np.flatnonzero(self._get(f"{_FRAMES}/number")[:] == number)
+        if not len(rows):
+            raise LookupError(f"{self._file.filename} holds no frame with number {number}")
+        return int(rows[0])
+
+    def close(self) -> None:
+        """Close; closing twice is harmless."""
+        self._file.close()
+
+    def __enter__(self) -> FramesReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _get(self, name: str) -> Any:
+        return self._file[name]
+
+
+def _create(path: Path, first: Frame) -> None:
+    """Make the empty file under another name first: a file with the right name is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with h5py.File(part, "w", libver="latest") as file:
+        file.attrs["NX_class"] = "NXroot"
+        file.attrs["default"] = "entry"
+        entry = file.create_group("entry")
+        entry.attrs.update(NX_class="NXentry", default="data", owner=first.owner)
+        entry["title"] = f"{first.detector} in run {first.run}, stream {first.stream}"
+        entry["entry_identifier_uuid"] = first.run
+        _create_data(file.create_group(_GROUP), first)
+        _create_rows(file.create_group(_FRAMES), len(first.shape))
+    os.replace(part, path)
+
+
+def _create_data(group: h5py.Group, first: Frame) -> None:
+    group.attrs.update(NX_class="NXdata", signal="data")
+    group.attrs["axes"] = [".", *(axis.name for axis in first.axes)]
+    dtype = np.dtype(first.dtype)
+    size = max(1, int(np.prod(first.shape)) * dtype.itemsize)
+    rows = max(1, _CHUNK_BYTES // size)
+    group.create_dataset(
+        "data",
+        shape=(0, *first.shape),
+        maxshape=(None, *first.shape),
+        chunks=(min(rows, 64 if size > 1024 else 4096), *first.shape),
+        dtype=dtype,
+        fillvalue=np.nan if dtype.kind == "f" else 0,
+    )
+    for index, axis in enumerate(first.axes):
+        group[axis.name] = axis.values
+        group[axis.name].attrs["units"] = axis.units
+        group.attrs[f"{axis.name}_indices"] = index + 1
+
+
+def _create_rows(group: h5py.Group, dimensions: int) -> None:
+    group.attrs["NX_class"] = "NXcollection"
+    for name, (dtype, calibration, fill) in _COLUMNS.items():
+        if calibration and not dimensions:
+            continue  # a frame that is one number
+        shape = (dimensions,) if calibration else ()
+        group.create_dataset(
+            name,
+            shape=(0, *shape),
+            maxshape=(None, *shape),
+            chunks=(1024, *shape),
+            dtype=dtype,
+            fillvalue=fill,
+        )
+    group["time"].attrs["units"] = "s"
+    group["time"].attrs["start"] = "1970-01-01T00:00:00Z"

@@ -1,0 +1,57 @@
+"""Slots: where a value is written while the one before it is still needed."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+
+from bluesky_em.update_modes import Declaration
+
+from ._growing import chunk_shape, grow, max_shape, put
+
+SLOTS = "/entry/slots/values"
+"""Path of the slots: shape `(slots, *value)`."""
+HOLDERS = "/entry/slots/updates"
+"""Path of the rows of the updates that are in the slots of mode `replace`."""
+
+
+def create_slots(
+    file: h5py.File, declared: Declaration, slots: int | None, dtype: np.dtype | str
+) -> None:
+    """Make `slots` slots for values as declared; None: ever more, from 0."""
+    shape = [size or 0 for size in declared.shape]
+    file.create_group("/entry/slots").attrs["NX_class"] = "NXcollection"
+    file.create_dataset(
+        SLOTS,
+        shape=(slots or 0, *shape),
+        maxshape=max_shape((slots, *declared.shape)),
+        chunks=(1, *chunk_shape(declared)),
+        dtype=dtype,
+        fillvalue=declared.fill,
+    )
+
+
+def put_slot(slots: h5py.Dataset, slot: int, value: np.ndarray) -> None:
+    """Write a value, shape and dtype of the slots or smaller, into its slot."""
+    grow(slots, np.array([slot + 1, *value.shape]))
+    put(slots, np.array([slot, *[0] * value.ndim]), value[np.newaxis])
+
+
+def show(array: h5py.Dataset, value: np.ndarray, fill: float) -> None:
+    """Make the array that everybody reads the value; where it is larger, it holds `fill`."""
+    grow(array, np.array(value.shape))
+    whole = np.full(array.shape, fill, array.dtype)
+    whole[tuple(slice(size) for size in value.shape)] = value
+    array[...] = whole
+
+
+def create_shown(file: h5py.File, name: str, declared: Declaration, dtype: np.dtype | str) -> None:
+    """Make the array that everybody reads: the newest value."""
+    file.create_dataset(
+        name,
+        shape=[size or 0 for size in declared.shape],
+        maxshape=max_shape(declared.shape),
+        chunks=chunk_shape(declared),
+        dtype=dtype,
+        fillvalue=declared.fill,
+    )

@@ -1,0 +1,136 @@
+"""One update, and how it fits what was declared."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from bluesky_em.errors import FrameMismatch
+from bluesky_em.update_modes import Declaration, Mode, Rows
+
+
+class Held(Enum):
+    """How much of an update is in its file, flushed."""
+
+    ABSENT = "absent"
+    """Nothing, or not all of it: it has to be written (again)."""
+    INTACT = "intact"
+    """Its bytes are there, and have its checksum."""
+    SUPERSEDED = "superseded"
+    """It was there; a newer one has been written over it or has taken its place."""
+    SUMMED = "summed"
+    """It is in the sum, whose bytes have the sum's checksum."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What is known of an update without its values."""
+
+    number: int
+    """The stream's index, from 0. Of two that meet, the one with the higher number is the newer."""
+    shape: tuple[int, ...]
+    checksum: int
+    """CRC-32 of its bytes in C order."""
+    time: float
+    """s since the epoch"""
+    index: tuple[int, ...] | None = None
+    """Where its first element goes, one index per axis of the array; -1: behind what is there.
+    None: behind the last on axis 0. Modes `add` and `add_slice` only."""
+
+    def __post_init__(self) -> None:
+        """Check the number.
+
+        Raises:
+            ValueError: it is below 0.
+        """
+        if self.number < 0:
+            raise ValueError(f"an update has the number {self.number}; they count from 0")
+
+    @classmethod
+    def of(
+        cls, number: int, values: np.ndarray, *, time: float, index: tuple[int, ...] | None = None
+    ) -> Update:
+        """Describe `values`."""
+        checksum = zlib.crc32(np.ascontiguousarray(values).tobytes())
+        return cls(number=number, shape=values.shape, checksum=checksum, time=time, index=index)
+
+
+def fit(declared: Declaration, update: Update, values: np.ndarray) -> np.ndarray:
+    """Give `values` one axis for each of the array's, new ones in front.
+
+    Raises:
+        FrameMismatch: it does not fit what was declared. It is never cut.
+    """
+    if values.dtype != np.dtype(declared.dtype):
+        raise _mismatch(update, f"dtype {values.dtype.str}", f"updates of {declared.dtype}")
+    if values.shape != update.shape:
+        raise _mismatch(update, f"shape {values.shape}", f"{update.shape}, as it said itself")
+    if values.ndim > len(declared.shape):
+        raise _mismatch(update, f"shape {values.shape}", f"at most {_words(declared)}")
+    block = values.reshape((1,) * (len(declared.shape) - values.ndim) + values.shape)
+    for axis, (size, limit) in enumerate(zip(block.shape, declared.shape, strict=True)):
+        if limit is not None and (size > limit or (size < limit and _is_exact(declared, axis))):
+            given = f"shape {block.shape}, which is {size} on axis {axis}"
+            raise _mismatch(update, given, _words(declared))
+    return block
+
+
+def place(declared: Declaration, update: Update) -> tuple[int, ...]:
+    """Give the index of an update, -1 where it goes behind what is there.
+
+    Raises:
+        FrameMismatch: it is no index into the array.
+    """
+    axes = len(declared.shape)
+    index = update.index if update.index is not None else (-1, *[0] * (axes - 1))
+    if len(index) != axes or min(index) < -1:
+        right = f"{axes} integers from -1 on, one for each axis of {_words(declared)}"
+        raise _mismatch(update, f"index {index}", right)
+    if declared.mode is Mode.ADD and any(index[1:]):
+        raise _mismatch(update, f"index {index}", "mode `add`, where only axis 0 has an index")
+    return tuple(index)
+
+
+def refuse_index(update: Update) -> None:
+    """Refuse an index where updates have no place of their own.
+
+    Raises:
+        FrameMismatch: it has one.
+    """
+    if update.index is not None:
+        raise _mismatch(update, f"index {update.index}", "a mode without indices: leave it out")
+
+
+def check_bounds(declared: Declaration, update: Update, end: np.ndarray) -> None:
+    """Refuse what would reach beyond the declared shape.
+
+    Raises:
+        FrameMismatch: it would.
+    """
+    for axis, limit in enumerate(declared.shape):
+        if limit is not None and end[axis] > limit:
+            reach = f"an end at {end[axis]} on axis {axis}"
+            raise _mismatch(update, reach, f"{_words(declared)}; nothing is cut")
+
+
+def _is_exact(declared: Declaration, axis: int) -> bool:
+    match declared.mode:
+        case Mode.ADD if declared.rows is Rows.EQUAL:
+            return axis > 0
+        case Mode.ADD if declared.rows is Rows.RAGGED:
+            return axis > 1
+        case Mode.REPLACE | Mode.ACCUMULATE:
+            return True
+    return False
+
+
+def _words(declared: Declaration) -> str:
+    sizes = ["any" if size is None else str(size) for size in declared.shape]
+    return f"mode `{declared.mode.value}` with shape ({', '.join(sizes)})"
+
+
+def _mismatch(update: Update, given: str, declared: str) -> FrameMismatch:
+    return FrameMismatch(f"update {update.number} has {given}, but was declared: {declared}")

@@ -1,0 +1,124 @@
+"""What became of a run: the accounts of a run that is complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from bluesky_em.reference import Stage
+from bluesky_em.update_modes import Declaration, Mode
+
+from .hdf5.updates import Extent
+from .ledger import Entry
+from .scan_map import passes
+
+NAME = "manifest.json"
+"""In the run's folder, beside its files."""
+_PACKAGES = ("bluesky-em", "bluesky", "ophyd-async", "event-model", "tiled", "h5py", "numpy")
+
+
+def compose(
+    run: str, entries: Iterable[Entry], events: Mapping[str, int], *, abandoned: bool
+) -> dict[str, Any]:
+    """Compose a run's manifest, of plain data.
+
+    Args:
+        run: its uid.
+        entries: the ledger's, of all its references.
+        events: how many there are, by stream.
+        abandoned: its process died before it could say stop.
+
+    Returns:
+        `complete` (True), `abandoned`, `references` (counts by stage), `failed` (reference to
+        reason; of a block, its first reference), `events`, `files` (see `_file`), `versions` of
+        the software that wrote it.
+        What became of the master file is added as `master`, see there.
+    """
+    entries = list(entries)
+    kept = sorted((e for e in entries if e.frame.path), key=lambda e: (e.frame.path, e.frame.row))
+    return {
+        "run": run,
+        "complete": True,
+        "abandoned": abandoned,
+        "references": count_stages(entries),
+        "failed": {e.frame.reference: e.reason for e in entries if e.stage is Stage.FAILED},
+        "events": dict(events),
+        "files": [_file(list(group)) for _, group in groupby(kept, key=lambda e: e.frame.path)],
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in _PACKAGES},
+        },
+    }
+
+
+def count_stages(entries: Iterable[Entry]) -> dict[str, int]:
+    """Count references by stage."""
+    stages: Counter[str] = Counter()
+    for entry in entries:
+        stages[entry.stage.value] += entry.frame.count
+    return dict(stages)
+
+
+def write(manifest: Mapping[str, Any], folder: Path) -> None:
+    """Put a manifest into the run's folder, replacing an earlier one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{NAME}.part"
+    part.write_text(json.dumps(manifest, indent=1))
+    os.replace(part, folder / NAME)
+
+
+def _file(entries: list[Entry]) -> dict[str, Any]:
+    """Describe one file: its rows, those that hold no frame (`gaps`), and one checksum of all.
+
+    Of a file of updates: their `count`, those that are lost (`gaps`), how they were declared
+    (`update`), and the shape of the array they make. The checksum is the CRC-32 of its frames'
+    CRC-32s (of blocks, the blocks'), as little-endian `u4` in row order. `maps` tells of each pass
+    how many points, line by line, were taken.
+    """
+    first, last = entries[0].frame, entries[-1].frame
+    checksum = 0
+    rows = last.row + last.count
+    if first.update is None:
+        blocks = [(e.frame.scan, e.frame.row, e.frame.count, e.frame.number) for e in entries]
+        maps = [
+            {"shape": [scan.y.size, scan.x.size], "taken": scan.rows, "row": scan.row}
+            for scan in passes(blocks)
+        ]
+        about = {"shape": [rows, *first.shape], "dtype": first.dtype, "maps": maps}
+    else:
+        about = {**_array(first.update, entries), "update": first.update, "count": rows}
+    for entry in entries:
+        if entry.stage is not Stage.FAILED:
+            checksum = zlib.crc32(entry.frame.checksum.to_bytes(4, "little"), checksum)
+    return {
+        "path": first.path,
+        "stream": first.stream,
+        "detector": first.detector,
+        **about,
+        "checksum": checksum,
+        "gaps": [
+            row for entry in entries if entry.stage is Stage.FAILED for row in entry.frame.rows
+        ],
+    }
+
+
+def _array(update: Mapping[str, Any], entries: Iterable[Entry]) -> dict[str, Any]:
+    """Give shape and dtype of the array that updates have made."""
+    declared = Declaration.load(update)
+    extent = Extent(declared)
+    for entry in entries:
+        if entry.stage is not Stage.FAILED:
+            extent.add(entry.frame.shape, entry.frame.index)
+    total = declared.mode is Mode.ACCUMULATE
+    return {
+        "shape": list(extent.shape),
+        "dtype": declared.sum_dtype.str if total else declared.dtype,
+    }

@@ -1,0 +1,97 @@
+"""Which format a master file has, and how it comes to be there whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from bluesky_em.frame import Frame
+
+from ..layout import Layout
+from ..run_documents import Run
+
+logger = logging.getLogger(__name__)
+
+GROUP = "bluesky_em.master_formats"
+"""Entry points of formats."""
+VARIABLE = "BLUESKY_EM_MASTER_FORMAT"
+"""Names the format, in the writer's environment."""
+DEFAULT = "nexus"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompleteRun:
+    """All there is to tell of a run that is complete."""
+
+    documents: Run
+    frames: list[Frame]
+    """those in its files, file by file, by row; also lost ones, whose row holds the fill value"""
+    manifest: Mapping[str, Any]
+    """see `manifest.compose`; `failed` tells which frames were lost, and why"""
+
+
+Format = Callable[[CompleteRun, Path], str]
+"""Writes a file to a path in the run's folder, and returns the suffix that it is to have."""
+
+
+def write(
+    layout: Layout, journal: Path, frames: Iterable[Frame], manifest: Mapping[str, Any]
+) -> dict[str, str]:
+    """Write a run's master file, replacing an earlier one; never raises.
+
+    Returns:
+        `format`; `path`, relative to the storage folder, empty if there is none; `failure`, why.
+    """
+    name = os.environ.get(VARIABLE, DEFAULT)
+    try:
+        path = _write(_format(name), layout, journal, frames, manifest)
+    except Exception as exc:  # a run is complete without it
+        about = {"action": "master", "run": manifest["run"]}
+        logger.exception("run %s has no master file", manifest["run"], extra=about)
+        return {"format": name, "path": "", "failure": str(exc) or repr(exc)}
+    return {"format": name, "path": path.relative_to(layout.root).as_posix(), "failure": ""}
+
+
+def _format(name: str) -> Format:
+    found = entry_points(group=GROUP)
+    if name not in found.names:
+        raise ValueError(
+            f"{VARIABLE} asks for the master format {name!r}; installed are: "
+            f"{', '.join(sorted(found.names))}"
+        )
+    return found[name].load()
+
+
+def _write(
+    to_file: Format,
+    layout: Layout,
+    journal: Path,
+    frames: Iterable[Frame],
+    manifest: Mapping[str, Any],
+) -> Path:
+    run = CompleteRun(documents=Run.load(journal), frames=_by_file(frames), manifest=manifest)
+    uid, started = run.documents.start["uid"], run.documents.start["time"]
+    part = layout.master_of(uid, started, ".part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path = layout.master_of(uid, started, to_file(run, part))
+        with open(part, "r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _by_file(frames: Iterable[Frame]) -> list[Frame]:
+    """Sort frames by file, in the order of their first ones, and by row; those in no file go."""
+    files: dict[str, list[Frame]] = {}
+    for frame in frames:
+        if frame.path:
+            files.setdefault(frame.path, []).append(frame)
+    return [frame for one in files.values() for frame in sorted(one, key=lambda f: f.row)]

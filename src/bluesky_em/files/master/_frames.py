@@ -1,0 +1,94 @@
+"""One detector's frames as NXdata: linked to, never copied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+import h5py
+import numpy as np
+
+from bluesky_em.axes import axes_of_array
+from bluesky_em.documents import DATASET
+from bluesky_em.frame import Frame
+
+from ..nexus import new_field, new_group
+from ..scan_map import Map
+
+_GROUP = DATASET.rpartition("/")[0]
+
+
+def add_frames(entry: h5py.Group, frames: Sequence[Frame]) -> h5py.Group:
+    """Make the NXdata of one file's frames, with the file's name: `eels`, or `eels_dark`.
+
+    Its shape is `(frames, *frame)`, or `(y, x, *frame)` where the frames make a map; points that
+    were not reached read as the fill value (NaN, or 0 for integers).
+
+    Args:
+        entry: where it goes; its file is to be beside that of the frames.
+        frames: all of them, by row.
+    """
+    first = frames[0]
+    file = PurePosixPath(first.path).name
+    group = new_group(entry, PurePosixPath(first.path).stem, "NXdata")
+    new_field(group, "title", _title(frames, file))
+    group.attrs["signal"] = "data"
+    group.attrs["interpretation"] = "spectrum" if len(first.shape) == 1 else "image"
+    if first.update is not None:
+        _link_array(group, first, file)
+        return group
+    made = Map.of((frame.scan, frame.row, frame.count, frame.number) for frame in frames)
+    if made is None:
+        group["data"] = h5py.ExternalLink(file, DATASET)
+        names = ["."]
+    else:
+        _add_map(group, made, frames, file)
+        names = [new_field(group, *axis) for axis in made.axes(first.axes)]
+    for axis in first.axes:
+        group[axis.name] = h5py.ExternalLink(file, f"{_GROUP}/{axis.name}")
+    _set_axes(group, names + [axis.name for axis in first.axes])
+    return group
+
+
+def _link_array(group: h5py.Group, first: Frame, file: str) -> None:
+    """Link to the one array that frames were updates of."""
+    assert first.update is not None, "else frames are rows"
+    dimensions = len(first.update["shape"])
+    group["data"] = h5py.ExternalLink(file, DATASET)
+    axes = axes_of_array(first.scan, first.axes, dimensions)
+    names = [new_field(group, axis.name, axis.values, axis.units) for axis in axes]
+    _set_axes(group, names or ["."] * dimensions)
+
+
+def _set_axes(group: h5py.Group, names: Sequence[str]) -> None:
+    group.attrs["axes"] = list(names)
+    for index, name in enumerate(names):
+        if name != ".":
+            group.attrs[f"{name}_indices"] = index
+
+
+def _add_map(group: h5py.Group, made: Map, frames: Sequence[Frame], file: str) -> None:
+    first, last = frames[0], frames[-1]
+    dtype, width = np.dtype(first.dtype), made.shape[1]
+    rows = last.row + last.count
+    source = h5py.VirtualSource(file, DATASET, shape=(rows, *first.shape), dtype=dtype)
+    layout = h5py.VirtualLayout((*made.shape, *first.shape), dtype=dtype)
+    line = 0
+    for scan in made.passes:
+        whole, rest = divmod(scan.rows, width)
+        end = scan.row + whole * width
+        if whole:
+            layout[line : line + whole] = source[scan.row : end]
+        if rest:
+            layout[line + whole, :rest] = source[end : end + rest]
+        line += scan.y.size
+    fill = np.nan if dtype.kind == "f" else 0
+    group.create_virtual_dataset("data", layout, fillvalue=fill)
+
+
+def _title(frames: Sequence[Frame], file: str) -> str:
+    title = f"{frames[0].detector}, stream {frames[0].stream}"
+    others = sum(frame.count for frame in frames if frame.axes != frames[0].axes)
+    if others:
+        title += f"; the axes are those of the first frame, {others} have others: see {file}"
+    return title

@@ -1,0 +1,45 @@
+"""Data of other packages' detectors: where it is, and a link to what is HDF5."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import h5py
+
+from bluesky_em.documents import Document
+
+from ..document_values import as_json, column
+from ..nexus import new_field, new_group
+
+
+def add_other(parent: h5py.Group, resource: Document, folder: Path) -> None:
+    """Note one `resource` or `stream_resource`, under its data key or uid.
+
+    Args:
+        parent: where it goes.
+        resource: the document.
+        folder: of the master file; a link begins there, so that both can be moved together.
+    """
+    group = new_group(parent, resource.get("data_key", resource["uid"]), "NXcollection")
+    for name in ("uri", "mimetype", "spec", "root", "resource_path"):
+        if resource.get(name):
+            new_field(group, name, column([resource[name]])[0])
+    new_field(group, "document", as_json(resource))
+    path, dataset = _path_of(resource), resource.get("parameters", {}).get("dataset")
+    if resource.get("mimetype") == "application/x-hdf5" and path and dataset:
+        group["data"] = h5py.ExternalLink(_from(folder, path), dataset)
+
+
+def _path_of(resource: Document) -> str:
+    uri = urlsplit(resource.get("uri", ""))
+    return url2pathname(uri.path) if uri.scheme == "file" else ""
+
+
+def _from(folder: Path, path: str) -> str:
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # on another drive
+        return path

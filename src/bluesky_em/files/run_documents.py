@@ -1,0 +1,100 @@
+"""A run as its documents tell it: all but the pixels, sorted by stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bluesky_em import documents
+from bluesky_em.documents import Document
+
+from . import journal
+
+
+@dataclass(kw_only=True)
+class Stream:
+    """The events of one stream, key by key."""
+
+    name: str
+    data_keys: dict[str, Document] = field(default_factory=dict)
+    configuration: dict[str, Document] = field(default_factory=dict)
+    """by device: `data`, `timestamps` and `data_keys`, as at the stream's first event"""
+    time: list[float] = field(default_factory=list)
+    """of each event, s since the epoch"""
+    seq_num: list[int] = field(default_factory=list)
+    data: dict[str, list[Any]] = field(default_factory=dict)
+    """values that are in the events themselves, by key; None where an event has none"""
+    timestamps: dict[str, list[float]] = field(default_factory=dict)
+    """of those values, s since the epoch; NaN where an event has none"""
+
+    def units(self, key: str) -> str:
+        """Give a key's units; empty where its data key has none."""
+        return str(self.data_keys[key].get("units") or "")
+
+    def describe(self, descriptor: Document) -> None:
+        """Learn keys and configuration."""
+        self.data_keys |= descriptor["data_keys"]
+        for device, about in descriptor.get("configuration", {}).items():
+            self.configuration.setdefault(device, about)
+        for key, about in descriptor["data_keys"].items():
+            if "external" not in about and key not in self.data:
+                self.data[key] = [None] * len(self.time)
+                self.timestamps[key] = [float("nan")] * len(self.time)
+
+    def add(self, event: Document) -> None:
+        """Add an event."""
+        self.time.append(event["time"])
+        self.seq_num.append(event["seq_num"])
+        for key, values in self.data.items():
+            values.append(event["data"].get(key))
+            self.timestamps[key].append(event["timestamps"].get(key, float("nan")))
+
+
+@dataclass(kw_only=True)
+class Run:
+    """What a run's documents say."""
+
+    start: Document = field(default_factory=dict)
+    stop: Document = field(default_factory=dict)
+    """empty if its process died before"""
+    descriptors: list[Document] = field(default_factory=list)
+    streams: dict[str, Stream] = field(default_factory=dict)
+    others: list[Document] = field(default_factory=list)
+    """`resource` and `stream_resource` documents of other packages' detectors"""
+
+    @classmethod
+    def load(cls, path: Path) -> Run:
+        """Read a run from its journal, however far it has got."""
+        reader = journal.JournalReader(path)
+        try:
+            return cls.of(reader)
+        finally:
+            reader.close()
+
+    @classmethod
+    def of(cls, run: Iterable[tuple[str, Document]]) -> Run:
+        """Sort a run's documents, given in order."""
+        told = cls()
+        streams: dict[str, Stream] = {}
+        for name, document in run:
+            if name == "start":
+                told.start = document
+            elif name == "stop":
+                told.stop = document
+            elif name == "descriptor":
+                told.descriptors.append(document)
+                stream = told.streams.setdefault(document["name"], Stream(name=document["name"]))
+                stream.describe(document)
+                streams[document["uid"]] = stream
+            elif name in ("resource", "stream_resource") and not _is_ours(name, document):
+                told.others.append(document)
+            for event in documents.events(name, document):
+                streams[event["descriptor"]].add(event)
+        return told
+
+
+def _is_ours(name: str, document: Document) -> bool:
+    kind = documents.is_ours if name == "resource" else documents.is_ours_flown
+    return kind(document)

@@ -1,0 +1,97 @@
+"""Rows of frames as maps: which row is which point of the specimen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bluesky_em.axes import Axis
+
+Block = tuple[Sequence[Axis], int, int, int]
+"""Consecutive rows of one scan: its axes `(y, x)`, the first row, how many rows, and the number of
+the first frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """One scan over its points, line by line, in consecutive rows."""
+
+    y: Axis
+    x: Axis
+    row: int
+    """where it begins"""
+    rows: int
+    """how many there are: fewer than points where it ended early"""
+    number: int
+    """of its first frame"""
+
+    @property
+    def missing(self) -> int:
+        """How many points at its end have no row."""
+        return self.y.size * self.x.size - self.rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """Passes over the same columns `x`, one below the other along `y`.
+
+    A pass is over when it is full, or when frames of another scan follow, or numbers are left
+    out: those that a pass which ended early had kept for itself.
+    """
+
+    passes: tuple[Pass, ...]
+
+    @classmethod
+    def of(cls, blocks: Iterable[Block]) -> Map | None:
+        """Find the map that rows make; None where they make none, and are best left as they are.
+
+        Args:
+            blocks: all rows, in order.
+        """
+        found = passes(blocks)
+        fitting = {(p.x, p.y.name, p.y.units) for p in found}
+        return cls(passes=tuple(found)) if len(fitting) == 1 else None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Lines and columns."""
+        return sum(p.y.size for p in self.passes), self.passes[0].x.size
+
+    def axes(self, frame: Iterable[Axis]) -> list[tuple[str, np.ndarray, str]]:
+        """Give name, values and units of y and x; names differ from those of the frame's axes."""
+        taken = {axis.name for axis in frame}
+        y, x = self.passes[0].y, self.passes[0].x
+        lines = np.concatenate([p.y.values for p in self.passes])
+        return [
+            (f"scan_{axis.name}" if axis.name in taken else axis.name, values, axis.units)
+            for axis, values in ((y, lines), (x, x.values))
+        ]
+
+
+def passes(blocks: Iterable[Block]) -> list[Pass]:
+    """Find the passes that rows make; none if some rows belong to no scan.
+
+    Args:
+        blocks: all rows, in order.
+    """
+    found: list[Pass] = []
+    for scan, row, rows, number in blocks:
+        if len(scan) != 2:
+            return []
+        _take(found, Pass(y=scan[0], x=scan[1], row=row, rows=rows, number=number))
+    return found
+
+
+def _take(passes: list[Pass], more: Pass) -> None:
+    """Add rows to the pass they belong to, or to new ones."""
+    last = passes[-1] if passes else more
+    follows = (last.y, last.x, last.number + last.rows) == (more.y, more.x, more.number)
+    if passes and follows and last.missing:
+        passes.pop()
+        more = replace(last, rows=last.rows + more.rows)
+    while more.rows > 0:
+        full = min(more.rows, more.y.size * more.x.size)
+        passes.append(replace(more, rows=full))
+        more = replace(more, row=more.row + full, rows=more.rows - full, number=more.number + full)

@@ -1,0 +1,1 @@
+"""Storing behind the plan: the callback, and the processes that it starts and watches."""

@@ -1,0 +1,171 @@
+"""One run in Tiled, written any number of times with one result."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from bluesky_tiled_plugins.writing.tiled_writer import _RunWriter
+
+from bluesky_em.acquisition.instrument_pc.faults import step
+from bluesky_em.files.tiled.columns import column_types
+from bluesky_em.files.tiled.nodes import FindOrMake
+from bluesky_em.files.tiled.row_map import KEY, RowMap
+from bluesky_em.frame import Frame
+
+from ._updates import UpdateMap, UpdatesConsolidator
+
+
+class RunInTiled(_RunWriter):
+    """Takes a run's normalized documents; `flush` brings Tiled up to date with them.
+
+    Builds on bluesky-tiled-plugins' run writer (private; pinned, and covered by tests), which
+    knows the layout. Added here: an earlier attempt's nodes and rows are found instead of made
+    twice; released documents are flushed on request, not by count; all frames of a detector in a
+    stream make one array, whatever resources they came with.
+
+    After any error this object is spent: make a new one and give it the run's documents again.
+
+    Args:
+        client: the catalog.
+        frames_of: gives our frames behind a datum id, or a stream datum's uid; none for other
+            packages' data.
+        uri_of: gives the URI of a path in the storage folder.
+    """
+
+    def __init__(
+        self, client: Any, frames_of: Callable[[str], list[Frame]], uri_of: Callable[[str], str]
+    ):
+        super().__init__(FindOrMake(client), batch_size=sys.maxsize)  # type: ignore
+        self._frames_of = frames_of
+        self._uri_of = uri_of
+        self._maps: dict[str, RowMap] = {}
+        self._rows_there: dict[str, int] = {}
+        self._rows_given: dict[str, int] = {}
+        self._tables: dict[str, Any] = {}
+        self._data_keys: dict[str, dict[str, Any]] = {}
+
+    def flush(self) -> None:
+        """Write what has come since the last time: files' new rows first, then the events."""
+        for document in self._external_data_cache.values():
+            self._write_external_data(document)
+        self._external_data_cache.clear()
+        step("feed: files registered")
+        for stream, rows in self._internal_data_cache.items():
+            if rows:
+                self.data_keys = dict(self._data_keys[stream])  # another stream's may differ
+                self._write_internal_data(rows, self._desc_nodes[stream])
+                rows.clear()
+        step("feed: events appended")
+
+    def note_failed(self, frame: Frame, reason: str) -> None:
+        """Tell readers that a frame's row holds no data, and why."""
+        self._map_of(frame).fail(frame, reason)
+
+    def conclude(self, manifest: dict[str, Any]) -> None:
+        """Put the run's manifest into its metadata: what became of its references.
+
+        Raises:
+            RuntimeError: Tiled lacks events that it has acknowledged. (A Tiled 0.2.20 that is not
+                ours shares one DuckDB connection between threads: a read may roll an append
+                back.) The next attempt adds them.
+        """
+        for uri, table in self._tables.items():
+            there = _rows_of(table)
+            if there < self._rows_given[uri]:
+                raise RuntimeError(
+                    f"{uri} has {there} events in Tiled, acknowledged were {self._rows_given[uri]}"
+                )
+        if self.root_node is not None:
+            _describe(self.root_node, manifest)
+
+    def descriptor(self, doc: Any) -> None:
+        """Make the stream's node, or add a later descriptor to it, once."""
+        self._data_keys.setdefault(doc["name"], {}).update(doc["data_keys"])
+        node = self._desc_nodes.get(doc["name"])
+        updates: Any = node.metadata.get("_config_updates", []) if node is not None else []
+        if any(update["uid"] == doc["uid"] for update in updates):
+            self._desc_nodes[doc["uid"]] = self._desc_nodes[doc["name"]]
+        else:
+            super().descriptor(doc)
+
+    def stream_datum(self, doc: Any) -> None:
+        """Count rows in."""
+        frames = self._frames_of(doc["uid"])
+        if frames:
+            for frame in frames:
+                self._map_of(frame).add(frame)
+            start, stop = frames[0].rows.start, frames[-1].rows.stop
+            key = _key(frames[0])
+            if key not in self._stream_resource_cache:
+                resource = self._stream_resource_cache[doc["stream_resource"]]
+                ours = {**resource, "uid": key, "uri": self._uri_of(frames[0].path)}
+                self._stream_resource_cache[key] = ours  # type: ignore
+            doc = {**doc, "stream_resource": key}
+            doc["indices"] = {"start": start, "stop": stop}
+            doc["seq_nums"] = {"start": start + 1, "stop": stop + 1}
+        super().stream_datum(doc)
+
+    def get_sres_node(self, sres_uid: str, desc_uid: str | None = None) -> Any:
+        """Find or make the array; one that frames change has a shape of its own."""
+        updates = self._maps.get(sres_uid)
+        if isinstance(updates, UpdateMap) and sres_uid not in self._sres_nodes:
+            assert desc_uid is not None, "a stream datum has one"
+            stream, resource = self._desc_nodes[desc_uid], self._stream_resource_cache[sres_uid]
+            consolidator = UpdatesConsolidator(resource, stream.metadata, updates)
+            source = consolidator.get_data_source()
+            self._consolidators[sres_uid] = consolidator
+            self._sres_nodes[sres_uid] = stream.new(
+                key=consolidator.data_key, structure_family=source.structure_family,
+                data_sources=[source], metadata={}, specs=[], access_tags=self.access_tags,
+            )  # fmt: skip
+        return super().get_sres_node(sres_uid, desc_uid)
+
+    def _write_external_data(self, doc: Any) -> None:
+        node, consolidator, patch = self._update_consolidator(doc)
+        rows = self._maps.get(doc["stream_resource"])
+        if rows is not None and rows.changed and not isinstance(rows, UpdateMap):
+            # before the rows themselves: whoever sees a row can find its reference
+            _describe(node, rows.dump())
+        source = consolidator.get_data_source()
+        if rows is not None:  # whoever follows the array must have seen so much of the row map
+            source.properties = {**source.properties, **rows.size}
+        self._update_data_source_for_node(node, source, patch)
+        if isinstance(rows, UpdateMap):
+            # after the array: an update that is counted can be read
+            _describe(node, rows.dump())
+
+    def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:
+        """Append the rows that are not there yet; an unsure outcome is for the next attempt."""
+        key = df_client.uri  # a stream of many columns has several tables
+        self._tables[key] = df_client
+        if key not in self._rows_there:
+            found = bool(self._desc_nodes[desc_name].found)  # type: ignore (a FindOrMake)
+            self._rows_there[key] = _rows_of(df_client) if found else 0
+        given = self._rows_given.get(key, 0)
+        self._rows_given[key] = given + table.num_rows
+        table = table.slice(max(0, self._rows_there[key] - given))
+        if table.num_rows:
+            df_client.append_partition(0, table.cast(column_types(table.schema, self.data_keys)))
+
+    def _map_of(self, frame: Frame) -> RowMap:
+        key = _key(frame)
+        if key not in self._maps:
+            self._maps[key] = RowMap() if frame.update is None else UpdateMap(frame)
+        return self._maps[key]
+
+
+def _key(frame: Frame) -> str:
+    return f"{frame.stream}/{frame.detector}"
+
+
+def _rows_of(table: Any) -> int:
+    """Count a table's rows by one column: a table of many columns is one of several."""
+    return len(table.read(table.columns[:1]))
+
+
+def _describe(node: Any, what: dict[str, Any]) -> None:
+    """Put our metadata into a node, whole: `update_metadata` would keep what was there before."""
+    patch = [{"op": "add", "path": f"/{KEY}", "value": what}]
+    node.patch_metadata(metadata_patch=patch, drop_revision=True)

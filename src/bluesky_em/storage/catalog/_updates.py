@@ -1,0 +1,95 @@
+"""An array in Tiled that frames change, instead of each adding a row."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from bluesky_tiled_plugins.writing.consolidators import HDF5Consolidator, Patch
+from tiled.structures.array import BuiltinDtype
+
+from bluesky_em.axes import axes_of_array
+from bluesky_em.files.hdf5.updates import Extent
+from bluesky_em.files.tiled.row_map import RowMap
+from bluesky_em.frame import Frame
+from bluesky_em.update_modes import Declaration, Mode
+
+REQUEST = 4 << 20  # bytes that a client reads at once
+
+
+class UpdateMap(RowMap):
+    """A row map of updates, a row being an update's number; it grows with every update.
+
+    What it adds, under `update`: how the stream was declared, `count` (updates that have been
+    catalogued), and `values`: of each update that may still be read by itself its checksum and
+    index. In mode `replace` that is the newest, since Tiled shows no other; in mode `accumulate`
+    none.
+
+    Args:
+        first: a frame of the stream.
+    """
+
+    def __init__(self, first: Frame):
+        super().__init__()
+        assert first.update is not None, "else its rows are rows"
+        self.extent = Extent(Declaration.load(first.update))
+        axes = axes_of_array(first.scan, first.axes, len(self.extent.declared.shape))
+        self.dims = tuple(axis.name for axis in axes)
+        self._count = 0
+        self._values: dict[str, dict[str, Any]] = {}
+
+    def add(self, frame: Frame) -> None:
+        """Add the next update."""
+        super().add(frame)
+        self._count = frame.row + 1
+        self.changed = True
+        if str(frame.row) in self.failed:
+            return
+        self.extent.add(frame.shape, frame.index)
+        mode = self.extent.declared.mode
+        if mode is Mode.REPLACE:
+            self._values.clear()
+        if mode is not Mode.ACCUMULATE:
+            self._values[str(frame.row)] = {"checksum": frame.checksum, "index": frame.index}
+
+    def dump(self) -> dict[str, Any]:
+        """Give the metadata for Tiled, to be had under `KEY`."""
+        declared = self.extent.declared.dump()
+        update = {**declared, "count": self._count, "values": self._values}
+        return {**super().dump(), "update": update}
+
+
+class UpdatesConsolidator(HDF5Consolidator):
+    """Describes to Tiled the array as it is now.
+
+    Args:
+        stream_resource: of the file.
+        descriptor: of the stream.
+        updates: what is known of the updates; grows meanwhile.
+    """
+
+    def __new__(cls, *args: Any) -> UpdatesConsolidator:
+        """Make one, never the parent's relative for many files."""
+        return object.__new__(cls)
+
+    def __init__(self, stream_resource: Any, descriptor: Any, updates: UpdateMap):
+        super().__init__(stream_resource, descriptor)
+        self._extent = updates.extent
+        declared = updates.extent.declared
+        total = declared.mode is Mode.ACCUMULATE
+        dtype = declared.sum_dtype if total else np.dtype(declared.dtype)
+        self.data_type = BuiltinDtype.from_numpy_dtype(dtype)
+        self.dims = updates.dims
+        row = prod(size or 1 for size in declared.shape[1:]) * dtype.itemsize
+        self.chunk_shape = (max(1, REQUEST // row),)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array, not of rows one behind the other."""
+        return self._extent.shape
+
+    def consume_stream_datum(self, doc: Any) -> Patch:
+        """Tell which part of the array has changed."""
+        offset, shape = self._extent.changed()
+        return Patch(offset=offset, shape=shape)

@@ -1,0 +1,46 @@
+"""Run a writer: `python -m bluesky_em.storage.writer <storage> [<Tiled address>]`.
+
+The key for a Tiled server that is not the embedded one comes from the environment's
+TILED_API_KEY. Ends when the parent process has gone and the work is done.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+# One request, no retries: the feeder waits and tries again, knowing why. Read at Tiled's import.
+os.environ.setdefault("TILED_RETRY_ATTEMPTS", "1")
+
+from bluesky_em.errors import StorageBusy
+from bluesky_em.files.layout import Layout
+
+from .. import processes
+from ..tiled_server._server import Address, address_of
+from ._writer import Writer
+
+
+def main(root: Path, tiled: str | None) -> None:
+    """Work until there is nothing left to do."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    processes.step_back()
+    layout = Layout(root)
+
+    def address() -> Address | None:
+        if tiled is None:
+            return address_of(layout)
+        key = os.environ.get("TILED_API_KEY", "")
+        return Address(uri=tiled, api_key=key, writer_key=key)
+
+    writer = Writer(root, address)
+    processes.watch(lambda hurry: writer.drain())
+    writer.run()
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)
+    except StorageBusy as exc:
+        print(exc)
+        sys.exit(processes.BUSY)

@@ -1,0 +1,261 @@
+"""The writer: looks at the journals, and gives each frame and run to those who bring it on."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import filelock
+
+from bluesky_em.errors import StorageBusy
+from bluesky_em.files import operator_requests
+from bluesky_em.files.journal import JournalReader, is_abandoned
+from bluesky_em.files.layout import Layout
+from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.operator_requests import Action, Request
+from bluesky_em.frame import Frame
+from bluesky_em.reference import Stage
+
+from ..catalog import Ending, Feeder
+from ..tiled_server._server import Address
+from ._frame_finder import FrameFinder
+from ._frame_transfer import Store
+
+logger = logging.getLogger(__name__)
+
+PERIOD = 0.01  # seconds between two looks at the journals
+HEARTBEAT = 1.0  # seconds
+GIVE_UP = 30.0  # seconds without progress, after the parent has gone
+RETRY = 1.0  # seconds until the storage disk is tried again
+DISK = (OSError, sqlite3.OperationalError)  # what a disk that is full, or away, raises
+
+
+@dataclass
+class _Run:
+    """A run that is not complete."""
+
+    uid: str
+    reader: JournalReader
+    find: FrameFinder
+    ending: Ending = field(default_factory=Ending)
+    frames: list[Frame] = field(default_factory=list)
+    """found in the journal, not yet taken on"""
+    stopped: bool = False
+    """its stop document was in the journal"""
+    files: dict[str, dict[str, Frame]] = field(default_factory=dict)
+    """the first frame of each file, by path, by the acquisition server their frames come from"""
+    open_stores: int | None = None
+    """servers whose files are not closed yet; None until no document can come any more"""
+
+
+class Writer:
+    """Works off one storage folder: journals and spools in, files and catalog entries out.
+
+    Everything it knows is in journals, ledger, files and Tiled: it may die at any moment, and the
+    next one goes on.
+
+    Args:
+        root: the storage folder.
+        address: gives Tiled's address, or None while that is not known.
+
+    Raises:
+        StorageBusy: another writer works on this folder.
+    """
+
+    def __init__(self, root: Path, address: Callable[[], Address | None]):
+        self._layout = Layout(root)
+        self._lock = filelock.FileLock(self._layout.writer_lock)
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout as exc:
+            raise StorageBusy(
+                f"another writer works on {root}: one folder has one writer. "
+                "`bluesky-em status` shows how it does"
+            ) from exc
+        self._layout.journal.mkdir(parents=True, exist_ok=True)
+        self._ledger = Ledger(self._layout.ledger)
+        self._feeder = Feeder(self._layout, self._ledger, address)
+        self._stores: dict[str, Store] = {}
+        self._runs: dict[Path, _Run] = {}
+        self._complete = self._ledger.complete_runs()
+        self._aside: dict[str, str] = {}
+        self._disk = ""
+        self._seen_change = -1
+        self._draining = threading.Event()
+
+    def run(self) -> None:
+        """Work until `drain` was called and there is nothing left to do."""
+        next_beat = 0.0
+        progress, left = time.monotonic(), -1
+        while True:
+            try:
+                self._look()
+                now = time.monotonic()
+                if now >= next_beat:
+                    next_beat = now + HEARTBEAT
+                    self._beat()
+                    before, left = left, self._left()
+                    if left != before:
+                        progress = now
+                self._disk = ""
+            except DISK as exc:
+                self._wait_for_disk(exc)
+            idle = time.monotonic() - progress
+            if self._draining.is_set() and (left == 0 or idle > GIVE_UP):
+                break
+            time.sleep(PERIOD)
+        self.close()
+
+    def drain(self) -> None:
+        """Ask `run` to return once the work is done, or cannot go on."""
+        self._draining.set()
+
+    @property
+    def trouble(self) -> str:
+        """What keeps frames from being stored or catalogued; empty when nothing does."""
+        troubles = [store.trouble for store in self._stores.values()] + [self._feeder.trouble]
+        return "; ".join(filter(None, [self._disk, *troubles, *self._aside.values()]))
+
+    def close(self) -> None:
+        """End all threads and let go of the folder."""
+        for store in self._stores.values():
+            store.stop()
+        self._feeder.stop()
+        self._ledger.close()
+        self._lock.release()
+
+    def _beat(self) -> None:
+        self._ledger.beat(self.trouble)
+        self._seen_change = -1  # a folder's time stamp is too coarse to be trusted alone
+        self._find_abandoned()
+        self._hear_requests()
+
+    def _wait_for_disk(self, exc: Exception) -> None:
+        """Go on where we are, later: nothing of this is any run's fault."""
+        trouble = f"the storage disk: {exc}"
+        if trouble != self._disk:
+            logger.warning("waiting: %s", trouble, extra={"action": "disk"})
+        self._disk = trouble
+        self._draining.wait(RETRY)
+
+    def _left(self) -> int:
+        """Count what waits: frames on their way, and references Tiled has not got yet."""
+        counts = self._ledger.counts()
+        stopped = sum(run.open_stores is not None for run in self._runs.values())
+        waiting = counts[Stage.CAPTURED] + counts[Stage.STORED] + stopped
+        return waiting + sum(store.backlog for store in self._stores.values())
+
+    def _look(self) -> None:
+        change = self._layout.journal.stat().st_mtime_ns
+        if change != self._seen_change:
+            self._seen_change = change
+            for path in sorted(self._layout.journal.glob("*.msgpack")):
+                if path not in self._runs and path.stem not in self._complete:
+                    self._adopt(path)
+        refused: Exception | None = None
+        for path, run in list(self._runs.items()):
+            try:
+                self._advance(path, run)
+            except DISK as exc:
+                refused = exc
+            except Exception as exc:  # one run's documents must not stop the others'
+                logger.exception("run %s is set aside", run.uid, extra={"action": "look"})
+                self._aside[run.uid] = f"run {run.uid} is set aside until the next start: {exc!r}"
+                del self._runs[path]
+                self._complete.add(path.stem)
+        if refused is not None:
+            raise refused
+
+    def _adopt(self, path: Path) -> None:
+        self._ledger.opened(path.stem)
+        run = _Run(path.stem, JournalReader(path), FrameFinder(self._layout))
+        self._runs[path] = run
+        self._feeder.add(path, run.ending)
+
+    def _advance(self, path: Path, run: _Run) -> None:
+        try:
+            for name, document in run.reader:
+                run.frames += run.find(name, document)
+                run.stopped = run.stopped or name == "stop"
+        finally:  # also of a journal that turns out damaged
+            self._take_on(run)
+        if run.stopped and run.open_stores is None:
+            self._finish(run)
+        if run.ending.files_closed and self._ledger.is_complete(path.stem):
+            run.reader.close()
+            self._complete.add(run.uid)
+            del self._runs[path]
+
+    def _take_on(self, run: _Run) -> None:
+        if not run.frames:
+            return
+        self._ledger.captured(run.frames)
+        stages = self._ledger.stages([frame.reference for frame in run.frames])
+        for frame in run.frames:
+            run.files.setdefault(frame.server, {}).setdefault(frame.path, frame)
+            if stages[frame.reference][0] is Stage.CAPTURED:
+                self._store(frame.server).add(frame)
+        run.frames.clear()
+
+    def _hear_requests(self) -> None:
+        try:
+            for path, request in operator_requests.pending(self._layout):
+                self._fulfil(request)
+                path.unlink()
+        except ValueError as exc:
+            logger.error("%s", exc, extra={"action": "request"})
+
+    def _fulfil(self, request: Request) -> None:
+        """Do what was asked for; doing it twice changes nothing."""
+        path = self._layout.journal_of(request.run)
+        if not path.exists():
+            raise ValueError(f"a request to {request.action} names no run here: {request.run!r}")
+        logger.info("asked to %s: %s", request.action, request, extra={"action": "request"})
+        if request.action is Action.GIVE_UP:
+            reason = f"given up by request: {request.reason or 'no reason was given'}"
+            self._ledger.given_up(request.run, reason, request.references)
+            return
+        self._ledger.retried(request.run, request.references)
+        self._ledger.reopened(path.stem)
+        self._complete.discard(path.stem)
+        self._aside.pop(request.run, None)
+        if path in self._runs:
+            self._runs.pop(path).reader.close()
+        self._adopt(path)  # from its first document, whatever has become of it before
+
+    def _find_abandoned(self) -> None:
+        """Finish runs whose process died before their stop document."""
+        for path, run in list(self._runs.items()):
+            if run.open_stores is None and is_abandoned(path):
+                self._advance(path, run)  # what came since the last look
+                if run.open_stores is None:
+                    run.ending.abandoned = True
+                    self._finish(run)
+
+    def _finish(self, run: _Run) -> None:
+        run.frames += run.find.tails()
+        self._take_on(run)
+        unread = run.find.unread()
+        self._ledger.captured(unread)
+        for frame in unread:
+            self._ledger.failed(frame.reference, "in no event: the run ended before it was read")
+        run.open_stores = len(run.files)
+        run.ending.files_closed = not run.files
+
+        def closed() -> None:
+            assert run.open_stores is not None
+            run.open_stores -= 1
+            run.ending.files_closed = run.open_stores == 0
+
+        for server, files in run.files.items():
+            self._store(server).finish(run.uid, files.values(), closed)
+
+    def _store(self, server: str) -> Store:
+        if server not in self._stores:
+            self._stores[server] = Store(server, self._layout.root, self._ledger)
+        return self._stores[server]

@@ -1,0 +1,472 @@
+"""Whoever follows a run sees all of it: whenever he comes, wherever from, whatever happens."""
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+import httpx
+import numpy as np
+import pytest
+from bluesky.utils import MsgGenerator
+from bluesky_tiled_plugins import TiledWriter
+from event_model import compose_run
+from ophyd_async.core import TriggerInfo
+from tiled.client import from_uri
+
+from bluesky_em import Data, MapInfo, ReferenceFailed, UnknownReference
+from bluesky_em.app.session import Session
+from bluesky_em.data.follow import _tiled_run
+from bluesky_em.detector._trigger_info import UpdateInfo
+from bluesky_em.files import journal
+from bluesky_em.plan_stubs import beam_on, fly, per_shot
+from bluesky_em.storage.tiled_server._server import Address
+from bluesky_em.storage.upkeep.audit import audit_run
+from tests.support.follower_process import Follower, Line, numbers, told_of
+from tests.system.test_upkeep import run as prompt
+from tests.system.test_upkeep import writer_stopped
+
+POINTS = 40
+EXPOSURE = 0.05  # seconds
+REASON = "the sample is known well enough"
+
+
+def spectra(session: Session, num: int, *streams: str, exposure: float = EXPOSURE) -> MsgGenerator:
+    """Take spectra with a scalar beside them, and say why it ends."""
+    eels, beam_x = session.devices["eels"], session.devices["microscope"].beam_x
+
+    @bpp.stage_decorator([eels])
+    def inner() -> MsgGenerator[None]:
+        yield from bps.open_run()
+        for n in range(num):
+            yield from bps.mv(beam_x, n / num)
+            for stream in streams or ("primary",):
+                yield from per_shot([eels, beam_x], stream)
+        yield from bps.close_run(reason=REASON)
+
+    yield from bps.mv(eels.exposure, exposure, eels.frames, 1)
+    yield from inner()
+
+
+def documented(session: Session, uid: str) -> list[Line]:
+    """What a follower must see, from the documents: events, and checksums at the exposure."""
+    documents = journal.read(session.storage.layout.journal_of(uid))
+    datums = {d["datum_id"]: d["datum_kwargs"] for name, d in documents if name == "datum"}
+    names = {d["uid"]: d["name"] for name, d in documents if name == "descriptor"}
+    events = [d for name, d in documents if name == "event"]
+    return [
+        {
+            "stream": names[event["descriptor"]],
+            "index": event["seq_num"] - 1,
+            "seq_num": event["seq_num"],
+            "time": event["time"],
+            "data": numbers(event["data"]),
+            "references": {"eels": event["data"]["eels"]},
+            "checksum": datums[event["data"]["eels"]]["checksum"],
+            "skipped": 0,
+            "reason": "",
+        }
+        for event in events
+    ]  # fmt: skip
+
+
+@dataclass
+class Followed:
+    """A run, and what followers saw of it, by when or where they came."""
+
+    uid: str
+    expected: list[Line]
+    seen: dict[str, tuple[list[Line], Line]]
+    killed: list[Line]
+    """what the one that was killed saw"""
+
+
+@pytest.fixture(scope="module")
+def followed(
+    session: Session, tiled: Address, tmp_path_factory: pytest.TempPathFactory
+) -> Followed:
+    """One run with all sorts of followers, each a process of its own."""
+    http = {"tiled": tiled.uri, "api_key": tiled.api_key}
+    folder = {"storage": str(session.storage.layout.root)}
+    places = {
+        "before": http, "middle": http, "killed": http, "restarted": http, "folder": folder,
+    }  # fmt: skip
+    mark = str(tmp_path_factory.mktemp("marks") / "bookmark.json")
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor())
+        those = {name: stack.enter_context(Follower(**place)) for name, place in places.items()}
+        for follower in those.values():
+            follower.ready()
+        killed = those.pop("killed")
+
+        def kill_and_restart(uid: str) -> list[Line]:
+            killed.follow(uid, bookmark=mark)
+            killed.until(5)
+            seen = killed.kill()
+            those["restarted"].follow(uid, bookmark=mark)
+            return seen
+
+        work: list[Future[Any]] = []
+
+        def watch(name: str, document: dict[str, Any]) -> None:
+            if name == "start":
+                work.append(pool.submit(kill_and_restart, document["uid"]))
+            if name == "event" and document["seq_num"] == POINTS // 2:
+                uid = session.storage.references[-1].partition("/")[0]
+                work.append(pool.submit(those["middle"].follow, uid))
+
+        those["before"].follow()
+        those["folder"].follow()
+        (uid,) = session.RE(spectra(session, POINTS), watch).run_start_uids
+        session.data.wait(uid)
+        seen_before_death, _ = [future.result(60) for future in work]
+        seen = {name: follower.end() for name, follower in those.items()}
+        for when, whose in (("after", "restarted"), ("folder, after", "folder")):
+            those[whose].follow(uid)
+            seen[when] = those[whose].end()
+        return Followed(uid, documented(session, uid), seen, seen_before_death)
+
+
+@pytest.mark.parametrize("when", ["before", "middle", "after", "folder", "folder, after"])
+def test_a_follower_in_another_process_sees_the_same_complete_sequence_whenever_it_comes(
+    followed: Followed, when: str
+) -> None:
+    points, end = followed.seen[when]
+    assert points == followed.expected and len(points) == POINTS
+    assert end == {"run": followed.uid, "status": "success", "reason": REASON}
+
+
+def test_a_follower_that_was_killed_goes_on_where_its_bookmark_lies(followed: Followed) -> None:
+    points, end = followed.seen["restarted"]
+    assert 5 < len(followed.killed) < POINTS
+    first = points[0]["index"]
+    assert first in (len(followed.killed) - 1, len(followed.killed))
+    assert [*followed.killed[:first], *points] == followed.expected
+    assert followed.killed == followed.expected[: len(followed.killed)]
+    assert end["reason"] == REASON
+
+
+@dataclass
+class Watched:
+    """What somebody who followed a run in this process was given."""
+
+    points: list[Any]
+    end: Any
+
+
+class Watchers:
+    """Follow runs in threads, over HTTP and from the folder, from their start document on."""
+
+    def __init__(self, session: Session, http: Data):
+        self.places = {"http": http, "folder": session.data}
+        self.session = session
+        self._pool = ThreadPoolExecutor()
+
+    def during(
+        self, plan: MsgGenerator, *subscriptions: Any, **options: Any
+    ) -> tuple[str, dict[str, Watched]]:
+        """Run a plan; give its run's uid, and what each watcher was given meanwhile."""
+        watching: dict[str, Future[Watched]] = {}
+
+        def begin(_: str, start: dict[str, Any]) -> None:
+            for name, data in self.places.items():
+                watching[name] = self.watch(data, start["uid"], **options)
+
+        result = self.session.RE(plan, {"start": [begin], "all": list(subscriptions)})
+        return result.run_start_uids[0], {name: w.result(60) for name, w in watching.items()}
+
+    def watch(self, data: Data, uid: str, **options: Any) -> Future[Watched]:
+        def watch() -> Watched:
+            with data.follow(uid, patience=60, **options) as points:
+                given = [*points]
+                return Watched(given, points.end)
+
+        return self._pool.submit(watch)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+@pytest.fixture
+def watchers(session: Session, http: Data) -> Iterator[Watchers]:
+    assert http.catalog is not None
+    with closing(Watchers(session, http)) as watchers:
+        yield watchers
+
+
+def test_two_streams_of_a_run_are_followed_together(session: Session, watchers: Watchers) -> None:
+    plan = spectra(session, 8, "a", "b", exposure=0.01)
+    uid, watched = watchers.during(plan, streams=("a", "b"))
+    expected = documented(session, uid)
+    for seen in watched.values():
+        assert [told_of(a) for a, _ in seen.points] == [e for e in expected if e["stream"] == "a"]
+        assert [told_of(b) for _, b in seen.points] == [e for e in expected if e["stream"] == "b"]
+        assert (len(seen.points), seen.end.reason) == (8, REASON)
+
+
+def test_who_is_slow_and_wants_the_latest_only_is_told_how_many_were_left_out(
+    session: Session, http: Data
+) -> None:
+    num, ticks = 30, {name: threading.Semaphore(0) for name in ("http", "folder")}
+
+    def tick(name: str, document: dict[str, Any]) -> None:
+        if name == "stop" or (name == "event" and document["seq_num"] % 7 == 0):
+            for tick in ticks.values():
+                tick.release(num if name == "stop" else 1)
+
+    def look(data: Data, uid: str, tick: threading.Semaphore) -> list[Any]:
+        given = []
+        with data.follow(uid, latest_only=True, patience=60) as points:
+            for point in points:
+                given.append(point)
+                if point.index < num - 1:
+                    assert tick.acquire(timeout=60)
+        return given
+
+    with ThreadPoolExecutor() as pool:
+        looking: list[Future[list[Any]]] = []
+
+        def begin(_: str, start: dict[str, Any]) -> None:
+            for name, data in (("http", http), ("folder", session.data)):
+                looking.append(pool.submit(look, data, start["uid"], ticks[name]))
+
+        session.RE(spectra(session, num, exposure=0.02), {"start": [begin], "all": [tick]})
+        for given in [future.result(60) for future in looking]:
+            assert sum(1 + point.skipped for point in given) == num
+            assert given[-1].index == num - 1 and 2 <= len(given) < 10
+            assert {point.reason for point in given if point.skipped} == {"latest_only"}
+
+
+@pytest.fixture
+def foreign(tiled: Address) -> Iterator[Any]:
+    """The catalog as other writers of bluesky documents have it."""
+    client: Any = from_uri(tiled.uri, api_key=tiled.writer_key)
+    with closing(client.context):
+        yield client
+
+
+def foreign_run(events: int, *, array: int = 0) -> list[tuple[str, Any]]:
+    run = compose_run()
+    keys: Any = {"x": {"source": "elsewhere", "dtype": "number", "shape": []}}
+    if array:
+        keys["array"] = {
+            "source": "elsewhere", "dtype": "array", "shape": [array], "dtype_numpy": "<f8",
+        }  # fmt: skip
+    stream = run.compose_descriptor(name="primary", data_keys=keys)
+    documents: list[tuple[str, Any]] = [("start", run.start_doc)]
+    documents.append(("descriptor", stream.descriptor_doc))
+    for n in range(events):
+        data = {"x": float(n), **({"array": np.arange(array) * float(n)} if array else {})}
+        event = stream.compose_event(data=data, timestamps=dict.fromkeys(data, 0.0))
+        documents.append(("event", event))
+    return [*documents, ("stop", run.compose_stop(reason=REASON))]
+
+
+@pytest.mark.parametrize("when", ["during", "after"])
+def test_an_event_that_is_nowhere_is_reported_as_a_gap(
+    foreign: Any, http: Data, watchers: Watchers, when: str
+) -> None:
+    documents = foreign_run(events=6)
+    uid = documents[0][1]["uid"]
+    watching = watchers.watch(http, uid) if when == "during" else None
+    writer = TiledWriter(foreign, batch_size=1)
+    for name, document in documents:
+        if document.get("seq_num") != 3:
+            writer(name, document)
+    watched = (watching or watchers.watch(http, uid)).result(60)
+    assert [point.seq_num for point in watched.points] == [1, 2, 4, 5, 6]
+    assert [point.skipped for point in watched.points] == [0, 0, 1, 0, 0]
+    assert watched.points[2].reason == "1 events before it are not where the run is kept"
+    assert watched.points[2].data["x"] == 3.0
+    assert watched.end.reason == REASON
+
+
+@pytest.mark.parametrize("batch_size", [1, 10_000])
+def test_arrays_within_another_writer_s_events_are_given_whole(
+    foreign: Any, http: Data, watchers: Watchers, batch_size: int
+) -> None:
+    documents = foreign_run(events=6, array=64)
+    watching = watchers.watch(http, documents[0][1]["uid"])
+    writer = TiledWriter(foreign, batch_size=batch_size)
+    for name, document in documents:
+        writer(name, document)
+    watched = watching.result(60)
+    assert [point.data["x"] for point in watched.points] == [*map(float, range(6))]
+    for n, point in enumerate(watched.points):
+        np.testing.assert_array_equal(point.data["array"], np.arange(64) * float(n))
+
+
+def test_what_is_in_tiled_and_no_run_is_passed_over(foreign: Any, http: Data) -> None:
+    documents = foreign_run(events=2)
+    with http.follow(patience=60) as runs:
+        foreign.create_container(f"notes of {documents[0][1]['uid']}")
+        writer = TiledWriter(foreign, batch_size=1)
+        for name, document in documents:
+            writer(name, document)
+        run = next(runs)
+        assert run.run == documents[0][1]["uid"]
+        assert [point.data["x"] for point in run] == [0.0, 1.0]
+
+
+def test_an_error_while_the_end_is_read_loses_no_point(
+    session: Session, http: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (uid,) = session.RE(spectra(session, 2, "a", "b", exposure=0.001)).run_start_uids
+    session.data.wait(uid)
+    look, errors = _tiled_run._Stream.look, [httpx.ReadError("cut")]
+
+    def looking(stream: Any) -> None:
+        if stream.name == "b" and errors:
+            raise errors.pop()
+        look(stream)
+
+    monkeypatch.setattr(_tiled_run._Stream, "look", looking)
+    points = [*http.follow(uid, streams=None, patience=60)]
+    assert not errors
+    assert sorted((p.stream, p.index) for p in points) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert {point.skipped for point in points} == {0}
+
+
+def flight(session: Session, info: TriggerInfo, *detectors: str) -> MsgGenerator:
+    devices = [session.devices[name] for name in detectors]
+
+    @bpp.stage_decorator(devices)
+    @bpp.run_decorator()
+    def plan() -> MsgGenerator[None]:
+        yield from fly(devices, info, period=0.03)
+
+    return beam_on(plan(), session.devices["microscope"])
+
+
+def test_a_map_is_followed_while_it_grows(session: Session, watchers: Watchers) -> None:
+    info = MapInfo(shape=(16, 16), livetime=2e-3)
+    uid, watched = watchers.during(flight(session, info, "eels", "adf"))
+    session.data.wait(uid)
+    for seen in watched.values():
+        assert [dict(point.references) for point in seen.points] == [
+            {"eels": f"{uid}/eels/{n}", "adf": f"{uid}/adf/{n}"} for n in range(256)
+        ]
+        assert [point.seq_num for point in seen.points] == [*range(1, 257)]
+        for point in seen.points[::75]:
+            for detector, reference in point.references.items():
+                frame = session.data.open(reference)
+                np.testing.assert_array_equal(point.open(detector).read(), frame.read())
+                assert point.open(detector).axes == frame.axes
+
+
+def test_the_lines_of_a_cube_are_followed_while_it_grows(
+    session: Session, watchers: Watchers
+) -> None:
+    info = MapInfo(shape=(12, 16), livetime=2e-3, mode="add_slice")
+    uid, watched = watchers.during(flight(session, info, "eels", "adf"))
+    session.data.wait(uid)
+    for seen in watched.values():
+        assert [point.references["adf"] for point in seen.points] == [
+            f"{uid}/adf/{n}" for n in range(12)
+        ]
+        for point in seen.points[::5]:
+            for detector, reference in point.references.items():
+                frame = session.data.open(reference)
+                np.testing.assert_array_equal(point.open(detector).read(), frame.read())
+
+
+def test_frames_that_were_added_up_are_points_and_say_where_their_sum_is(
+    session: Session, watchers: Watchers
+) -> None:
+    info = UpdateInfo(number_of_events=12, livetime=0.02, mode="accumulate")
+    uid, watched = watchers.during(flight(session, info, "eels"))
+    session.data.wait(uid)
+    for seen in watched.values():
+        assert [point.references["eels"] for point in seen.points] == [
+            f"{uid}/eels/{n}" for n in range(12)
+        ]
+        with pytest.raises(LookupError, match=f"{uid}/eels/4 was added up with others"):
+            seen.points[4].open("eels")
+
+
+def test_a_frame_that_is_lost_is_a_point_that_says_so(
+    session: Session, watchers: Watchers, tmp_path: Path
+) -> None:
+    assert session.pcs is not None
+    spool = session.storage.layout.root / "gatan-pc" / "spool"
+    with ExitStack() as stack:
+        stopped = stack.enter_context(ExitStack())
+        stopped.enter_context(writer_stopped(session))
+
+        def lose(name: str, document: dict[str, Any]) -> None:
+            if name == "stop":
+                session.pcs.kill("gatan")
+                reference = session.storage.references[-2].encode()
+                frame = next(path for path in spool.iterdir() if reference in path.read_bytes())
+                stack.callback(frame.rename(tmp_path / frame.name).rename, frame)
+                session.pcs.start("gatan")
+                stopped.close()
+
+        uid, watched = watchers.during(spectra(session, 3, exposure=0.001), lose)
+        for seen in watched.values():
+            assert [bool(point.failed) for point in seen.points] == [False, True, False]
+            assert "not in the spool" in seen.points[1].failed["eels"]
+            with pytest.raises(ReferenceFailed, match=f"{uid}/eels/1: failed; .*not in the spool"):
+                seen.points[1].open("eels")
+            assert seen.points[2].open("eels").read().any()
+        session.data.wait(uid)
+        session.pcs.kill("gatan")
+    session.pcs.start("gatan")
+    prompt(session, "retry", f"{uid}/eels/1")
+    session.data.wait([f"{uid}/eels/1"])
+    session.data.wait(uid)
+    (_, found, _) = session.data.follow(uid)
+    assert not found.failed and found.open("eels").read().any()
+
+
+@pytest.fixture
+def analyst(tiled: Address) -> Iterator[Data]:
+    """An analysis on another PC."""
+    data = Data(tiled.uri, api_key=tiled.analyst_key)
+    yield data
+    data.close()
+
+
+def test_results_reach_the_session_from_tiled_and_from_the_folder(
+    session: Session, analyst: Data, http: Data
+) -> None:
+    reference = session.acquire_eels(exposure=0.001)
+    uid = reference.partition("/")[0]
+    session.data.wait(uid)
+    results = session.data.results(uid)
+    analyst.publish(uid, "thickness", np.float64(0.5))
+    analyst.publish(reference, "aligned", True)
+    analyst.publish(uid, "thickness", 0.75)
+    with closing(Data(storage=session.storage.layout.root)) as beside:
+        beside.publish(uid, "verdict", {"good": [1, 2]})
+    for of, name in ((uid, "thickness"), (reference, "aligned"), (uid, "verdict")):
+        assert results.wait(of, name, timeout=10)
+    while results.latest["thickness"] != 0.75:
+        assert results.wait(uid, "thickness", timeout=10)
+    assert dict(results.latest) == {"thickness": 0.75, "verdict": {"good": [1, 2]}}
+    assert results.get(reference, "aligned") is True
+    found = audit_run(session.storage.layout, session.storage._ledger, uid, session.data.catalog)
+    assert [str(finding) for finding in found] == []
+    told = http.catalog[uid]["results"].read()
+    assert list(told["name"].values) == ["thickness", "aligned", "thickness"]
+    assert [json.loads(value) for value in told["value"].values] == [0.5, True, 0.75]
+    assert len([*http.follow(uid)]) == 1
+
+
+def test_a_key_for_reading_publishes_nothing_and_is_told_which_one_does(
+    session: Session, http: Data, analyst: Data
+) -> None:
+    uid = session.acquire_eels(exposure=0.001).partition("/")[0]
+    session.data.wait(uid)
+    with pytest.raises(PermissionError, match="may only read .* the `analyst_key` in <storage>"):
+        http.publish(uid, "verdict", "good")
+    with pytest.raises(UnknownReference, match="there is no run 'nobody' here"):
+        analyst.publish("nobody", "verdict", "good")
+    with pytest.raises(TypeError, match="cannot be published: give a number, a string"):
+        analyst.publish(uid, "verdict", object())

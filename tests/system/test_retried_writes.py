@@ -1,0 +1,87 @@
+"""Giving Tiled a run again, from its first document: nothing of it is doubled."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import pytest
+from event_model import compose_run
+from tiled.client import from_uri
+
+from bluesky_em.storage.catalog._normalizer import Normalizer
+from bluesky_em.storage.catalog._run_writer import RunInTiled
+from bluesky_em.storage.tiled_server._server import Address
+
+Documents = list[tuple[str, Any]]
+
+KEYS: Any = {
+    "trace": {"source": "sim", "dtype": "array", "shape": [20], "dtype_numpy": "<f8"},
+    "names": {"source": "sim", "dtype": "array", "shape": [2], "dtype_numpy": "|S40"},
+    "peaks": {"source": "sim", "dtype": "array", "shape": [None, 2], "dtype_numpy": "<i4"},
+    "x": {"source": "sim", "dtype": "number", "shape": []},
+}
+
+
+@pytest.fixture
+def catalog(tiled: Address) -> Iterator[Any]:
+    """The session's catalog, as the writer has it."""
+    client: Any = from_uri(tiled.uri, api_key=tiled.writer_key).include_data_sources()
+    with closing(client.context):
+        yield client
+
+
+def documents(events: int) -> Documents:
+    run = compose_run()
+    stream = run.compose_descriptor(name="primary", data_keys=KEYS)
+    given: Documents = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
+    for n in range(events):
+        data = {
+            "trace": np.full(20, float(n)), "names": ["row", str(n)], "x": float(n),
+            "peaks": [[n, n]] * (n % 3),
+        }  # fmt: skip
+        event = stream.compose_event(data=data, timestamps=dict.fromkeys(data, 0.0))
+        given.append(("event", event))
+    return [*given, ("stop", run.compose_stop())]
+
+
+def attempt(catalog: Any, documents: Documents, *, flush_after: int | None = None) -> None:
+    tiled, normalizer = RunInTiled(catalog, lambda _: None, str), Normalizer()
+    normalizer.subscribe(tiled)
+    for n, (name, document) in enumerate(documents):
+        normalizer(name, copy.deepcopy(document))
+        if n == flush_after:
+            tiled.flush()
+    tiled.flush()
+
+
+def test_rows_of_arrays_and_tables_are_there_once_whatever_earlier_attempts_came_to(
+    catalog: Any,
+) -> None:
+    run = documents(events=12)
+    attempt(catalog, run[:6], flush_after=3)
+    attempt(catalog, run[:10], flush_after=8)
+    attempt(catalog, run[:4])
+    attempt(catalog, run, flush_after=9)
+    stream = catalog[run[0][1]["uid"]]["primary"].base
+    assert list(stream["trace"][:, 0]) == [*range(12)]
+    assert [names[1].decode() for names in stream["names"].read()] == [*map(str, range(12))]
+    events = stream["internal"].read()
+    assert list(events["seq_num"]) == [*range(1, 13)]
+    assert stream["peaks"].read().tolist() == [[[n, n]] * (n % 3) for n in range(12)]
+
+
+@pytest.mark.parametrize("kind", ["array.ArrayClient", "ragged.RaggedClient"])
+def test_an_array_that_was_made_and_not_filled_is_filled(
+    catalog: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = documents(events=3)
+    with monkeypatch.context() as patched:
+        patched.setattr(f"tiled.client.{kind}.write", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            attempt(catalog, run[:-2])
+    attempt(catalog, run)
+    stream = catalog[run[0][1]["uid"]]["primary"].base
+    assert list(stream["trace"][:, 0]) == [0, 1, 2]
+    assert stream["peaks"].read().tolist() == [[], [[1, 1]], [[2, 2]] * 2]

@@ -1,0 +1,86 @@
+"""A Tiled server that refuses, fails or takes its time: the plan and the files do not care."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from bluesky_em import Data, Storage
+from bluesky_em.app.session import Session
+from bluesky_em.storage.tiled_server._server import Address
+from tests.support.tiled_proxy import TiledProxy, proxy_to
+
+PATIENCE = 60.0  # seconds
+
+
+@pytest.fixture(scope="module")
+def proxy(tiled: Address) -> Iterator[TiledProxy]:
+    with proxy_to(tiled.uri) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def storage(session: Session, tiled: Address, proxy: TiledProxy) -> Iterator[Storage]:
+    """Another storage folder, where that server may read, behind the proxy."""
+    folder = session.storage.layout.data / "behind-a-proxy"
+    with Storage(folder, tiled=proxy.uri, api_key=tiled.writer_key) as storage:
+        session.RE.unsubscribe(session.token)
+        token = session.RE.subscribe(storage)
+        eels = session.devices["eels"]
+        eels._paths, paths = storage.path_provider, eels._paths
+        yield storage
+        eels._paths = paths
+        session.RE.unsubscribe(token)
+        session.token = session.RE.subscribe(session.storage)
+        storage.close(wait=True)
+
+
+def until_in_trouble(storage: Storage, words: str) -> str:
+    deadline = time.monotonic() + PATIENCE
+    while words not in (trouble := storage.status().trouble):
+        assert time.monotonic() < deadline, f"expected {words!r} in {trouble!r}"
+    return trouble
+
+
+@pytest.mark.parametrize("status", [401, 413, 500])
+def test_whatever_tiled_answers_spectra_are_stored_and_catalogued_when_it_gives_way(
+    session: Session, storage: Storage, proxy: TiledProxy, http: Data, status: int
+) -> None:
+    storage.data.wait(session.acquire_eels(exposure=0.001))
+    proxy.refusal = status
+    try:
+        reference = session.acquire_eels(exposure=0.001)
+        assert storage.data.wait(reference, until="stored").stage == "stored"
+        assert "Tiled" in until_in_trouble(storage, str(status))
+        asked = proxy.asked[status]
+        for _ in range(5):
+            session.acquire_eels(exposure=0.001)
+        assert proxy.asked[status] <= asked + 8, "a refusal per document is no circuit breaker"
+    finally:
+        proxy.refusal = 0
+    uid = reference.partition("/")[0]
+    storage.data.wait(uid, timeout=PATIENCE)
+    assert http.open(reference).read().shape == (2048,)
+    assert list(http.catalog[uid]["primary"].base["internal"].read()["seq_num"]) == [1]
+    storage.flush(PATIENCE)
+    assert "Tiled" not in storage.status().trouble or until_calm(storage)
+
+
+def until_calm(storage: Storage) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while storage.status().trouble:
+        assert time.monotonic() < deadline
+    return True
+
+
+def test_a_slow_tiled_slows_no_plan(session: Session, storage: Storage, proxy: TiledProxy) -> None:
+    storage.data.wait(session.acquire_eels(exposure=0.001))
+    proxy.delay = 0.3
+    try:
+        plan = session.plans["spectrum"](session.devices["eels"], exposure=0.001, num=20)
+        references = session.RE(plan).plan_result
+        storage.data.wait(references, until="stored")
+        assert storage.status().catalogued < storage.status().catalogued + storage.status().stored
+    finally:
+        proxy.delay = 0.0
+    storage.data.wait(references, timeout=PATIENCE)

@@ -1,0 +1,195 @@
+import errno
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bluesky_em.acquisition.client._client import Line
+from bluesky_em.acquisition.instrument_pc.server import MAX_FETCH, serve
+from bluesky_em.errors import ServerUnreachable
+from tests.support.fake_server import PATIENCE, FakeDriver, calling, served
+
+
+@pytest.fixture(autouse=True)
+def _no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BLUESKY_EM_TOKEN", raising=False)
+
+
+@pytest.fixture
+def driver() -> FakeDriver:
+    return FakeDriver()
+
+
+@pytest.fixture
+def line(driver: FakeDriver, tmp_path: Path):
+    with served(driver, tmp_path / "spool") as uri, calling(uri) as line:
+        yield line
+
+
+def test_an_exposed_frame_is_fetched_in_blocks_of_max_fetch(line: Line, driver: FakeDriver):
+    driver.array = np.arange(MAX_FETCH // 2, dtype="<f4")
+    header = line.call("expose", "run/eels/0", "eels", {"exposure": 0.1})
+    assert (header["shape"], header["nbytes"]) == ([MAX_FETCH // 2], 2 * MAX_FETCH)
+    assert header["metadata"] == {"exposure": 0.1}
+    blocks = [line.call("fetch", "run/eels/0", i * MAX_FETCH, 99 * MAX_FETCH) for i in (0, 1, 2)]
+    assert [len(block) for block in blocks] == [MAX_FETCH, MAX_FETCH, 0]
+    assert b"".join(blocks) == driver.array.tobytes()
+
+
+def test_the_header_of_an_exposure_has_a_summary_and_on_request_a_thumbnail(line: Line):
+    summary = line.call("expose", "run/eels/0", "eels", {})["summary"]
+    assert summary.items() >= {"total": 6.0, "mean": 1.5, "max": 3.0}.items()
+    assert "thumbnail" not in summary
+    summary = line.call("expose", "run/eels/1", "eels", {}, True)["summary"]
+    assert summary["thumbnail"][:4] == [0.0, 1.0, 2.0, 3.0]
+    assert "summary" not in line.call("header", "run/eels/1")
+
+
+def test_a_released_frame_cannot_be_fetched_any_more(line: Line):
+    line.call("expose", "run/eels/0", "eels", {})
+    assert line.call("references") == ["run/eels/0"]
+    line.call("release", ["run/eels/0"])
+    assert line.call("references") == []
+    with pytest.raises(LookupError, match="'run/eels/0' is not in the spool"):
+        line.call("fetch", "run/eels/0", 0, 10)
+
+
+def test_the_status_tells_how_full_the_spool_is(line: Line):
+    assert line.call("status").items() >= {"exposing": False, "frames": 0, "bytes": 0}.items()
+    line.call("expose", "run/eels/0", "eels", {})
+    status = line.call("status")
+    assert status.items() >= {"frames": 1, "bytes": 16}.items()
+    assert status["capacity"] > 16
+
+
+def test_the_status_tells_what_the_servers_clock_says(line: Line):
+    before = time.time()
+    assert before <= line.call("status")["time"] <= time.time()
+
+
+def test_the_status_tells_of_a_running_exposure(line: Line, driver: FakeDriver):
+    driver.block.set()
+    exposing = threading.Thread(target=_expose_until_aborted, args=(line.uri,))
+    exposing.start()
+    assert driver.exposing.wait(PATIENCE)
+    assert line.call("status")["exposing"] is True
+    line.call("abort")
+    exposing.join(PATIENCE)
+    assert line.call("status").items() >= {"exposing": False, "frames": 0, "bytes": 0}.items()
+
+
+def _expose_until_aborted(uri: str) -> None:
+    with calling(uri) as line, pytest.raises(RuntimeError, match="aborted"):
+        line.call("expose", "run/eels/0", "eels", {})
+
+
+def test_settings_are_read_set_and_read_back(line: Line):
+    assert line.call("get", "energy_offset") == 0.0
+    assert line.call("set", "energy_offset", 532.14) == 532.1
+    assert line.call("get", "energy_offset") == 532.1
+
+
+def test_limits_are_read_like_settings(line: Line):
+    assert line.call("get", "energy_offset.low") == -200.0
+    assert line.call("get", "energy_offset.high") == 3000.0
+
+
+def test_layout_and_identity_come_from_the_driver(line: Line):
+    assert line.call("layout", "eels", {}) == [[4], "<f4"]
+    assert line.call("identity")["name"] == "fake"
+
+
+def test_frames_outlive_their_server(tmp_path: Path):
+    with served(FakeDriver(), tmp_path) as uri, calling(uri) as line:
+        line.call("expose", "run/eels/0", "eels", {})
+    with served(FakeDriver(), tmp_path) as uri, calling(uri) as line:
+        assert line.call("fetch", "run/eels/0", 0, 99) == np.arange(4, dtype="<f4").tobytes()
+
+
+def test_the_instrument_is_parked_when_serving_ends(driver: FakeDriver, tmp_path: Path):
+    with served(driver, tmp_path):
+        assert not driver.parked.is_set()
+    assert driver.parked.is_set()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "gatan-pc", "::"])
+def test_beyond_loopback_a_token_is_demanded(host: str, driver: FakeDriver, tmp_path: Path):
+    with pytest.raises(PermissionError) as caught:
+        serve(driver, "eels_server", host, 0, str(tmp_path / "spool"))
+    assert f"refusing to serve eels_server on {host} without a token" in str(caught.value)
+    assert "Set BLUESKY_EM_TOKEN here and on the control PC" in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Pyro's socket
+def test_an_address_that_is_not_this_computers_is_refused_with_advice(
+    driver: FakeDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("BLUESKY_EM_TOKEN", "sesame")
+    for host in ("no-such-pc.invalid", "192.0.2.1"):
+        with pytest.raises(OSError, match=f"cannot listen on {host}:0 .*an address of this comput"):
+            serve(driver, "eels_server", host, 0, str(tmp_path / "spool"))
+
+
+def test_with_a_token_it_serves_beyond_loopback(
+    driver: FakeDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("BLUESKY_EM_TOKEN", "sesame")
+    with served(driver, tmp_path, host="0.0.0.0") as uri:
+        local = uri.replace("0.0.0.0", "127.0.0.1")
+        with calling(local, token="sesame") as line:
+            assert line.call("identity")["name"] == "fake"
+
+
+def test_the_right_token_comes_from_the_environment(
+    driver: FakeDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("BLUESKY_EM_TOKEN", "sésame")
+    with served(driver, tmp_path) as uri, calling(uri) as line:
+        assert line.call("get", "aperture") == "5 mm"
+
+
+def test_a_server_without_a_token_asks_for_none(driver: FakeDriver, tmp_path: Path):
+    with served(driver, tmp_path) as uri, calling(uri, token="needless") as line:
+        assert line.call("identity")["name"] == "fake"
+
+
+@pytest.mark.parametrize("token", ["", "wrong", "sesame "])
+def test_a_wrong_token_opens_nothing_and_the_refusal_says_what_to_set(
+    token: str, driver: FakeDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("BLUESKY_EM_TOKEN", "sesame")
+    with served(driver, tmp_path) as uri, calling(uri, token=token) as line:
+        with pytest.raises(ServerUnreachable, match="wants a token: set BLUESKY_EM_TOKEN"):
+            line.call("expose", "run/eels/0", "eels", {})
+        assert driver.calls == []
+
+
+def test_a_full_spool_refuses_over_the_wire_with_errno_and_words(
+    driver: FakeDriver, tmp_path: Path
+):
+    with served(driver, tmp_path, spool_limit=20) as uri, calling(uri) as line:
+        line.call("expose", "run/eels/0", "eels", {})
+        with pytest.raises(OSError, match="full: 16 bytes of 20 bytes in 1 frames") as refused:
+            line.call("expose", "run/eels/1", "eels", {})
+        assert refused.value.errno == errno.ENOSPC
+        assert driver.calls.count("expose") == 1
+
+
+def test_a_frame_whose_spool_is_gone_waits_in_memory_until_it_is_back(
+    line: Line, driver: FakeDriver, tmp_path: Path
+):
+    spool, unplugged = tmp_path / "spool", tmp_path / "unplugged"
+    driver.meanwhile = lambda: spool.rename(unplugged)
+    with pytest.raises(OSError, match="'run/eels/0' cannot be written .* in memory") as failed:
+        line.call("expose", "run/eels/0", "eels", {})
+    assert failed.value.errno == errno.EIO
+    with pytest.raises(OSError, match="cannot be written"):
+        line.call("keep", "run/eels/0")
+    unplugged.rename(spool)
+    assert line.call("keep", "run/eels/0")["nbytes"] == 16
+    assert line.call("fetch", "run/eels/0", 0, 99) == driver.array.tobytes()
+    with pytest.raises(LookupError, match="does not wait to be written"):
+        line.call("keep", "run/eels/0")
+    assert driver.calls.count("expose") == 1

@@ -1,0 +1,193 @@
+import errno
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bluesky_em.acquisition.instrument_pc.exposure import Exposure
+from bluesky_em.acquisition.instrument_pc.spool import Spool
+
+PIXELS = np.arange(1000, dtype="<f4").reshape(10, 100)
+
+
+def exposure(array: np.ndarray = PIXELS, **metadata: Any) -> Exposure:
+    axes = [
+        {"name": f"axis{i}", "units": "m", "offset": 0.0, "scale": 1.0, "size": size}
+        for i, size in enumerate(array.shape)
+    ]
+    return Exposure(array, axes, metadata, 1.0, 2.0)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+def test_the_header_tells_all_about_the_frame(spool: Spool):
+    header = spool.put("run/eels/0", exposure(frames=3))
+    assert header == {
+        "reference": "run/eels/0",
+        "shape": [10, 100],
+        "dtype": "<f4",
+        "nbytes": 4000,
+        "checksum": zlib.crc32(PIXELS.tobytes()),
+        "axes": exposure().axes,
+        "metadata": {"frames": 3},
+        "started": 1.0,
+        "ended": 2.0,
+    }
+
+
+def test_a_frame_is_read_in_blocks_and_ends_where_it_ends(spool: Spool):
+    spool.put("run/eels/0", exposure())
+    blocks = [spool.read("run/eels/0", start, 1500) for start in range(0, 4000, 1500)]
+    assert [len(block) for block in blocks] == [1500, 1500, 1000]
+    assert b"".join(blocks) == PIXELS.tobytes()
+    assert spool.read("run/eels/0", 4000, 1500) == b""
+
+
+def test_a_released_frame_is_gone_and_the_others_stay(spool: Spool):
+    for number in range(3):
+        spool.put(f"run/eels/{number}", exposure())
+    assert spool.fill() == (3, 12000)
+    spool.release(["run/eels/0", "run/eels/2"])
+    assert spool.references() == ["run/eels/1"]
+    assert spool.fill() == (1, 4000)
+    assert len(list(Path(spool.folder).iterdir())) == 1
+
+
+def test_releasing_twice_or_the_unknown_is_harmless(spool: Spool):
+    spool.put("run/eels/0", exposure())
+    spool.release(["run/eels/0", "run/eels/0", "never/was/1"])
+    spool.release(["run/eels/0"])
+    assert spool.references() == []
+
+
+def test_a_missing_frame_is_named_with_its_spool_and_the_likely_cause(spool: Spool):
+    spool.put("run/eels/0", exposure())
+    spool.release(["run/eels/0"])
+    with pytest.raises(LookupError) as caught:
+        spool.read("run/eels/0", 0, 10)
+    assert f"frame 'run/eels/0' is not in the spool {spool.folder}" in str(caught.value)
+    assert "it was released, or died with its server" in str(caught.value)
+
+
+def test_a_restarted_spool_finds_its_frames(spool: Spool):
+    spool.put("run/eels/0", exposure())
+    spool.put("run/eels/1", exposure(PIXELS * 2))
+    again = Spool(spool.folder)
+    assert again.references() == ["run/eels/0", "run/eels/1"]
+    assert again.fill() == (2, 8000)
+    assert again.read("run/eels/1", 0, 4000) == (PIXELS * 2).tobytes()
+    again.release(["run/eels/0"])
+    assert Spool(spool.folder).references() == ["run/eels/1"]
+
+
+def test_a_half_written_frame_is_removed_at_the_restart(spool: Spool):
+    spool.put("run/eels/0", exposure())
+    (whole,) = Path(spool.folder).iterdir()
+    torn = whole.with_name("torn.frame.part")
+    torn.write_bytes(whole.read_bytes()[:100])
+    assert Spool(spool.folder).references() == ["run/eels/0"]
+    assert list(Path(spool.folder).iterdir()) == [whole]
+
+
+def test_files_of_others_in_the_folder_are_left_alone(tmp_path: Path):
+    stranger = tmp_path / "notes.txt"
+    stranger.write_text("mine")
+    assert Spool(tmp_path).references() == []
+    assert stranger.read_text() == "mine"
+
+
+def test_putting_again_replaces_the_frame(spool: Spool):
+    spool.put("run/eels/0", exposure())
+    spool.put("run/eels/0", exposure(np.zeros(2, "<u2")))
+    assert spool.fill() == (1, 4)
+    assert spool.read("run/eels/0", 0, 100) == bytes(4)
+
+
+@pytest.mark.parametrize(
+    "reference", ["../../x", "/etc/passwd", "..", "a\x00b", "C:\\x", "λ" * 999]
+)
+def test_a_hostile_reference_never_leaves_the_folder(spool: Spool, reference: str):
+    spool.put(reference, exposure())
+    assert spool.read(reference, 0, 4000) == PIXELS.tobytes()
+    assert Spool(spool.folder).references() == [reference]
+    inside = Path(spool.folder)
+    assert [path for path in inside.parent.rglob("*") if path.is_file()] == list(inside.iterdir())
+    spool.release([reference])
+    assert not list(inside.iterdir())
+
+
+def test_a_reference_to_a_file_outside_reads_nothing(spool: Spool):
+    secret = Path(spool.folder).parent / "secret.frame"
+    secret.write_bytes(bytes(100))
+    for reference in ("../secret", "../secret.frame", str(secret)):
+        with pytest.raises(LookupError, match="is not in the spool"):
+            spool.read(reference, 0, 10)
+        spool.release([reference])
+    assert secret.exists()
+
+
+FULL_DISK = """
+import resource, signal, sys
+import numpy as np
+from bluesky_em.exposure import Exposure
+from bluesky_em.spool import Spool
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    Spool(sys.argv[1]).put("run/eels/0", Exposure(np.zeros(1000), [], {}, 1.0, 2.0))
+except OSError:
+    sys.exit(3)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file size limit")
+def test_a_frame_that_does_not_fit_on_the_disk_is_an_error(spool: Spool):
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, spool.folder])
+    assert done.returncode == 3
+    assert Spool(spool.folder).references() == []
+
+
+def test_a_spool_at_its_limit_refuses_before_anything_is_exposed_and_tells_its_fill(
+    tmp_path: Path,
+):
+    spool = Spool(tmp_path, limit=10_000)
+    for number in range(2):
+        spool.check_room(4000)
+        spool.put(f"run/eels/{number}", exposure())
+    with pytest.raises(OSError, match=r"is full: 8.0 kB of 10.0 kB in 2 frames") as refused:
+        spool.check_room(4000)
+    assert refused.value.errno == errno.ENOSPC
+    spool.release(["run/eels/0"])
+    spool.check_room(4000)
+
+
+def test_a_frame_larger_than_the_whole_spool_is_an_error_at_once(tmp_path: Path):
+    with pytest.raises(ValueError, match="serve with a larger --spool-limit"):
+        Spool(tmp_path, limit=3999).check_room(4000)
+
+
+def test_a_spool_leaves_some_of_its_disk_to_others(spool: Spool, monkeypatch: pytest.MonkeyPatch):
+    spool.check_room(4000)
+    monkeypatch.setattr("bluesky_em.acquisition.instrument_pc.spool.SPARE", 1 << 60)
+    assert spool.capacity() == 0
+    with pytest.raises(OSError, match="full: 0 bytes of 0 bytes .* free, of which it leaves"):
+        spool.check_room(1)
+
+
+def test_a_frame_that_could_not_be_written_leaves_nothing_half_behind(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*names: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("bluesky_em.acquisition.instrument_pc.spool.os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        spool.put("run/eels/0", exposure())
+    assert list(Path(spool.folder).iterdir()) == [] and spool.fill() == (0, 0)

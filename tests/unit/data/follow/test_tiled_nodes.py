@@ -1,0 +1,87 @@
+"""A table's rows come once each, in order, whatever was heard of them."""
+
+from typing import Any
+
+import pyarrow
+
+from bluesky_em.data.follow._tiled_nodes import Table
+
+Row = tuple[int, float, float]
+"""seq_num, time, x"""
+
+
+def arrow(rows: list[Row]) -> bytes:
+    table = pyarrow.table(dict(zip(("seq_num", "time", "x"), zip(*rows, strict=True), strict=True)))
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+class Server:
+    """A table in Tiled; as client, as its context, as what makes requests, and as the answer."""
+
+    columns = ("seq_num", "time", "x")
+    item = {"links": {"full": "link"}}
+    is_error = False
+
+    def __init__(self, *rows: Row):
+        self.rows = list(rows)
+        self.reads = 0
+        self.context = self.http_client = self
+
+    def get(self, link: str, **_: Any) -> Any:
+        self.reads += 1
+        return self
+
+    def read(self) -> bytes:
+        return arrow(self.rows)
+
+
+def said(*rows: Row) -> dict[str, Any]:
+    return {"type": "table-data", "payload": arrow(list(rows))}
+
+
+def values(table: Table) -> list[float]:
+    return [table.row(index)["x"] for index in range(table.count)]
+
+
+def test_rows_are_taken_from_what_is_said_and_the_table_is_read_once() -> None:
+    server = Server((1, 1.0, 10.0))
+    table = Table(server)
+    table.hear(None)
+    table.hear(said((2, 2.0, 20.0), (3, 3.0, 30.0)))
+    assert values(table) == [10.0, 20.0, 30.0] and server.reads == 1
+
+
+def test_a_row_that_is_said_before_it_is_there_comes_once() -> None:
+    server = Server((1, 1.0, 10.0))
+    table = Table(server)
+    table.hear(said((1, 1.0, 10.0)))
+    table.hear(None)
+    table.hear(said((1, 1.0, 10.0)))
+    assert values(table) == [10.0]
+
+
+def test_a_number_left_out_makes_it_read_the_table() -> None:
+    server = Server((1, 1.0, 10.0), (2, 2.0, 20.0))
+    table = Table(server)
+    table.hear(said((1, 1.0, 10.0)))
+    table.hear(said((3, 3.0, 30.0)))
+    assert values(table) == [10.0, 20.0, 30.0]
+
+
+def test_a_number_that_comes_again_after_a_pause_is_another_row() -> None:
+    table = Table(Server())
+    table.hear(said((1, 1.0, 10.0), (2, 2.0, 20.0), (2, 2.5, 25.0), (3, 3.0, 30.0)))
+    assert values(table) == [10.0, 20.0, 25.0, 30.0]
+
+
+def test_a_repeated_number_that_was_missed_is_put_in_its_place_at_the_next_look() -> None:
+    rows: list[Row] = [(1, 1.0, 10.0), (2, 2.0, 20.0), (2, 2.5, 25.0), (3, 3.0, 30.0)]
+    table = Table(Server(*rows))
+    table.hear(said(*rows[:2]))
+    table.hear(said(rows[3]))
+    assert table.row(0)["x"] == 10.0  # given already
+    table.hear(None)
+    assert values(table) == [10.0, 20.0, 25.0, 30.0]

@@ -1,0 +1,37 @@
+"""What is given to `prepare`, and what the documents say of it."""
+
+import pytest
+
+from bluesky_em import MapInfo
+from bluesky_em.detector._trigger_info import UpdateInfo
+from bluesky_em.update_modes import Declaration
+
+
+@pytest.mark.parametrize("info, shape, plain", [
+    (UpdateInfo(number_of_events=9, mode="accumulate"), [4],
+     {"mode": "accumulate", "shape": [4], "dtype": "<f4"}),
+    (UpdateInfo(number_of_events=9, mode="replace", keep_versions="all"), [4, 5],
+     {"mode": "replace", "shape": [4, 5], "dtype": "<f4", "keep_versions": "all"}),
+    (MapInfo(shape=(6, 3), mode="add_slice"), [4],
+     {"mode": "add_slice", "shape": [6, 3, 4], "dtype": "<f4"}),
+    (MapInfo(shape=(6, 3), mode="add_slice"), [],
+     {"mode": "add_slice", "shape": [6, 3], "dtype": "<f4"}),
+])  # fmt: skip
+def test_a_flight_declares_what_its_frames_become(
+    info: MapInfo | UpdateInfo, shape: list[int], plain: dict
+):
+    declared = info.declare(shape, "<f4")
+    assert declared is not None and declared.dump() == plain
+    assert Declaration.load(plain) == declared
+
+
+def test_an_event_is_a_point_of_a_map_or_a_line_of_a_cube():
+    assert MapInfo(shape=(6, 3)).number_of_events == 18
+    assert MapInfo(shape=(6, 3), mode="add_slice").number_of_events == 6
+    with pytest.raises(ValueError, match="has 6 events: leave that number out"):
+        MapInfo(shape=(6, 3), mode="add_slice", number_of_events=18)
+
+
+def test_integers_whose_sum_could_overflow_are_refused():
+    with pytest.raises(ValueError, match="their sum could overflow"):
+        UpdateInfo(number_of_events=9, mode="accumulate").declare([4], "<i8")

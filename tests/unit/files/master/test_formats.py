@@ -1,0 +1,86 @@
+import logging
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import h5py
+import pytest
+
+from bluesky_em.files import master
+from bluesky_em.files.master import CompleteRun, _formats
+from tests.support.recorded_run import Recorded
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Recorded:
+    run = Recorded(tmp_path)
+    run.frame()
+    run.close()
+    return run
+
+
+def write(run: Recorded) -> dict[str, str]:
+    return master.write(run.layout, run.layout.journal_of(run.uid), run.frames, run.manifest)
+
+
+def list_of_frames(run: CompleteRun, path: Path) -> str:
+    """Another package's format."""
+    path.write_text("\n".join(frame.reference for frame in run.frames))
+    return ".txt"
+
+
+def breaks(run: CompleteRun, path: Path) -> str:
+    path.write_text("half of it")
+    raise RuntimeError("it did not work out")
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if another package had registered two formats."""
+    formats = {"list": f"{__name__}:list_of_frames", "broken": f"{__name__}:breaks"}
+    points = EntryPoints(EntryPoint(name, value, _formats.GROUP) for name, value in formats.items())
+    monkeypatch.setattr(_formats, "entry_points", lambda group: points.select(group=group))
+
+
+def test_nexus_is_what_is_written_unless_asked_otherwise(run: Recorded) -> None:
+    account = write(run)
+    assert account["format"] == "nexus" and account["path"].endswith(f"/{run.uid}.nxs")
+    with h5py.File(run.layout.root / account["path"]) as file:
+        assert file["entry/eels/data"].shape == (1, 6)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_format_of_another_package_is_written_if_asked_for(
+    run: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BLUESKY_EM_MASTER_FORMAT", "list")
+    account = write(run)
+    assert account["format"] == "list"
+    assert (run.folder / f"{run.uid}.txt").read_text() == f"{run.uid}/eels/0"
+
+
+def test_writing_it_twice_gives_one_file(run: Recorded) -> None:
+    assert write(run) == write(run)
+    assert sorted(path.name for path in run.folder.iterdir()) == sorted(
+        ["eels.h5", f"{run.uid}.nxs"]
+    )
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_format_that_fails_is_told_of_and_leaves_nothing(
+    run: Recorded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("BLUESKY_EM_MASTER_FORMAT", "broken")
+    with caplog.at_level(logging.ERROR):
+        account = write(run)
+    assert account == {"format": "broken", "path": "", "failure": "it did not work out"}
+    assert f"run {run.uid} has no master file" in caplog.text
+    assert [path.name for path in run.folder.iterdir()] == ["eels.h5"]
+
+
+def test_a_format_nobody_has_is_answered_with_those_there_are(
+    run: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BLUESKY_EM_MASTER_FORMAT", "nxem")
+    assert write(run)["failure"] == (
+        "BLUESKY_EM_MASTER_FORMAT asks for the master format 'nxem'; installed are: nexus"
+    )

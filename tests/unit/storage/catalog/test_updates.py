@@ -1,0 +1,82 @@
+"""What Tiled is told of an array that frames change."""
+
+from typing import Any
+
+import pytest
+
+from bluesky_em.axes import Axis
+from bluesky_em.files.hdf5.updates import Extent
+from bluesky_em.frame import Frame
+from bluesky_em.storage.catalog._updates import UpdateMap
+from bluesky_em.update_modes import Declaration
+
+CUBE = {"mode": "add_slice", "shape": [6, 3, 4], "dtype": "<f4"}
+SUM = {"mode": "accumulate", "shape": [4], "dtype": "<u2"}
+LIVE = {"mode": "replace", "shape": [4], "dtype": "<u2", "keep_versions": 3}
+Index = tuple[int, ...] | None
+
+
+def frame(row: int, update: dict[str, Any], index: Index = None) -> Frame:
+    shape = tuple(update["shape"][1:]) if index else tuple(update["shape"])
+    names = ["x", "energy"][-len(shape) :]
+    axes = [
+        Axis(name=n, units="", offset=0.0, scale=1.0, size=s)
+        for n, s in zip(names, shape, strict=True)
+    ]
+    scan = [vars(Axis(name=n, units="m", offset=0.0, scale=1.0, size=6)) for n in ("y", "x")]
+    return Frame(
+        reference=f"run/eels/{row}", run="run", stream="primary", detector="eels", number=row,
+        row=row, server="", path="eels.h5", shape=shape, dtype="<f4", checksum=row + 7,
+        axes=tuple(axes), ended=1.0, metadata={"scan": scan} if index else {}, update=update,
+        index=index,
+    )  # fmt: skip
+
+
+def map_of(*frames: Frame, failed: int | None = None) -> UpdateMap:
+    updates = UpdateMap(frames[0])
+    for each in frames:
+        if each.row == failed:
+            updates.fail(each, "it is lost")
+        updates.add(each)
+    return updates
+
+
+def test_a_cube_is_as_high_as_the_highest_line_that_has_come():
+    updates = map_of(
+        frame(0, CUBE, (0, 0, 0)), frame(1, CUBE, (4, 0, 0)), frame(2, CUBE, (2, 0, 0))
+    )
+    assert updates.extent.shape == (5, 3, 4) and updates.dims == ("y", "x", "energy")
+    about = updates.dump()["update"]
+    assert about["count"] == 3
+    assert about["values"]["2"] == {"checksum": 9, "index": (2, 0, 0)}
+
+
+def test_subscribers_are_told_of_the_lines_that_are_new():
+    updates = map_of(frame(0, CUBE, (0, 0, 0)))
+    assert updates.extent.changed() == ((0, 0, 0), (1, 3, 4))
+    updates.add(frame(1, CUBE, (3, 0, 0)))
+    updates.add(frame(2, CUBE, (2, 0, 0)))
+    assert updates.extent.changed() == ((2, 0, 0), (2, 3, 4))
+    assert updates.extent.changed() == ((0, 0, 0), (0, 0, 0))
+
+
+def test_a_line_that_was_lost_is_counted_and_is_nowhere_in_the_cube():
+    updates = map_of(frame(0, CUBE, (0, 0, 0)), frame(1, CUBE, (5, 0, 0)), failed=1)
+    assert updates.extent.shape == (1, 3, 4)
+    dump = updates.dump()
+    assert dump["failed"] == {"1": "it is lost"} and dump["update"]["count"] == 2
+    assert [*dump["update"]["values"]] == ["0"]
+
+
+@pytest.mark.parametrize("update, readable", [(SUM, []), (LIVE, ["2"])])
+def test_of_a_sum_no_frame_and_of_a_live_view_the_newest_can_be_read(update: Any, readable: Any):
+    updates = map_of(*(frame(n, update) for n in range(4)), failed=3)
+    assert updates.extent.shape == (4,) and updates.dims == ("energy",)
+    assert [*updates.dump()["update"]["values"]] == readable
+
+
+def test_an_axis_without_limit_is_as_long_as_its_longest_update():
+    extent = Extent(Declaration.load({**CUBE, "shape": [None, None]}))
+    extent.add((2, 5), (1, 0))
+    extent.add((7,), (0, 3))
+    assert extent.shape == (3, 10)

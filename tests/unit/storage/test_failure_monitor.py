@@ -1,0 +1,83 @@
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bluesky_em.files.ledger import Ledger
+from bluesky_em.storage import failure_monitor
+from bluesky_em.storage.failure_monitor import Health
+from tests.unit.files.test_ledger import frame
+
+PATIENCE = 10.0  # seconds
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "PERIOD", 0.01)
+    monkeypatch.setattr(health, "LASTING", 1000.0)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    ledger.beat("")
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def watched(ledger: Ledger) -> Iterator[Health]:
+    health = Health(ledger, lambda: "")
+    yield health
+    failure_monitor.close()
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline
+
+
+def test_a_lost_frame_is_a_failure_at_once_and_once(
+    watched: Health, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = frame(0)
+    ledger.captured([lost])
+    ledger.failed(lost.reference, "not in the spool")
+    until(lambda: watched.failure)
+    expected = f"1 frames failed, the last one: {lost.reference}: not in the spool"
+    assert watched.failure == expected
+    assert caplog.record_tuples == [
+        ("bluesky_em.storage.failure_monitor", logging.WARNING, f"storage: {expected}")
+    ]
+    watched.forgive()
+    assert watched._look() == ""
+
+
+def test_trouble_is_a_failure_only_when_it_lasts(
+    watched: Health, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.beat("Tiled: away")
+    assert watched._look() == ""
+    monkeypatch.setattr(health, "LASTING", 0.0)
+    assert watched._look() == "Tiled: away"
+    ledger.beat("")
+    assert watched._look() == ""
+
+
+def test_a_writer_that_gives_no_sign_of_life_is_a_failure(
+    watched: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "LASTING", 0.1)
+    until(lambda: watched.failure)
+    assert watched.failure.startswith("the writer has given no sign of life for")
+
+
+def test_what_failed_in_earlier_sessions_is_no_failure_of_this_one(ledger: Ledger) -> None:
+    ledger.captured([frame(0)])
+    ledger.failed(frame(0).reference, "long ago")
+    watched = Health(ledger, lambda: "")
+    assert watched._look() == ""
+    watched.close()

@@ -1,0 +1,77 @@
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiled.storage import SQLStorage, parse_storage, register_storage
+
+from bluesky_em.storage.tiled_server._duckdb import connection_per_request
+
+
+def uri_in(folder: Path) -> str:
+    return f"duckdb:///{(folder / 'event tables.duckdb').as_posix()}"
+
+
+def storage_at(uri: str) -> SQLStorage:
+    """Make what a Tiled server makes of its configuration."""
+    storage = parse_storage(uri)
+    assert isinstance(storage, SQLStorage)
+    register_storage(storage)
+    return storage
+
+
+def execute(connection: Any, query: str) -> list[tuple[int]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchall()
+
+
+def test_a_reader_that_gives_up_does_not_take_back_what_another_request_appends(tmp_path: Path):
+    storage = storage_at(uri_in(tmp_path))
+    with connection_per_request(uri_in(tmp_path)):
+        with closing(storage.connect()) as writer, closing(storage.connect()) as reader:
+            execute(writer, "CREATE TABLE events (seq_num INTEGER)")
+            writer.commit()
+            execute(writer, "INSERT INTO events VALUES (1)")
+            assert execute(reader, "SELECT * FROM events") == []
+            reader.rollback()
+            writer.commit()
+        with closing(storage.connect()) as reader:
+            assert execute(reader, "SELECT * FROM events") == [(1,)]
+
+
+DISK_FULL = """
+import resource, sys
+from tiled.storage import parse_storage, register_storage
+from bluesky_em.catalog._tables import connection_per_request
+
+storage = parse_storage(sys.argv[1])
+register_storage(storage)
+with connection_per_request(sys.argv[1]):
+    connection = storage.connect()
+    cursor = connection.cursor()
+    cursor.execute("CREATE TABLE events AS SELECT range AS seq_num FROM range(1000)")
+    connection.commit()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY))
+    try:
+        cursor.execute("FORCE CHECKPOINT")
+    except connection.Error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        print("spoiled", flush=True)
+    storage.connect()
+    print("still there", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits to a process' files there")
+def test_tables_spoiled_by_a_full_disk_end_the_process_and_the_next_one_has_them(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", DISK_FULL, uri_in(tmp_path)], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "spoiled\n"), done.stderr
+    assert "ending, to open the event tables anew" in done.stderr
+    storage = storage_at(uri_in(tmp_path))
+    with connection_per_request(uri_in(tmp_path)), closing(storage.connect()) as connection:
+        assert execute(connection, "SELECT count(*) FROM events") == [(1000,)]

@@ -1,0 +1,192 @@
+"""A store and files that frames change: what cannot go in is failed, and nothing waits for it."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bluesky_em.acquisition.instrument_pc.exposure import Exposure
+from bluesky_em.acquisition.instrument_pc.fly_scan import Flight, Order
+from bluesky_em.acquisition.instrument_pc.spool import Spool
+from bluesky_em.axes import Axis
+from bluesky_em.files.hdf5.updates import UpdateReader
+from bluesky_em.files.ledger import Ledger
+from bluesky_em.frame import Frame
+from bluesky_em.reference import Stage
+from bluesky_em.storage.writer import _frame_transfer
+from bluesky_em.storage.writer._frame_transfer import Store
+
+PATIENCE = 10.0
+SUM = {"mode": "accumulate", "shape": [4], "dtype": "<f4"}
+CUBE = {"mode": "add_slice", "shape": [6, 3, 4], "dtype": "<f4"}
+SCAN = {"shape": [6, 3], "region": [0.0, 0.0, 1.0, 1.0], "sync": "hardware"}
+
+
+def axis(name: str, size: int) -> Axis:
+    return Axis(name=name, units="", offset=0.0, scale=1.0, size=size)
+
+
+def frame(number: int, update: dict[str, Any] | None, *shape: int) -> Frame:
+    return Frame(
+        reference=f"run/eels/{number}", run="run", stream="primary", detector="eels",
+        number=number, row=number, server="", path="data/eels.h5", shape=shape, dtype="<f4",
+        checksum=0, axes=tuple(axis(f"a{n}", size) for n, size in enumerate(shape)), ended=0.0,
+        update=update,
+    )  # fmt: skip
+
+
+class SpoolLine:
+    """A line to an acquisition server that has nothing but a spool."""
+
+    def __init__(self, spool: Spool):
+        self._calls: dict[str, Callable[..., Any]] = {
+            "header": spool.header, "fetch": spool.read, "references": spool.references,
+            "release": spool.release,
+        }  # fmt: skip
+
+    def call(self, method: str, *args: Any) -> Any:
+        return self._calls[method](*args)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def store(
+    tmp_path: Path, spool: Spool, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Store]:
+    monkeypatch.setattr(_store, "Line", lambda server: SpoolLine(spool))
+    store = Store("", tmp_path, ledger)
+    yield store
+    store.stop()
+
+
+def put(spool: Spool, *frames: Frame, value: float = 1.0) -> None:
+    for each in frames:
+        pixels = np.full((1, *each.shape), each.number + value, "<f4")
+        spool.put(each.reference, Exposure(pixels, [], {}, 1.0, 2.0))
+
+
+def stored(store: Store, ledger: Ledger, *frames: Frame) -> dict[int, tuple[Stage, str]]:
+    """Stage and reason of each, by number, when all have ended and the files are closed."""
+    ledger.captured(frames)
+    for each in frames:
+        store.add(each)
+    done = threading.Event()
+    store.finish("run", frames[:1], done.set)
+    assert done.wait(PATIENCE), store.trouble
+    stages = ledger.stages([each.reference for each in frames])
+    return {each.number: stages[each.reference] for each in frames}
+
+
+def test_a_frame_that_does_not_fit_is_failed_and_those_after_it_are_stored(
+    store: Store, spool: Spool, ledger: Ledger, tmp_path: Path
+):
+    frames = frame(0, SUM, 4), frame(1, SUM, 3), frame(2, SUM, 4)
+    put(spool, *frames)
+    stages = stored(store, ledger, *frames)
+    assert [stages[n][0] for n in range(3)] == [Stage.STORED, Stage.FAILED, Stage.STORED]
+    assert "but was declared: mode `accumulate` with shape (4)" in stages[1][1]
+    with UpdateReader(tmp_path / "data/eels.h5") as reader:
+        np.testing.assert_array_equal(reader.read(), [4.0] * 4)
+        assert reader.numbers() == [0, 2]
+
+
+def test_another_frame_of_the_same_number_is_failed(store: Store, spool: Spool, ledger: Ledger):
+    first, other = frame(0, SUM, 4), replace(frame(1, SUM, 4), row=0)
+    put(spool, first, other)
+    stages = stored(store, ledger, first, other)
+    assert stages[0][0] is Stage.STORED and stages[1][0] is Stage.FAILED
+    assert "a new one needs a new number" in stages[1][1]
+
+
+@pytest.mark.parametrize("first, then", [(None, SUM), (SUM, None)])
+def test_a_stream_that_changes_its_mode_is_failed_from_there_on(
+    store: Store, spool: Spool, ledger: Ledger, first: Any, then: Any
+):
+    frames = frame(0, first, 4), frame(1, then, 4)
+    put(spool, *frames)
+    stages = stored(store, ledger, *frames)
+    assert stages[0][0] is Stage.STORED and stages[1][0] is Stage.FAILED
+    assert "one stream has one way" in stages[1][1]
+    later = frame(2, then, 4)
+    put(spool, later)
+    ledger.captured([later])
+    store.add(later)  # the file has been closed: what is in it decides
+    store.finish("run", frames[:1], (done := threading.Event()).set)
+    assert done.wait(PATIENCE), store.trouble
+    assert ledger.stages([later.reference])[later.reference][0] is Stage.FAILED
+
+
+def test_what_an_earlier_writer_wrote_and_could_not_note_is_found_in_the_file(
+    store: Store, spool: Spool, ledger: Ledger, tmp_path: Path
+):
+    frames = [frame(n, CUBE, 3, 4) for n in range(2)]
+    for each, line in zip(frames, (5, 2), strict=True):
+        pixels = np.full((1, 3, 4), line, "<f4")
+        facts = {"index": [line, 0, 0]}
+        spool.put(each.reference, Exposure(pixels, [], facts, 1.0, 2.0))
+    stored(store, ledger, *frames)
+    assert spool.references() == []
+    again = Ledger(tmp_path / "again.sqlite")
+    second = Store("", tmp_path, again)
+    assert {stage for stage, _ in stored(second, again, *frames).values()} == {Stage.STORED}
+    assert again.frames("run")[0].frame == ledger.frames("run")[0].frame
+    assert again.frames("run")[1].frame.index == (2, 0, 0)
+    second.stop()
+    again.close()
+
+
+class Interlaced:
+    """Flies a map: the even lines first, then the odd ones, each filled with its number."""
+
+    def layout(self, detector: str, options: Any) -> Any:
+        return (4,), "<f4"
+
+    def check_flight(self, detector: str, options: Any, scan: Any) -> None:
+        pass
+
+    def fly(self, orders: Any, count: int, scan: Any) -> Iterator[dict[str, Exposure]]:
+        lines, points = scan["shape"]
+        assert count == lines * points
+        energy = vars(axis("energy", 4))
+        facts = {"scan": [vars(axis("y", lines)), vars(axis("x", points))]}
+        for line in [*range(0, lines, 2), *range(1, lines, 2)]:
+            pixels = np.full((points, 4), line, "<f4")
+            yield {"eels": Exposure(pixels, [energy], {**facts, "index": [line, 0, 0]}, 1.0, 2.0)}
+
+
+def test_lines_that_come_in_any_order_make_the_cube(
+    store: Store, spool: Spool, ledger: Ledger, tmp_path: Path
+):
+    flight = Flight(Interlaced(), spool, threading.Lock())
+    flight.arm("eels", Order("run/eels", 0, 6, 0.0, {}, SCAN, "line"))
+    flight.kickoff("eels")
+    deadline = time.monotonic() + PATIENCE
+    while not flight.progress("eels")["done"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    progress = flight.progress("eels")
+    assert (progress["captured"], progress["block"], progress["error"]) == (6, 1, "")
+    assert progress["header"]["shape"] == [1, 3, 4]
+    assert [each["name"] for each in progress["header"]["axes"]] == ["x", "energy"]
+    stages = stored(store, ledger, *(frame(n, CUBE, 3, 4) for n in range(6)))
+    assert {stage for stage, _ in stages.values()} == {Stage.STORED}
+    assert [e.frame.index for e in ledger.frames("run")][3] == (1, 0, 0)
+    with UpdateReader(tmp_path / "data/eels.h5") as reader:
+        lines = np.arange(6, dtype="<f4").reshape(6, 1, 1)
+        np.testing.assert_array_equal(reader.read(), np.broadcast_to(lines, (6, 3, 4)))

@@ -1,0 +1,67 @@
+import json
+from typing import Any
+
+import pytest
+
+from bluesky_em.files.hdf5.updates import Declaration, Mode, Rows
+from tests.support.update_streams import STREAMS
+
+IMAGES = {"mode": "add", "shape": [None, 4, 5], "dtype": "<u2"}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_declaration_travels_as_json(name: str):
+    declared = STREAMS[name].declared
+    assert Declaration.load(json.loads(json.dumps(declared.dump()))) == declared
+
+
+def test_what_is_left_out_is_the_plain_case():
+    declared = Declaration.load(IMAGES)
+    assert declared == Declaration(mode=Mode.ADD, shape=(None, 4, 5), dtype="<u2")
+    assert (declared.rows, declared.keep_versions) == (Rows.EQUAL, 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"mode": "append"}, "'append' as 'mode': give one of add, add_slice, replace, accumulate"),
+        ({"mode": None}, "None as 'mode': give one of add"),
+        ({"max_shape": [1]}, r"with \['max_shape'\]; there are only \['mode', 'shape', 'dtype'"),
+        ({"shape": 3}, r"3 as 'shape': give a list such as \[null, 2048\]"),
+        ({"shape": []}, r"\[\] as 'shape': give positive integers, .* and \[1\] for a scalar"),
+        ({"shape": [None, 0]}, r"\[None, 0\] as 'shape': give positive"),
+        ({"shape": [None, True]}, "as 'shape': give positive"),
+        ({"shape": [None, 2.0]}, "as 'shape': give positive"),
+        ({"shape": [None, None]}, 'as \'shape\': only axis 0 .* "rows": "ragged", or .*add_slice'),
+        ({"shape": [None, None, None], "rows": "ragged"}, "and axis 1 with rows of any length"),
+        ({"shape": [None, None], "rows": "padded"}, "only axis 0 is without limit"),
+        ({"shape": [None], "rows": "ragged"}, "ragged rows need two axes or more"),
+        ({"rows": "vlen"}, "'vlen' as 'rows': give one of equal, padded, ragged"),
+        ({"mode": "replace", "rows": "padded"}, "'padded' as 'rows': leave it out: only `add`"),
+        ({"dtype": "float"}, None),
+        ({"dtype": "nonsense"}, "'nonsense' as 'dtype': give the numpy string of a number"),
+        ({"dtype": "<U8"}, "'<U8' as 'dtype': give the numpy string"),
+        ({"dtype": 4}, "4 as 'dtype': give the numpy string"),
+        ({"keep_versions": 2}, "2 as 'keep_versions': leave it out: it is for `replace`"),
+        ({"mode": "replace", "keep_versions": 0}, "0 as 'keep_versions': give a number from 1"),
+        ({"mode": "replace", "keep_versions": "many"}, 'a number from 1 on, or "all"'),
+        ({"mode": "accumulate"}, "as 'shape': a sum needs all its sizes"),
+        (
+            {"mode": "accumulate", "shape": [4], "dtype": "<i8"},
+            "'<i8' as 'dtype': their sum could overflow: give integers of 4 bytes, or '<f8'",
+        ),
+    ],
+)
+def test_a_wrong_declaration_is_refused_with_what_is_right(wrong: dict[str, Any], words: str):
+    if words is None:  # numpy knows it by this name, too
+        assert Declaration.load(IMAGES | wrong).fill != Declaration.load(IMAGES).fill
+        return
+    with pytest.raises(ValueError, match=words):
+        Declaration.load(IMAGES | wrong)
+
+
+@pytest.mark.parametrize("field", ["mode", "shape", "dtype"])
+def test_what_is_missing_is_named(field: str):
+    plain = {key: value for key, value in IMAGES.items() if key != field}
+    with pytest.raises(ValueError, match=rf"declared without \['{field}'\]"):
+        Declaration.load(plain)
