@@ -3,8 +3,9 @@
 `uv run python benchmarks/faults.py --kills 1000 [--seed 1] [--folders 2] [--json]`
 
 Real processes, killed with SIGKILL: the RunEngine's, the writer, the Tiled server, and both
-acquisition servers; at random moments, and at each named step of `bluesky_em.acquisition.instrument_pc.faults`. Spectra,
-images and maps are taken all the while, sums, live views and cubes among them. Afterwards every
+acquisition servers; at random moments, and at each named step of
+`bluesky_em.acquisition.instrument_pc.faults`. Spectra, images and maps are taken all the while,
+sums, live views and cubes among them. Afterwards every
 reference ever handed out is looked for in journal, ledger, files and Tiled, and every frame's bytes
 are compared with the checksum of its exposure.
 """
@@ -37,8 +38,8 @@ from bluesky_em.acquisition.instrument_pc import faults
 from bluesky_em.app.simulated_pcs import SimulatedPCs
 from bluesky_em.files import journal, manifest
 from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.tiled.address import address_of
 from bluesky_em.storage import supervisor
-from bluesky_em.storage.tiled_server._server import address_of
 from bluesky_em.storage.upkeep.audit import Fault, audit_run
 
 RANDOM = "at random"
@@ -51,7 +52,7 @@ import bluesky.plan_stubs as bps, bluesky.preprocessors as bpp
 import numpy as np
 from bluesky import RunEngine
 from bluesky_em import MapInfo, Storage, autoscript, documents, gatan
-from bluesky_em.trigger_info import UpdateInfo
+from bluesky_em.detector import UpdateInfo
 from bluesky_em.plan_stubs import fly, per_shot
 from ophyd_async.core import Array1D, init_devices, soft_signal_rw
 
@@ -194,7 +195,7 @@ class Slaughter:
         """Kill a process, and put another in its place."""
         time.sleep(self.random.uniform(0.05, 0.4))
         if number % TILED_EVERY == TILED_EVERY // 2:
-            self._kill("Tiled server", RANDOM, self._pid_of("bluesky_em.storage.catalog"))
+            self._kill("Tiled server", RANDOM, self._pid_of("bluesky_em.storage.tiled_server"))
         elif number % 2:
             self._kill_at(self._next_step())
         else:

@@ -35,8 +35,8 @@ from rich.table import Table
 from bluesky_em import Data
 from bluesky_em.app.session import Session
 from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.tiled.address import Address, address_of
 from bluesky_em.storage import processes
-from bluesky_em.storage.tiled_server._server import Address, address_of
 
 RATE = 20.0  # Hz
 OVERHEAD = 0.003  # s; what an event takes beside its exposure

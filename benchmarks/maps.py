@@ -35,9 +35,9 @@ from rich.table import Table
 from bluesky_em import Data, MapInfo
 from bluesky_em.app.session import Session
 from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.tiled.address import address_of
 from bluesky_em.plan_stubs import fly
 from bluesky_em.reference import Stage
-from bluesky_em.storage.tiled_server._server import address_of
 
 SPECTRUM = 2048 * 4  # bytes
 POINTS = 400  # of a line

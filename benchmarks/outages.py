@@ -40,9 +40,9 @@ from tiled.client import from_uri
 
 from bluesky_em.app.session import Session
 from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.tiled.address import address_of
 from bluesky_em.plan_stubs import per_shot
 from bluesky_em.reference import Stage
-from bluesky_em.storage.tiled_server._server import address_of
 
 EXPOSURE = 0.01  # s, of the plans that are timed
 PACE = 0.0165  # s, the exposure that makes about 50 spectra/s

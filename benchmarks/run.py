@@ -39,7 +39,7 @@ from bluesky_em.acquisition.client import Line
 from bluesky_em.acquisition.instrument_pc.server import MAX_FETCH
 from bluesky_em.app.session import Session
 from bluesky_em.files.ledger import Ledger
-from bluesky_em.storage.tiled_server._server import address_of
+from bluesky_em.files.tiled.address import address_of
 
 EXPOSURE = 0.01  # s
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from bluesky_em import Data, Storage
-from bluesky_em.storage.tiled_server._server import address_of
+from bluesky_em.files.tiled.address import address_of
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "em-data")
 

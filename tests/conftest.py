@@ -7,7 +7,7 @@ import pytest
 
 from bluesky_em import Data
 from bluesky_em.app.session import Session
-from bluesky_em.storage.tiled_server._server import Address, address_of
+from bluesky_em.files.tiled.address import Address, address_of
 
 ROOT = Path(__file__).parents[1]
 

@@ -35,12 +35,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Storage": "storage",
+    "Storage": "storage.callback",
     "Data": "data",
     "Reference": "reference",
     "Stage": "reference",
     "RefDetector": "detector",
-    "MapInfo": "trigger_info",
+    "MapInfo": "detector",
     "BlueskyEMError": "errors",
     "NotReady": "errors",
     "ReferenceFailed": "errors",

@@ -34,6 +34,8 @@ from .detector import (
     server_signal_rw,
 )
 
+__all__ = ["Microscope", "Stage", "ScanImage", "CameraImage"]
+
 logger = logging.getLogger(__name__)
 
 

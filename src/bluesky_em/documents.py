@@ -8,17 +8,13 @@ axes, so that the writer and any reader know what to expect without asking the i
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Real
 from typing import Any, cast
 
 import numpy as np
-from event_model import DataKey, unpack_datum_page, unpack_event_page
+from event_model import unpack_datum_page, unpack_event_page
 
-from .acquisition.instrument_pc.summary import THUMBNAIL
-from .errors import FrameMismatch
-from .reference import Reference
 from .update_modes import Declaration, Mode
 
 Document = Mapping[str, Any]
@@ -64,177 +60,6 @@ _FRAME = {"number", "dtype", "checksum", "axes", "metadata", "ended"}
 """What our datums cannot do without, in their `datum_kwargs`."""
 _FLIGHT = {"base", "first", "start", "block", "frames", "dtype", "axes", "metadata"}
 """The same of our stream resources, in their `parameters`."""
-
-
-def data_key(
-    name: str, server: str, shape: list[int], dtype: str, dims: list[str], *, flown: bool = False
-) -> DataKey:
-    """Describe the frames behind a detector's references.
-
-    Args:
-        name: the detector's.
-        server: address of its acquisition server.
-        shape: of one frame, e.g. `[2048]`.
-        dtype: numpy string, e.g. `<f4`.
-        dims: one name per dimension, e.g. `["energy"]`.
-        flown: the frames come with stream datums, not with references inside events.
-    """
-    return DataKey(
-        source=f"{server}#{name}",
-        dtype="array" if shape else "number",
-        dtype_numpy=dtype,
-        shape=list(shape),
-        dims=list(dims),
-        external="STREAM:" if flown else "FILESTORE:",
-    )
-
-
-def number_key(name: str, server: str, part: str, units: str, precision: int) -> DataKey:
-    """Describe one number of the frames' summaries.
-
-    Args:
-        name: the detector's.
-        server: address of its acquisition server.
-        part: e.g. `total`.
-        units: empty for a fraction.
-        precision: decimal places to show.
-    """
-    return DataKey(
-        source=f"{server}#{name}-{part}", dtype="number", dtype_numpy="<f8", shape=[],
-        units=units, precision=precision,
-    )  # fmt: skip
-
-
-def thumbnail_key(name: str, server: str) -> DataKey:
-    """Describe the thumbnails in the frames' summaries."""
-    return DataKey(
-        source=f"{server}#{name}-thumbnail", dtype="array", dtype_numpy="<f8",
-        shape=[THUMBNAIL], units="counts",
-    )  # fmt: skip
-
-
-def resource(
-    uid: str, root: str, path: str, server: str, detector: str, header: Document
-) -> dict[str, Any]:
-    """Compose a fresh `resource` for one detector's frames in one run."""
-    return {
-        "uid": uid,
-        "spec": SPEC,
-        "root": root,
-        "resource_path": path,
-        "path_semantics": "posix",
-        "resource_kwargs": {
-            "dataset": DATASET,
-            "swmr": True,
-            "chunk_shape": [1, *header["shape"]],
-            "server": server,
-            "detector": detector,
-        },
-    }
-
-
-def datum(reference: Reference, resource_uid: str, header: Document) -> dict[str, Any]:
-    """Compose the fresh `datum` whose id is the reference."""
-    return {
-        "datum_id": str(reference),
-        "resource": resource_uid,
-        "datum_kwargs": {
-            "number": reference.number,
-            "dtype": header["dtype"],
-            "checksum": header["checksum"],
-            "axes": [dict(axis) for axis in header["axes"]],
-            "metadata": dict(header["metadata"]),
-            "started": header["started"],
-            "ended": header["ended"],
-        },
-    }
-
-
-def stream_resource(
-    uid: str,
-    data_key: str,
-    uri: str,
-    server: str,
-    detector: str,
-    header: Document,
-    *,
-    base: str,
-    first: int,
-    start: int,
-    block: int,
-    frames: int,
-    update: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Compose a fresh `stream_resource` for the frames of one flight of a detector.
-
-    Args:
-        uid: of the document.
-        data_key: the detector's name.
-        uri: of the file that will hold the frames.
-        server: address of its acquisition server.
-        detector: the driver's name for it.
-        header: of the first block in the spool, whose array has shape `(block, *frame)`.
-        base: references are `<base>/<number>`.
-        first: number of the first frame.
-        start: index of the first frame, in the stream datums that will come.
-        block: frames that share a block in the spool; the last one may be shorter.
-        frames: how many were asked for.
-        update: how the stream's frames become one array, a `Declaration.dump()`; None: each has
-            an index of its own, one behind the other.
-    """
-    own = {"index"}  # of that one frame
-    return {
-        "uid": uid,
-        "data_key": data_key,
-        "mimetype": MIMETYPE,
-        "uri": uri,
-        "parameters": {
-            "dataset": DATASET,
-            "swmr": True,
-            "chunk_shape": [block, *header["shape"][1:]],
-            "server": server,
-            "detector": detector,
-            "base": base,
-            "first": first,
-            "start": start,
-            "block": block,
-            "frames": frames,
-            "dtype": header["dtype"],
-            "axes": [dict(axis) for axis in header["axes"]],
-            "metadata": {k: v for k, v in header["metadata"].items() if k not in own},
-            **({} if update is None else {"update": update}),
-        },
-    }
-
-
-def stream_datum(resource_uid: str, indices: dict[str, int]) -> dict[str, Any]:
-    """Compose a fresh `stream_datum`; the RunEngine fills in descriptor and seq_nums."""
-    return {
-        "uid": str(uuid.uuid4()),
-        "stream_resource": resource_uid,
-        "descriptor": "",
-        "indices": indices,
-        "seq_nums": {"start": 0, "stop": 0},
-    }
-
-
-def check_frame(reference: str, got: Layout, promised: Layout | None) -> None:
-    """Refuse a frame that is not what this run's descriptor promised.
-
-    Args:
-        reference: of the frame.
-        got: its shape and dtype.
-        promised: the descriptor's; None while there is none.
-
-    Raises:
-        FrameMismatch: they differ.
-    """
-    if promised and got != promised:
-        raise FrameMismatch(
-            f"{reference}: the frame has shape {got[0]} and dtype {got[1]}, but this run's "
-            f"descriptor promised {promised[0]} and {promised[1]}. Change the frame size of "
-            f"{Reference.parse(reference).detector} between runs, not within one"
-        )
 
 
 def check(name: str, document: Document) -> None:

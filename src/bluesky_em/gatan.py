@@ -8,6 +8,8 @@ from ophyd_async.core import PathProvider, StandardReadableFormat, soft_signal_r
 
 from .detector import RefDetector, server_signal_rw
 
+__all__ = ["Spectrometer", "DarkField"]
+
 
 class Spectrometer(RefDetector):
     """A Gatan imaging filter in EELS mode: each trigger exposes one spectrum, shape `(energy,)`.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bluesky_em import Reference, Stage
 from bluesky_em.axes import Axis
-from bluesky_em.documents import datum, resource
+from bluesky_em.detector._documents import datum, resource
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Entry, Ledger
 from bluesky_em.files.tiled.row_map import RowMap, axes_at, find

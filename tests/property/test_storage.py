@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bluesky_em import Reference, Storage
-from bluesky_em.documents import data_key, datum, datums, is_ours, resource
-from bluesky_em.files.journal import Journal, is_abandoned, pack, read
+from bluesky_em.detector._documents import data_key, datum, resource
+from bluesky_em.documents import datums, is_ours
+from bluesky_em.files.codec import pack
+from bluesky_em.files.journal import Journal, is_abandoned, read
 from bluesky_em.files.layout import Layout, plain
 from bluesky_em.storage import callback
 from bluesky_em.storage.writer._frame_finder import FrameFinder
@@ -158,7 +160,7 @@ class Idle:
 @pytest.fixture(scope="module", autouse=True)
 def _no_processes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storage, "Keeper", Idle)
+        patch.setattr(callback, "Keeper", Idle)
         patch.setattr("bluesky_em.storage.open_journals.Journal", FullDisk)
         patch.setattr("bluesky_em.storage.open_journals.Reserve.restore", lambda _: None)
         yield

@@ -15,7 +15,7 @@ from tiled.client import from_uri
 
 from bluesky_em import Data
 from bluesky_em.app.session import Session
-from bluesky_em.storage.tiled_server._server import Address
+from bluesky_em.files.tiled.address import Address
 
 PATIENCE = 10.0  # seconds
 CONTAINER = {"structure_family": "container", "metadata": {}, "data_sources": [], "specs": []}

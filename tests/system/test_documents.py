@@ -19,8 +19,8 @@ from bluesky_em import Data
 from bluesky_em.app.session import Session
 from bluesky_em.files import journal
 from bluesky_em.files.hdf5.databroker_handler import FramesHandler
+from bluesky_em.files.tiled.address import Address
 from bluesky_em.plan_stubs import per_shot, per_step
-from bluesky_em.storage.tiled_server._server import Address
 
 
 @pytest.fixture(scope="module")

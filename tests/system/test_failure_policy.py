@@ -30,7 +30,7 @@ def engine() -> Iterator[RunEngine]:
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     """Storage whose Tiled server does not answer, with little patience for that."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(health, "LASTING", 1.5)
+        patch.setattr(failure_monitor, "LASTING", 1.5)
         with Storage(tmp_path_factory.mktemp("storage"), tiled=NOWHERE) as storage:
             run = compose_run()
             storage("start", run.start_doc)

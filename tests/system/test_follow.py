@@ -25,8 +25,8 @@ from bluesky_em.app.session import Session
 from bluesky_em.data.follow import _tiled_run
 from bluesky_em.detector._trigger_info import UpdateInfo
 from bluesky_em.files import journal
+from bluesky_em.files.tiled.address import Address
 from bluesky_em.plan_stubs import beam_on, fly, per_shot
-from bluesky_em.storage.tiled_server._server import Address
 from bluesky_em.storage.upkeep.audit import audit_run
 from tests.support.follower_process import Follower, Line, numbers, told_of
 from tests.system.test_upkeep import run as prompt

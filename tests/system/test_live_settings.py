@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from bluesky_em.app.session import Session
-from bluesky_em.storage.tiled_server._server import address_of
+from bluesky_em.files.tiled.address import address_of
 from tests.conftest import ROOT
 from tests.support.follower_process import Follower, Line
 from tests.system.test_follow import REASON, documented, spectra

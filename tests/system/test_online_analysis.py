@@ -16,7 +16,7 @@ from bluesky_em import Data, analysis
 from bluesky_em.__main__ import app
 from bluesky_em.analysis.online import Function, process
 from bluesky_em.app.session import Session
-from bluesky_em.storage.tiled_server._server import Address
+from bluesky_em.files.tiled.address import Address
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import pytest
 from bluesky_em import Data, NotReady, UnknownReference
 from bluesky_em.app.session import Session
 from bluesky_em.files import journal
+from bluesky_em.files.tiled.address import Address
 from bluesky_em.plan_stubs import wait_for
-from bluesky_em.storage.tiled_server._server import Address
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "data"
 

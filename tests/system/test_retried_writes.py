@@ -10,9 +10,9 @@ import pytest
 from event_model import compose_run
 from tiled.client import from_uri
 
+from bluesky_em.files.tiled.address import Address
 from bluesky_em.storage.catalog._normalizer import Normalizer
 from bluesky_em.storage.catalog._run_writer import RunInTiled
-from bluesky_em.storage.tiled_server._server import Address
 
 Documents = list[tuple[str, Any]]
 

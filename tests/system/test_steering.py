@@ -21,11 +21,11 @@ from bluesky.utils import Msg, MsgGenerator
 from bluesky_em import Data, NotReady
 from bluesky_em.acquisition.sim import Sample
 from bluesky_em.app.session import Session
+from bluesky_em.files.tiled.address import Address
 from bluesky_em.plan_stubs import beam_on, per_shot, stop_when, wait_for_result
-from bluesky_em.storage.tiled_server._server import Address
 
 EXPOSURE = 0.03  # s, the storage folder's way is shorter
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def count(eels: Any, num: int) -> MsgGenerator[Any]:
 @contextmanager
 def analyst(**what: Any) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "analyst.py"), json.dumps(what)],
+        [sys.executable, str(SUPPORT / "analysis_process.py"), json.dumps(what)],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None and process.stdout.readline() == "ready\n"

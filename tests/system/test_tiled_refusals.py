@@ -7,7 +7,7 @@ import pytest
 
 from bluesky_em import Data, Storage
 from bluesky_em.app.session import Session
-from bluesky_em.storage.tiled_server._server import Address
+from bluesky_em.files.tiled.address import Address
 from tests.support.tiled_proxy import TiledProxy, proxy_to
 
 PATIENCE = 60.0  # seconds

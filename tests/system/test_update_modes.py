@@ -124,7 +124,9 @@ def test_a_flight_becomes_one_array_in_its_file_and_in_tiled(
 def test_a_writer_that_is_killed_in_a_flight_leaves_no_trace(
     session: Session, exposed: Pixels, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "BACKOFF", (0.05, 0.05))  # it dies more often here than anywhere
+    monkeypatch.setattr(
+        supervisor, "BACKOFF", (0.05, 0.05)
+    )  # it dies more often here than anywhere
     rng, killed = random.Random(mode), set[int]()
 
     def kill() -> None:

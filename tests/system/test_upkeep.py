@@ -21,7 +21,7 @@ from bluesky_em.__main__ import app
 from bluesky_em.app.session import Session
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.layout import Layout
-from bluesky_em.storage.tiled_server._server import Address
+from bluesky_em.files.tiled.address import Address
 
 
 def run(session: Session, *arguments: str) -> Result:

@@ -10,17 +10,8 @@ from event_model import (
 )
 
 from bluesky_em import Reference
-from bluesky_em.documents import (
-    RunOf,
-    check,
-    data_key,
-    datum,
-    datums,
-    events,
-    is_ours,
-    resource,
-    stream_resource,
-)
+from bluesky_em.detector._documents import data_key, datum, resource, stream_resource
+from bluesky_em.documents import RunOf, check, datums, events, is_ours
 
 SERVER = "PYRO:eels_server@gatan-pc:9091"
 HEADER: dict[str, Any] = {

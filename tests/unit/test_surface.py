@@ -21,13 +21,11 @@ def test_every_public_name_can_be_imported_and_knows_its_own(package):
 
 def test_all_is_all_that_is_offered():
     assert set(bluesky_em.__all__) == set(bluesky_em._HOMES)
-    assert set(autoscript.__all__) == set(autoscript._HOMES)
 
 
-@pytest.mark.parametrize("package", [bluesky_em, gatan, autoscript], ids=lambda p: p.__name__)
-def test_an_unknown_name_is_an_attribute_error_that_names_it(package):
-    with pytest.raises(AttributeError, match=f"'{package.__name__}' has no attribute 'Nonsense'"):
-        package.Nonsense  # noqa: B018
+def test_an_unknown_name_is_an_attribute_error_that_names_it():
+    with pytest.raises(AttributeError, match="'bluesky_em' has no attribute 'Nonsense'"):
+        bluesky_em.Nonsense  # noqa: B018
 
 
 def modules_after(statement: str) -> set[str]:
@@ -39,15 +37,10 @@ def modules_after(statement: str) -> set[str]:
 def test_an_analysts_pc_imports_no_acquisition_code_and_no_run_engine():
     loaded = modules_after("from bluesky_em.data import Data")
     assert "bluesky_em.data" in loaded
-    assert not loaded & {
-        "bluesky.run_engine",
-        "ophyd_async",
-        "Pyro5",
-        "bluesky_em.detector._detector",
-    }
+    assert not loaded & {"bluesky.run_engine", "ophyd_async", "Pyro5", "bluesky_em.detector"}
 
 
-@pytest.mark.parametrize("module", ["gatan._driver", "autoscript._driver", "server"])
+@pytest.mark.parametrize("module", ["gatan.driver", "autoscript.driver", "server"])
 def test_an_instrument_pc_imports_no_bluesky(module: str):
-    loaded = modules_after(f"import bluesky_em.{module}")
+    loaded = modules_after(f"import bluesky_em.acquisition.instrument_pc.{module}")
     assert not loaded & {"bluesky", "ophyd_async", "event_model", "tiled", "h5py"}

@@ -1,1 +1,1 @@
-"""The instrument side: acquisition servers, the client that calls them, and look-alikes of the vendors."""
+"""The instrument side: acquisition servers, their client, look-alikes of vendor modules."""

@@ -17,8 +17,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bluesky_em.files.ledger import Entry, Ledger
+from bluesky_em.files.tiled.address import address_of
 from bluesky_em.reference import Stage
-from bluesky_em.storage.tiled_server._server import address_of
 
 from .session import Session
 

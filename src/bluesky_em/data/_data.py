@@ -14,13 +14,14 @@ import xarray
 
 from bluesky_em.errors import NotReady, ReferenceFailed, UnknownReference
 from bluesky_em.files.layout import Layout
+from bluesky_em.files.results import Result
+from bluesky_em.files.tiled.address import address_of
 from bluesky_em.reference import Reference, Stage
-from bluesky_em.storage.tiled_server._server import address_of
 
 from ._folder_source import Folder
 from ._progress import progress_bar
 from ._reference_status import ReferenceStatus
-from ._results import Place, Result, Results
+from ._results import Place, Results
 from ._stored_frame import StoredFrame
 from ._tiled_source import Catalog
 from .follow import Bookmark, RunFollower, RunsFollower

@@ -17,12 +17,13 @@ from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import SILENCE, Entry, Ledger
+from bluesky_em.files.results import FolderResults
 from bluesky_em.files.run_documents import Run
 from bluesky_em.frame import Frame
 from bluesky_em.reference import Reference, Stage
 
 from ._reference_status import ReferenceStatus
-from ._results import FolderResults, Place
+from ._results import Place
 from ._stored_frame import StoredFrame
 from ._superseded import superseded
 from .follow import RunSource, RunsSource

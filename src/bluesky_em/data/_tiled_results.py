@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow
 from tiled.structures.core import Spec
 
+from bluesky_em.files.results import RESULTS, Result, plain_data
 from bluesky_em.files.tiled.nodes import FindOrMake
 
-from ._results import RESULTS, Result, plain_data
 from .follow import Point
 from .follow._tiled_run import TiledRun
 

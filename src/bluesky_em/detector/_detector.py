@@ -46,11 +46,11 @@ from ophyd_async.core import (
     soft_signal_rw,
 )
 
-from bluesky_em import documents
 from bluesky_em.acquisition.client import link_to
 from bluesky_em.errors import ServerUnreachable, SpoolFull
 from bluesky_em.reference import Reference
 
+from . import _documents
 from ._detector_run import Course
 from ._flyer import Flyer
 from ._mock_server import MockServer
@@ -205,7 +205,7 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         self.latency = time.time() - header["ended"]
         course.next_number += 1
         got = (list(header["shape"]), header["dtype"])
-        documents.check_frame(str(reference), got, course.described)
+        _documents.check_frame(str(reference), got, course.described)
         self._captured = _Captured(course, reference, header)
 
     async def read(self) -> dict[str, Reading]:
@@ -243,11 +243,11 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
             self._loose_promise = {"described": (shape, dtype), "thumbnail": thumbnail}
         elif course is not None:
             course.described, course.thumbnail = (shape, dtype), thumbnail
-        keys = {self.name: documents.data_key(self.name, self.uri, shape, dtype, dims)}
+        keys = {self.name: _documents.data_key(self.name, self.uri, shape, dtype, dims)}
         for part, shown in self.SUMMARY.items():
-            keys[f"{self.name}-{part}"] = documents.number_key(self.name, self.uri, part, *shown)
+            keys[f"{self.name}-{part}"] = _documents.number_key(self.name, self.uri, part, *shown)
         if thumbnail:
-            keys[f"{self.name}-thumbnail"] = documents.thumbnail_key(self.name, self.uri)
+            keys[f"{self.name}-thumbnail"] = _documents.thumbnail_key(self.name, self.uri)
         return {**await super().describe(), **keys}
 
     async def collect_asset_docs(
@@ -267,12 +267,12 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         course, header = captured.course, captured.header
         if not course.emitted:
             course.emitted = True
-            document = documents.resource(
+            document = _documents.resource(
                 course.uid, course.root, course.path, self.uri, self._detector, header
             )
             yield "resource", document  # type: ignore
         captured.emitted = True
-        yield "datum", documents.datum(captured.reference, course.uid, header)  # type: ignore
+        yield "datum", _documents.datum(captured.reference, course.uid, header)  # type: ignore
 
     @AsyncStatus.wrap
     async def prepare(self, value: TriggerInfo) -> None:
@@ -319,7 +319,7 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
             self._course_now().described_flown = shape, dtype
         shape = [*self._flyer.line, *shape]
         dims = [f"dim_{i}" for i in range(len(shape))]
-        key = documents.data_key(self.name, self.uri, shape, dtype, dims, flown=True)
+        key = _documents.data_key(self.name, self.uri, shape, dtype, dims, flown=True)
         return {self.name: key}
 
     async def get_index(self) -> int:

@@ -19,11 +19,11 @@ from weakref import WeakSet
 from bluesky.protocols import StreamAsset
 from ophyd_async.core import TriggerInfo, WatcherUpdate
 
-from bluesky_em import documents
 from bluesky_em.errors import ServerUnreachable, SpoolFull
 from bluesky_em.reference import Reference
 from bluesky_em.update_modes import Declaration
 
+from . import _documents
 from ._detector_run import Course
 from ._trigger_info import MapInfo, UpdateInfo, check
 
@@ -192,8 +192,8 @@ class Flyer:
         if self._resource is None:
             header = progress["header"]
             got = header["shape"][1 + len(self.line) :], header["dtype"]
-            documents.check_frame(f"{course.base}/{self._first}", got, course.described_flown)
-            self._resource = documents.stream_resource(
+            _documents.check_frame(f"{course.base}/{self._first}", got, course.described_flown)
+            self._resource = _documents.stream_resource(
                 str(uuid.uuid4()), course.detector, course.uri, self._uri, self._detector, header,
                 base=course.base, first=self._first, start=self._start,
                 block=progress["block"], frames=self._wanted, update=self._update,
@@ -202,7 +202,7 @@ class Flyer:
         course.flown = self._start + stop
         indices = {"start": self._start + self._sent, "stop": course.flown}
         self._sent = stop
-        yield "stream_datum", documents.stream_datum(self._resource["uid"], indices)  # type: ignore
+        yield "stream_datum", _documents.stream_datum(self._resource["uid"], indices)  # type: ignore
 
     async def _declared(self, info: TriggerInfo, options: dict[str, Any]) -> Declaration | None:
         if not isinstance(info, (MapInfo, UpdateInfo)) or info.mode == "add":

@@ -12,23 +12,21 @@ import errno
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import filelock
 import msgpack
-import numpy as np
 
 from bluesky_em.documents import Document
-from bluesky_em.storage import processes
+
+from .codec import is_record, pack, unpacker_of_records
+from .locks import is_held
 
 BLOCK = 1 << 22  # bytes read at a time
 HEAD = 1 << 14  # bytes read at a time of who wants the first records only
 LATE = 64 << 20  # bytes of documents that may wait in memory while the disk refuses
-_ARRAY = 1  # msgpack extension type: [dtype, shape, bytes] of a numpy array
-_SCALARS = "biufSU"  # dtype kinds of numpy scalars that Python has, too
-_ARRAYS = _SCALARS + "cmM"  # of arrays that are nothing but their bytes
 
 
 class Journal:
@@ -156,7 +154,7 @@ class Journal:
 
 def is_abandoned(path: Path) -> bool:
     """Tell whether nobody can append to a journal any more."""
-    return not processes.is_held(_lock_of(path))
+    return not is_held(_lock_of(path))
 
 
 def _lock_of(path: Path) -> Path:
@@ -195,12 +193,12 @@ class JournalReader:
 
     def _whole_records(self, data: bytes) -> Iterator[tuple[Any, int]]:
         """Give each whole record in `data`, and where it ends."""
-        unpacker = _unpacker()
+        unpacker = unpacker_of_records()
         unpacker.feed(data)
         while True:
             try:
                 record = unpacker.unpack()
-                if not _is_record(record):
+                if not is_record(record):
                     raise ValueError(f"{str(record)[:80]!r} is no document")
             except msgpack.OutOfData:
                 return
@@ -233,82 +231,3 @@ def head(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from reader
     finally:
         reader.close()
-
-
-def pack(name: str, document: Document) -> bytes:
-    """Serialise one record.
-
-    Raises:
-        TypeError: the document holds something that is neither plain data nor numpy.
-    """
-    if not (isinstance(name, str) and isinstance(document, Mapping)):
-        raise TypeError(
-            f"a document is a mapping with a name, not {type(document).__name__} {document!r} "
-            f"named {name!r}"
-        )
-    try:
-        packed: Any = msgpack.packb([name, document], default=_to_plain, use_bin_type=True)
-    except (TypeError, ValueError, OverflowError, BufferError) as exc:
-        raise TypeError(f"this {name} document cannot be kept: {exc}") from exc
-    return packed
-
-
-def _is_record(record: Any) -> bool:
-    return (
-        isinstance(record, list)
-        and len(record) == 2
-        and isinstance(record[0], str)
-        and isinstance(record[1], dict)
-    )
-
-
-def _unpacker() -> Any:
-    return msgpack.Unpacker(
-        ext_hook=_from_extension,
-        object_pairs_hook=_to_dict,
-        raw=False,
-        strict_map_key=False,
-        max_buffer_size=0,
-    )
-
-
-def _to_dict(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    try:
-        return dict(pairs)
-    except TypeError:  # a key was a tuple once, and is a list now
-        return {str(key) if isinstance(key, list) else key: value for key, value in pairs}
-
-
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, np.generic) and value.dtype.kind in _SCALARS:
-        return value.item()
-    if _is_plain_array(value):
-        fields = [value.dtype.str, list(value.shape), np.ascontiguousarray(value).tobytes()]
-        return msgpack.ExtType(_ARRAY, msgpack.packb(fields, use_bin_type=True))
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, (set, frozenset)):
-        return list(value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, int):
-        raise TypeError(f"an integer may have 64 bits, {value!r} has more; give it as a string")
-    raise TypeError(
-        f"a document may hold plain data and numpy arrays, not {type(value).__name__} {value!r}"
-    )
-
-
-def _is_plain_array(value: Any) -> bool:
-    """Tell whether an array is nothing but its dtype, shape and bytes; a masked one is more."""
-    return (
-        isinstance(value, np.ndarray)
-        and value.dtype.kind in _ARRAYS
-        and not isinstance(value, np.ma.MaskedArray)
-    )
-
-
-def _from_extension(code: int, data: bytes) -> Any:
-    if code != _ARRAY:
-        raise ValueError(f"unknown msgpack extension {code} in a journal: written by a newer one?")
-    dtype, shape, raw = msgpack.unpackb(data, raw=False)
-    return np.frombuffer(raw, dtype=dtype).reshape(shape).copy()

@@ -17,7 +17,7 @@ from bluesky_em import documents
 from bluesky_em.data import Data
 from bluesky_em.documents import RunOf
 from bluesky_em.errors import StorageFailed
-from bluesky_em.files.journal import pack
+from bluesky_em.files.codec import pack
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.reference import Stage

@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 BUSY = 75
 """Exit code of a process whose work another one is doing already."""
 
@@ -80,17 +78,6 @@ def watch(action: Callable[[bool], None]) -> None:
         action(last.endswith(_HURRY))
 
     threading.Thread(target=wait, name="lifeline", daemon=True).start()
-
-
-def is_held(lock: Path) -> bool:
-    """Tell whether a living process holds a lock file."""
-    if not lock.exists():
-        return False
-    try:
-        with filelock.FileLock(lock, timeout=0):
-            return False
-    except filelock.Timeout:
-        return True
 
 
 def step_back() -> None:

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 from bluesky_em.files.layout import Layout
+from bluesky_em.files.locks import is_held
 
 from . import processes
-from .tiled_server._live_settings import LiveCache
+from .tiled_server import LiveCache
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Child:
         """`running`, or what its end was."""
         if self._process is not None:
             return "running"
-        if processes.is_held(self._lock):
+        if is_held(self._lock):
             return "running, started by another process"
         return f"died, will be started again; see {self._log}"
 
@@ -71,7 +72,7 @@ class Child:
         now = time.monotonic()
         if self._process is not None and self._process.poll() is not None:
             self._died(now, self._process.returncode)
-        if self._process is None and now >= self._start_at and not processes.is_held(self._lock):
+        if self._process is None and now >= self._start_at and not is_held(self._lock):
             self._process = processes.spawn(*self._command)
             self._started = now
 
@@ -127,7 +128,7 @@ class Keeper:
             LiveCache()  # here, where somebody is told: that server would not start
             children.append(
                 Child(
-                    "Tiled server", "bluesky_em.storage.catalog", [str(layout.root)],
+                    "Tiled server", "bluesky_em.storage.tiled_server", [str(layout.root)],
                     lock=layout.catalog_lock, log=layout.catalog / "server.log", environment={},
                 )
             )  # fmt: skip

@@ -9,7 +9,8 @@ import msgpack
 import numpy as np
 import pytest
 
-from bluesky_em.files.journal import Journal, JournalReader, pack, read
+from bluesky_em.files.codec import pack
+from bluesky_em.files.journal import Journal, JournalReader, read
 
 
 @pytest.fixture

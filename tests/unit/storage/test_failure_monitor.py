@@ -15,8 +15,8 @@ PATIENCE = 10.0  # seconds
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "PERIOD", 0.01)
-    monkeypatch.setattr(health, "LASTING", 1000.0)
+    monkeypatch.setattr(failure_monitor, "PERIOD", 0.01)
+    monkeypatch.setattr(failure_monitor, "LASTING", 1000.0)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def watched(ledger: Ledger) -> Iterator[Health]:
     health = Health(ledger, lambda: "")
     yield health
-    failure_monitor.close()
+    health.close()
 
 
 def until(true: Callable[[], object]) -> None:
@@ -61,7 +61,7 @@ def test_trouble_is_a_failure_only_when_it_lasts(
 ) -> None:
     ledger.beat("Tiled: away")
     assert watched._look() == ""
-    monkeypatch.setattr(health, "LASTING", 0.0)
+    monkeypatch.setattr(failure_monitor, "LASTING", 0.0)
     assert watched._look() == "Tiled: away"
     ledger.beat("")
     assert watched._look() == ""
@@ -70,7 +70,7 @@ def test_trouble_is_a_failure_only_when_it_lasts(
 def test_a_writer_that_gives_no_sign_of_life_is_a_failure(
     watched: Health, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "LASTING", 0.1)
+    monkeypatch.setattr(failure_monitor, "LASTING", 0.1)
     until(lambda: watched.failure)
     assert watched.failure.startswith("the writer has given no sign of life for")
 

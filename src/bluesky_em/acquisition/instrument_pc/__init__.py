@@ -1,8 +1,8 @@
 """Serve the instrument of this PC from inside the vendor's own Python (3.7 syntax).
 
-In a DigitalMicrograph script: `from bluesky_em.acquisition.instrument_pc import serve_gatan`. With AutoScript's
-Python: `python -m bluesky_em.acquisition.instrument_pc --host 0.0.0.0 --spool D:/em-spool`. Where this package is
-installed with all it depends on, `bluesky-em serve` does the same.
+Needs NumPy, Pyro5 and msgpack, nothing else of `bluesky_em`: this folder can be copied alone. In
+a DigitalMicrograph script: `from instrument_pc import serve_gatan`. With AutoScript's Python:
+`python -m instrument_pc --host 0.0.0.0 --spool D:/em-spool`.
 """
 
 import argparse

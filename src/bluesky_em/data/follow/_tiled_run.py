@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from bluesky_em.axes import Axis
+from bluesky_em.files.results import RESULTS
 from bluesky_em.files.tiled.row_map import KEY, axes_at, read_update, reference_at
 
-from .._results import RESULTS
 from .._stored_frame import StoredFrame
 from .._superseded import superseded
 from ._point import End, Point, Values, follow_each_other, reference_of

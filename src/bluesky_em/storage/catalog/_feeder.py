@@ -15,8 +15,8 @@ import httpx
 
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.tiled.address import Address
 
-from ..tiled_server._server import Address
 from ._run_ending import Ending
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Serve a storage folder's catalog: `python -m bluesky_em.storage.catalog <storage>`."""
+"""Serve a storage folder's catalog: `python -m bluesky_em.storage.tiled_server <storage>`."""
 
 import sys
 from pathlib import Path

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import socket
 import sqlite3
 import time
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import filelock
 
 from bluesky_em.files.layout import Layout
+from bluesky_em.files.locks import is_held
+from bluesky_em.files.tiled.address import Address, last_address, publish
 
 from .. import processes
 from ._duckdb import connection_per_request
@@ -24,28 +25,6 @@ from ._live_settings import LiveCache
 _LOOK = 0.5  # seconds between two looks whether a writer works, once the parent is gone
 _ENDING = 20.0  # seconds the server may take to finish its requests
 _LINGERING = 15.0  # seconds without a writer until the server ends: the next Storage may be near
-
-
-@dataclass(frozen=True, kw_only=True)
-class Address:
-    """Where a Tiled server answers."""
-
-    uri: str
-    """e.g. `http://127.0.0.1:8000`"""
-    api_key: str
-    """for those who read; empty for none"""
-    writer_key: str = ""
-    """for the feed; empty for none"""
-    analyst_key: str = ""
-    """for those who publish results; empty for none"""
-    ready: bool = True
-    """False while the embedded server starts"""
-
-
-def address_of(layout: Layout) -> Address | None:
-    """Give the embedded server's address, or None while it is not ready."""
-    address = _last_address(layout)
-    return address if address and address.ready else None
 
 
 def serve(root: Path) -> None:
@@ -72,7 +51,7 @@ def _run(layout: Layout) -> None:
 
     from . import _access
 
-    last = _last_address(layout)
+    last = last_address(layout)
     listener = _bind(int(last.uri.rpartition(":")[2]) if last else 0)
     address = Address(
         uri=f"http://127.0.0.1:{listener.getsockname()[1]}",
@@ -80,12 +59,12 @@ def _run(layout: Layout) -> None:
         writer_key=(last and last.writer_key) or secrets.token_hex(32),
         analyst_key=(last and last.analyst_key) or secrets.token_hex(32),
     )
-    _publish(layout, replace(address, ready=False))
+    publish(layout, replace(address, ready=False))
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            _publish(layout, address)
+            publish(layout, address)
 
     # Tiled 0.2.20 means to do so, and does not: readers and the feed need not wait for each other
     with closing(sqlite3.connect(layout.catalog / "catalog.db")) as database:
@@ -103,7 +82,7 @@ def _run(layout: Layout) -> None:
         unneeded, enough = 0.0, _LOOK if hurry else _LINGERING
         while unneeded < enough:
             time.sleep(_LOOK)
-            unneeded = 0.0 if processes.is_held(layout.writer_lock) else unneeded + _LOOK
+            unneeded = 0.0 if is_held(layout.writer_lock) else unneeded + _LOOK
         server.should_exit = True
         time.sleep(_ENDING)  # a request that hangs must not keep the process for ever
         os._exit(0)
@@ -111,7 +90,7 @@ def _run(layout: Layout) -> None:
     processes.watch(leave)
     with connection_per_request(_tables(layout)):
         server.run(sockets=[listener])
-    _publish(layout, replace(address, ready=False))
+    publish(layout, replace(address, ready=False))
 
 
 def _config(layout: Layout) -> dict[str, Any]:
@@ -157,17 +136,3 @@ def _bind(port: int) -> socket.socket:
     except OSError:
         listener.bind(("127.0.0.1", 0))
     return listener
-
-
-def _last_address(layout: Layout) -> Address | None:
-    try:
-        return Address(**json.loads((layout.catalog / "address.json").read_text()))
-    except (FileNotFoundError, ValueError):  # never there, or emptied by a power cut
-        return None
-
-
-def _publish(layout: Layout, address: Address) -> None:
-    part = layout.catalog / "address.part"
-    part.touch(mode=0o600)  # before the key is in it
-    part.write_text(json.dumps(asdict(address)))
-    os.replace(part, layout.catalog / "address.json")

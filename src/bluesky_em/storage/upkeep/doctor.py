@@ -26,9 +26,9 @@ from bluesky_em.files import journal, operator_requests
 from bluesky_em.files.hdf5 import FramesReader, is_torn, repair
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.locks import is_held
 from bluesky_em.files.operator_requests import Action, Request
 
-from .. import processes
 from ..disk_reserve import SIZE
 from .audit import Fault, Finding, Place, audit_run
 
@@ -99,7 +99,7 @@ def _folder(layout: Layout, ledger: Ledger) -> Iterator[Ailment]:
         )
     complete = ledger.complete_runs()
     waiting = [p for p in layout.journal.glob("*.msgpack") if p.stem not in complete]
-    if waiting and not processes.is_held(layout.writer_lock):
+    if waiting and not is_held(layout.writer_lock):
         yield Ailment(
             what=f"{len(waiting)} runs are not complete, and no writer works on {layout.root}",
             cure=f"open a Storage on it, or `bluesky-em writer {layout.root}`",
@@ -107,10 +107,10 @@ def _folder(layout: Layout, ledger: Ledger) -> Iterator[Ailment]:
 
 
 def _leftovers(layout: Layout) -> Iterator[Ailment]:
-    if processes.is_held(layout.writer_lock):
+    if is_held(layout.writer_lock):
         return  # they may be at work
     leftovers = [*layout.data.rglob("*.part"), *layout.requests.glob("*.part")]
-    leftovers += [p for p in layout.journal.glob("*.lock") if not processes.is_held(p)]
+    leftovers += [p for p in layout.journal.glob("*.lock") if not is_held(p)]
     for path in leftovers:
         yield Ailment(
             what=f"{path} was left by a process that was killed",
@@ -156,7 +156,7 @@ def _servers(ledger: Ledger) -> Iterator[Ailment]:
 
 
 def _torn_files(layout: Layout) -> Iterator[Ailment]:
-    if processes.is_held(layout.writer_lock):
+    if is_held(layout.writer_lock):
         return  # open files look like torn ones
     for path in sorted(layout.data.rglob("*.h5")):
         try:

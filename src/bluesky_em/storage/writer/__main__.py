@@ -14,9 +14,9 @@ os.environ.setdefault("TILED_RETRY_ATTEMPTS", "1")
 
 from bluesky_em.errors import StorageBusy
 from bluesky_em.files.layout import Layout
+from bluesky_em.files.tiled.address import Address, address_of
 
 from .. import processes
-from ..tiled_server._server import Address, address_of
 from ._writer import Writer
 
 

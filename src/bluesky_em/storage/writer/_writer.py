@@ -18,11 +18,11 @@ from bluesky_em.files.journal import JournalReader, is_abandoned
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.operator_requests import Action, Request
+from bluesky_em.files.tiled.address import Address
 from bluesky_em.frame import Frame
 from bluesky_em.reference import Stage
 
 from ..catalog import Ending, Feeder
-from ..tiled_server._server import Address
 from ._frame_finder import FrameFinder
 from ._frame_transfer import Store
 

@@ -12,11 +12,11 @@ from bluesky_em.acquisition.client._client import Line, Link, link_to
 from bluesky_em.errors import ServerUnreachable
 from tests.support.fake_server import PATIENCE, FakeDriver, calling, free_port, lanes_to, served
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 SERVER = """
 import sys
-from bluesky_em.server import serve
-from tests.unit.fake_server import FakeDriver
+from bluesky_em.acquisition.instrument_pc.server import serve
+from tests.support.fake_server import FakeDriver
 started = lambda uri, stop: print(uri, flush=True)
 serve(FakeDriver(), "eels_server", "127.0.0.1", 0, sys.argv[1], started=started)
 """

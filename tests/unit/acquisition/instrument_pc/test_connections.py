@@ -132,7 +132,7 @@ def test_a_port_scans_worth_of_garbage_leaves_the_server_serving(pc: PC) -> None
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 def test_garbage_is_hung_up_on(garbage: bytes, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon, "STRANGER_TIME", 0.1)
+    monkeypatch.setattr(connections, "STRANGER_TIME", 0.1)
     with dial(uri) as sock:
         with contextlib.suppress(ConnectionError):
             sock.sendall(garbage)
@@ -195,7 +195,7 @@ def test_a_flood_of_wrong_tokens_locks_nobody_out(pc: PC) -> None:
 
 
 def test_who_trickles_bytes_is_not_waited_for(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon, "STRANGER_TIME", 0.3)
+    monkeypatch.setattr(connections, "STRANGER_TIME", 0.3)
     with dial(uri) as sock:
         began = time.monotonic()
         for byte in connect(HELLO):
@@ -212,8 +212,8 @@ def test_who_trickles_bytes_is_not_waited_for(uri: str, monkeypatch: pytest.Monk
 def test_a_guest_may_be_silent_for_as_long_as_he_likes(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon, "STRANGER_TIME", 0.1)
-    monkeypatch.setattr(daemon, "_LOOK", 0.05)
+    monkeypatch.setattr(connections, "STRANGER_TIME", 0.1)
+    monkeypatch.setattr(connections, "_LOOK", 0.05)
     with caller(uri) as invited:
         for _ in range(3):
             with dial(uri) as stranger:
@@ -224,8 +224,8 @@ def test_a_guest_may_be_silent_for_as_long_as_he_likes(
 def test_too_many_guests_displace_the_longest_silent_who_dials_again(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon, "GUESTS", 2)
-    monkeypatch.setattr(link, "IDLE", 0.0)
+    monkeypatch.setattr(connections, "GUESTS", 2)
+    monkeypatch.setattr(_client, "IDLE", 0.0)
     with calling(uri) as first, calling(uri) as second, calling(uri) as third:
         for _ in range(3):
             for line in (first, second, third):
@@ -233,7 +233,7 @@ def test_too_many_guests_displace_the_longest_silent_who_dials_again(
 
 
 def test_a_busy_guest_is_not_displaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon, "GUESTS", 1)
+    monkeypatch.setattr(connections, "GUESTS", 1)
     driver = FakeDriver()
     driver.block.set()
     with served(driver, tmp_path) as uri, caller(uri) as exposing:

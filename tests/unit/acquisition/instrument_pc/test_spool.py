@@ -136,8 +136,8 @@ def test_a_reference_to_a_file_outside_reads_nothing(spool: Spool):
 FULL_DISK = """
 import resource, signal, sys
 import numpy as np
-from bluesky_em.exposure import Exposure
-from bluesky_em.spool import Spool
+from bluesky_em.acquisition.instrument_pc.exposure import Exposure
+from bluesky_em.acquisition.instrument_pc.spool import Spool
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

@@ -6,7 +6,7 @@ import pytest
 from bluesky_em.acquisition.instrument_pc.gatan.driver import SpectrometerDriver
 from bluesky_em.acquisition.sim import Beam, Recording, digital_micrograph
 
-DATA = Path(__file__).parents[4] / "shared/data"
+DATA = Path(__file__).parents[5] / "shared/data"
 SPECTRUM_IMAGE = "rosettasciio_EELS_SI.dm4"
 SPECTRA = {  # start (eV), dispersion (eV/channel)
     "EELS_STO.dm3": (350.0, 0.25),

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from bluesky_em import Data, UnknownReference, documents
+from bluesky_em import Data, UnknownReference
 from bluesky_em.axes import Axis
 from bluesky_em.data import Point
+from bluesky_em.detector import _documents
 from bluesky_em.files.journal import Journal
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
@@ -39,11 +40,11 @@ class Folder:
         """Fly a detector of ours; all its frames are stored."""
         header = {"shape": [frames, 4], "dtype": "<f4", "axes": [vars(ENERGY)], "metadata": {}}
         base = f"{RUN}/{detector}"
-        self.journal.append("stream_resource", documents.stream_resource(
+        self.journal.append("stream_resource", _documents.stream_resource(
             detector, detector, "file:///x.h5", "PYRO:x@y:1", detector, header,
             base=base, first=0, start=0, block=frames, frames=frames,
         ))  # fmt: skip
-        datum = documents.stream_datum(detector, {"start": 0, "stop": frames})
+        datum = _documents.stream_datum(detector, {"start": 0, "stop": frames})
         seq_nums = {"start": 1, "stop": frames + 1}
         self.journal.append("stream_datum", {**datum, "descriptor": "d", "seq_nums": seq_nums})
         frame = Frame(

@@ -85,7 +85,7 @@ def test_a_message_of_many_megabytes_is_heard_and_the_line_goes_on() -> None:
 def test_a_server_that_refuses_makes_it_look_again_and_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_news, "AGAIN", 0.05)
+    monkeypatch.setattr(_tiled_events, "AGAIN", 0.05)
 
     def refuse(line: ServerConnection, request: Any) -> Any:
         return line.respond(HTTPStatus.INTERNAL_SERVER_ERROR, "no streaming cache\n")
@@ -98,7 +98,7 @@ def test_a_server_that_refuses_makes_it_look_again_and_again(
 def test_a_line_that_is_cut_is_opened_again_and_one_that_ended_is_not(
     code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_news, "AGAIN", 0.05)
+    monkeypatch.setattr(_tiled_events, "AGAIN", 0.05)
     lines: list[ServerConnection] = []
 
     def behave(line: ServerConnection) -> None:

@@ -16,7 +16,7 @@ from bluesky_em.files.hdf5 import FramesFile, FramesReader
 from bluesky_em.frame import Frame
 
 SHAPE = (3, 4)
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def pixels(number: int, dtype: str = "<f4") -> np.ndarray:
@@ -68,7 +68,7 @@ def elsewhere(code: str, *args: Any) -> Any:
 
 READ = """
 import json, sys
-from bluesky_em.files import FramesReader
+from bluesky_em.files.hdf5 import FramesReader
 with FramesReader(sys.argv[1]) as reader:
     rows = [reader.row_of(int(number)) for number in sys.argv[2:]]
     print(json.dumps([[row, reader.read(row).tolist()] for row in rows]))
@@ -207,8 +207,8 @@ def test_a_half_made_file_of_a_killed_writer_is_made_anew(path: Path):
 WRITE = """
 import sys
 from pathlib import Path
-from bluesky_em.files import FramesFile
-from tests.unit.files.test_frames_file import frame, pixels
+from bluesky_em.files.hdf5 import FramesFile
+from tests.unit.files.hdf5.test_frames_file import frame, pixels
 file = FramesFile(Path(sys.argv[1]), frame(0))
 for row in range(100):
     file.write(frame(row), pixels(row))

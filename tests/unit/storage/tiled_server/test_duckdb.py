@@ -45,7 +45,7 @@ def test_a_reader_that_gives_up_does_not_take_back_what_another_request_appends(
 DISK_FULL = """
 import resource, sys
 from tiled.storage import parse_storage, register_storage
-from bluesky_em.catalog._tables import connection_per_request
+from bluesky_em.storage.tiled_server._duckdb import connection_per_request
 
 storage = parse_storage(sys.argv[1])
 register_storage(storage)

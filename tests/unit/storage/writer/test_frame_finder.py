@@ -6,7 +6,7 @@ from event_model import compose_run, pack_datum_page, pack_event_page
 
 from bluesky_em import Reference
 from bluesky_em.axes import Axis
-from bluesky_em.documents import data_key, datum, resource, stream_datum, stream_resource
+from bluesky_em.detector._documents import data_key, datum, resource, stream_datum, stream_resource
 from bluesky_em.files.layout import Layout
 from bluesky_em.storage.writer._frame_finder import FrameFinder
 

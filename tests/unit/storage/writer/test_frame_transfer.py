@@ -69,7 +69,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def store(
     tmp_path: Path, spool: Spool, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Store]:
-    monkeypatch.setattr(_store, "Line", lambda server: SpoolLine(spool))
+    monkeypatch.setattr(_frame_transfer, "Line", lambda server: SpoolLine(spool))
     store = Store("", tmp_path, ledger)
     yield store
     store.stop()

@@ -1,7 +1,7 @@
 """Drive a Thermo Fisher microscope through AutoScript.
 
 Python 3.7 syntax, NumPy and the standard library only: it runs in AutoScript's own interpreter. The
-vendor module is handed in, so the same code runs on the look-alike of `bluesky_em.acquisition.sim`. A call to
+vendor module is handed in, so the same code runs on the look-alike in `acquisition.sim`. A call to
 the microscope costs about 6 ms and blocks; so calls are few, and made by one thread at a time.
 """
 

@@ -1,7 +1,7 @@
 """Drive a Gatan spectrometer from inside DigitalMicrograph.
 
 Python 3.7 syntax, NumPy and the standard library only: GMS brings its own interpreter. The vendor
-module is handed in, so the same code runs on the look-alike of `bluesky_em.acquisition.sim`. The filter has no
+module is handed in, so the same code runs on the look-alike in `acquisition.sim`. The filter has no
 Python functions: it is driven by DM-Script, whose results come back through the persistent tags.
 """
 

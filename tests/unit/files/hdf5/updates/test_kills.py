@@ -16,7 +16,7 @@ import pytest
 from bluesky_em.files.hdf5.updates import Held, Mode, UpdateReader
 from tests.support.update_streams import STREAMS, Stream, seen, write
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a writer for each kill")
 
 
@@ -24,7 +24,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a writer 
 def killed():
     """Have a writer started and killed; gives how many updates it had flushed, and its end."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.unit.files.updates.killed"],
+        [sys.executable, "-m", "tests.support.killed_writer"],
         cwd=ROOT, stdin=-1, stdout=-1, text=True,
     ) as nursery:  # fmt: skip
         assert nursery.stdin is not None

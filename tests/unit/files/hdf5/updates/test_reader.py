@@ -9,14 +9,14 @@ import pytest
 
 from bluesky_em.files.hdf5.updates import Declaration, Update, UpdateReader, open_updates
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 
 WRITE = """
 import sys
 from itertools import count
 from pathlib import Path
 import numpy as np
-from bluesky_em.files.updates import Declaration, Update, open_updates
+from bluesky_em.files.hdf5.updates import Declaration, Update, open_updates
 plain = {"mode": sys.argv[2], "shape": [300, 400], "dtype": "<f4"}
 file = open_updates(Path(sys.argv[1]), Declaration.load(plain), "owner")
 for number in count():

@@ -17,7 +17,7 @@ from bluesky_em.errors import FrameMismatch
 from bluesky_em.files.hdf5.updates import Held, Mode, Rows, Update, UpdateReader, open_updates
 from tests.support.update_streams import OWNER, STREAMS, Stream, seen, write
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 
 
 @pytest.fixture(params=STREAMS)
@@ -73,7 +73,7 @@ def test_the_array_is_what_anything_reads_at_the_usual_path(stream: Stream, path
 READ = """
 import json, sys
 from pathlib import Path
-from tests.unit.files.updates.streams import seen
+from tests.support.update_streams import seen
 for line in sys.stdin:
     print(json.dumps(seen(Path(line.strip()))), flush=True)
 """
