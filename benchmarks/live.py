@@ -35,7 +35,7 @@ from rich.table import Table
 from bluesky_em import Data
 from bluesky_em.app.session import Session
 from bluesky_em.files.ledger import Ledger
-from bluesky_em.files.tiled.address import Address, address_of
+from bluesky_em.files.tiled.address import TiledAddress, address_of
 from bluesky_em.storage import processes
 
 RATE = 20.0  # Hz
@@ -72,7 +72,7 @@ def main() -> None:
 
 def follow(place: str, key: str, stuck: bool) -> None:
     """Be a follower: print when each point has come, as JSON lines."""
-    processes.step_back()
+    processes.lower_priority()
     data = Data(place, api_key=key) if key else Data(storage=place)
     runs = data.follow()
     print("ready", flush=True)
@@ -116,7 +116,9 @@ class Follower:
         self.process.stdout.close()
 
 
-def latency(session: Session, address: Address, events: int, console: Console) -> dict[str, Any]:
+def latency(
+    session: Session, address: TiledAddress, events: int, console: Console
+) -> dict[str, Any]:
     """Measure how soon followers, ours and others', have what was taken."""
     folder = str(session.storage.layout.root)
     places = {"http": Follower(address.uri, address.api_key), "folder": Follower(folder)}
@@ -146,7 +148,7 @@ def latency(session: Session, address: Address, events: int, console: Console) -
 
 
 def cost(
-    session: Session, address: Address, events: int, rounds: int, console: Console
+    session: Session, address: TiledAddress, events: int, rounds: int, console: Console
 ) -> dict[str, Any]:
     """Time the same plan with and without followers, in turn."""
     seconds: dict[str, dict[str, list[float]]] = {

@@ -37,7 +37,7 @@ from bluesky_em.app.session import Session
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.tiled.address import address_of
 from bluesky_em.plan_stubs import fly
-from bluesky_em.reference import Stage
+from bluesky_em.reference import ReferenceState
 
 SPECTRUM = 2048 * 4  # bytes
 POINTS = 400  # of a line
@@ -89,7 +89,9 @@ class Sampler:
         while not self._done.wait(LOOK):
             self.most = {n: max(self.most[n], mb) for n, mb in self._memory().items()}
             counts = self._ledger.counts()
-            self.backlog = max(self.backlog, counts[Stage.CAPTURED] + counts[Stage.STORED])
+            self.backlog = max(
+                self.backlog, counts[ReferenceState.CAPTURED] + counts[ReferenceState.STORED]
+            )
 
     def _memory(self) -> dict[str, int]:
         return {n: p.memory_info().rss >> 20 for n, p in self._processes.items()}

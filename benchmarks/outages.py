@@ -42,7 +42,7 @@ from bluesky_em.app.session import Session
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.tiled.address import address_of
 from bluesky_em.plan_stubs import per_shot
-from bluesky_em.reference import Stage
+from bluesky_em.reference import ReferenceState
 
 EXPOSURE = 0.01  # s, of the plans that are timed
 PACE = 0.0165  # s, the exposure that makes about 50 spectra/s
@@ -207,7 +207,11 @@ class Sampler:
     def backlog(self) -> int:
         """Count the spectra taken and not yet catalogued."""
         done = self.ledger.counts()
-        return len(self.session.storage.references) - done[Stage.CATALOGUED] - done[Stage.FAILED]
+        return (
+            len(self.session.storage.references)
+            - done[ReferenceState.CATALOGUED]
+            - done[ReferenceState.FAILED]
+        )
 
     def close(self) -> None:
         self._stopping.set()
@@ -226,7 +230,7 @@ class Sampler:
                     size = psutil.Process(pid).memory_info().rss / 1e6 if pid else 0.0
                     self.memory.setdefault(name, []).append(size)
             now = time.monotonic()
-            self.catalogued.append((now, self.ledger.counts()[Stage.CATALOGUED]))
+            self.catalogued.append((now, self.ledger.counts()[ReferenceState.CATALOGUED]))
 
 
 def catch_up(session: Session, victim: str, seconds: float, console: Console) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from tiled.client import from_uri
 from tiled.structures.array import ArrayStructure
 from tiled.structures.data_source import Asset, DataSource, Management
 
-from bluesky_em.acquisition.client import Line
+from bluesky_em.acquisition.client import Client
 from bluesky_em.acquisition.instrument_pc.server import MAX_FETCH
 from bluesky_em.app.session import Session
 from bluesky_em.files.ledger import Ledger
@@ -75,12 +75,12 @@ class SaveThenRegister:
     """Fetch each frame, write it to a file, register it with Tiled, and only then return."""
 
     def __init__(self, client: Any, uri: str, folder: Path):
-        self.line, self.client, self.folder = Line(uri), client, folder
+        self.line, self.client, self.folder = Client(uri), client, folder
         self.node: Any = None
 
     def __call__(self, name: str, document: dict[str, Any]) -> None:
         if name == "start":
-            self.line = Line(self.line.uri)  # a proxy belongs to one thread
+            self.line = Client(self.line.uri)  # a proxy belongs to one thread
             self.node = self.client.create_container(key=document["uid"])
         elif name == "event":
             reference = document["data"]["eels"]
@@ -231,7 +231,7 @@ def _once(session: Session, subscriber: Any, events: int) -> float:
 
 def _empty_spool(session: Session) -> None:
     assert session.pcs is not None
-    line = Line(session.pcs.uris["gatan"])
+    line = Client(session.pcs.uris["gatan"])
     line.call("release", line.call("references"))
     line.close()
 

@@ -7,7 +7,7 @@ import pytest
 
 from bluesky_em import Data
 from bluesky_em.app.session import Session
-from bluesky_em.files.tiled.address import Address, address_of
+from bluesky_em.files.tiled.address import TiledAddress, address_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,7 +23,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 
 @pytest.fixture(scope="session")
-def tiled(session: Session) -> Address:
+def tiled(session: Session) -> TiledAddress:
     """Where the session's Tiled server answers."""
     assert session.data.catalog is not None  # waits for its start
     address = address_of(session.storage.layout)
@@ -32,7 +32,7 @@ def tiled(session: Session) -> Address:
 
 
 @pytest.fixture
-def http(tiled: Address) -> Iterator[Data]:
+def http(tiled: TiledAddress) -> Iterator[Data]:
     """What a PC has that has only the Tiled address."""
     data = Data(tiled.uri, api_key=tiled.api_key)
     yield data

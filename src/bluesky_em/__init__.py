@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from .data import Data
     from .detector import MapInfo, RefDetector
     from .errors import BlueskyEMError, NotReady, ReferenceFailed, UnknownReference
-    from .reference import Reference, Stage
+    from .reference import Reference, ReferenceState
     from .storage.callback import Storage
 
 __all__ = [
     "Storage",
     "Data",
     "Reference",
-    "Stage",
+    "ReferenceState",
     "RefDetector",
     "MapInfo",
     "BlueskyEMError",
@@ -38,7 +38,7 @@ _HOMES = {
     "Storage": "storage.callback",
     "Data": "data",
     "Reference": "reference",
-    "Stage": "reference",
+    "ReferenceState": "reference",
     "RefDetector": "detector",
     "MapInfo": "detector",
     "BlueskyEMError": "errors",

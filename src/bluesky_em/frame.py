@@ -51,8 +51,8 @@ class Frame:
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the driver says of the exposure, e.g. `saturation_fraction`."""
     update: dict[str, Any] | None = None
-    """How the frames of its stream become one array, a `Declaration.dump()`; its row is its number
-    among them then. None: each has its row in the array."""
+    """How the frames of its stream become one array, an `UpdateDeclaration.dump()`; its row is its
+    number among them then. None: each has its row in the array."""
     index: tuple[int, ...] | None = None
     """Where its first element is in that array, if it has a place of its own (`add_slice`); None
     until it is stored."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Stage(StrEnum):
+class ReferenceState(StrEnum):
     """How far a reference has got. It never goes backwards."""
 
     CAPTURED = "captured"
@@ -19,16 +19,16 @@ class Stage(StrEnum):
     FAILED = "failed"
     """Lost, with a reason. Its index in the file holds the fill value."""
 
-    def reached(self, other: Stage) -> bool:
+    def reached(self, other: ReferenceState) -> bool:
         """Tell whether this stage is `other` or beyond it.
 
-        >>> Stage.STORED.reached(Stage.CAPTURED)
+        >>> ReferenceState.STORED.reached(ReferenceState.CAPTURED)
         True
-        >>> Stage.FAILED.reached(Stage.STORED)
+        >>> ReferenceState.FAILED.reached(ReferenceState.STORED)
         False
         """
-        order = [Stage.CAPTURED, Stage.STORED, Stage.CATALOGUED]
-        if Stage.FAILED in (self, other):
+        order = [ReferenceState.CAPTURED, ReferenceState.STORED, ReferenceState.CATALOGUED]
+        if ReferenceState.FAILED in (self, other):
             return self is other
         return order.index(self) >= order.index(other)
 

@@ -14,7 +14,7 @@ _KINDS = "biufc"  # numpy kinds that are numbers
 _SUMS = {"b": "<i8", "i": "<i8", "u": "<i8", "f": "<f8", "c": "<c16"}
 
 
-class Mode(StrEnum):
+class UpdateMode(StrEnum):
     """What an update does to the array that is there."""
 
     ADD = "add"
@@ -39,15 +39,15 @@ class Rows(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Declaration:
+class UpdateDeclaration:
     """How a stream's updates become one array.
 
-    >>> declared = Declaration.load({"mode": "add", "shape": [None, 2048], "dtype": "<f4"})
+    >>> declared = UpdateDeclaration.load({"mode": "add", "shape": [None, 2048], "dtype": "<f4"})
     >>> declared.shape, declared.rows.value
     ((None, 2048), 'equal')
     """
 
-    mode: Mode
+    mode: UpdateMode
     shape: tuple[int | None, ...]
     """The most the whole array can be, e.g. `(None, 2048)`: it never has more indices on an axis;
     None: no limit. On axis 0 (modes `add`, `add_slice`) and where it is None it grows from 0."""
@@ -66,16 +66,16 @@ class Declaration:
         """
         self._check_shape()
         self._check_dtype()
-        if self.mode is not Mode.ADD and self.rows is not Rows.EQUAL:
+        if self.mode is not UpdateMode.ADD and self.rows is not Rows.EQUAL:
             raise ValueError(_wrong("rows", self.rows.value, "leave it out: only `add` has rows"))
         keep = self.keep_versions
         if keep != "all" and (not _is_count(keep) or keep < 1):
             raise ValueError(_wrong("keep_versions", keep, 'give a number from 1 on, or "all"'))
-        if self.mode is not Mode.REPLACE and keep != 1:
+        if self.mode is not UpdateMode.REPLACE and keep != 1:
             raise ValueError(_wrong("keep_versions", keep, "leave it out: it is for `replace`"))
 
     @classmethod
-    def load(cls, plain: Mapping[str, Any]) -> Declaration:
+    def load(cls, plain: Mapping[str, Any]) -> UpdateDeclaration:
         """Make one from the plain dict that a stream resource's parameters carry.
 
         Raises:
@@ -90,7 +90,7 @@ class Declaration:
         if not isinstance(shape, (list, tuple)):
             raise ValueError(_wrong("shape", shape, "give a list such as [null, 2048]"))
         return cls(
-            mode=_choice(Mode, "mode", plain["mode"]),
+            mode=_choice(UpdateMode, "mode", plain["mode"]),
             shape=tuple(shape),
             dtype=plain["dtype"],
             rows=_choice(Rows, "rows", plain.get("rows", Rows.EQUAL)),
@@ -104,9 +104,9 @@ class Declaration:
             "shape": list(self.shape),
             "dtype": self.dtype,
         }
-        if self.mode is Mode.ADD:
+        if self.mode is UpdateMode.ADD:
             plain["rows"] = self.rows.value
-        if self.mode is Mode.REPLACE:
+        if self.mode is UpdateMode.REPLACE:
             plain["keep_versions"] = self.keep_versions
         return plain
 
@@ -125,9 +125,9 @@ class Declaration:
         if not shape or not all(size is None or (_is_count(size) and size > 0) for size in shape):
             right = "give positive integers, null where there is no limit, and [1] for a scalar"
             raise ValueError(_wrong("shape", list(shape), right))
-        if self.mode is Mode.ACCUMULATE and None in shape:
+        if self.mode is UpdateMode.ACCUMULATE and None in shape:
             raise ValueError(_wrong("shape", list(shape), "a sum needs all its sizes"))
-        if self.mode is not Mode.ADD:
+        if self.mode is not UpdateMode.ADD:
             return
         if self.rows is not Rows.EQUAL and len(shape) < 2:
             right = f"{self.rows.value} rows need two axes or more, e.g. [null, 2048]"
@@ -147,7 +147,7 @@ class Declaration:
         if not isinstance(self.dtype, str) or dtype is None or dtype.kind not in _KINDS:
             right = "give the numpy string of a number, such as '<f4' or '<u2'"
             raise ValueError(_wrong("dtype", self.dtype, right))
-        if self.mode is Mode.ACCUMULATE and dtype.kind in "iu" and dtype.itemsize > 4:
+        if self.mode is UpdateMode.ACCUMULATE and dtype.kind in "iu" and dtype.itemsize > 4:
             right = "their sum could overflow: give integers of 4 bytes, or '<f8'"
             raise ValueError(_wrong("dtype", self.dtype, right))
 

@@ -8,7 +8,7 @@ from event_model import pack_datum_page, pack_event_page
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bluesky_em import Reference, Stage
+from bluesky_em import Reference, ReferenceState
 from bluesky_em.axes import Axis
 from bluesky_em.detector._documents import datum, resource
 from bluesky_em.files.layout import Layout
@@ -185,9 +185,9 @@ def test_a_stage_never_goes_back_and_a_failure_keeps_its_first_reason(
                 new = now[reference]
                 assert new.frame == old.frame
                 assert new == old or (new.stage, old.stage) in {
-                    (Stage.STORED, Stage.CAPTURED),
-                    (Stage.CATALOGUED, Stage.STORED),
-                    (Stage.FAILED, Stage.CAPTURED),
+                    (ReferenceState.STORED, ReferenceState.CAPTURED),
+                    (ReferenceState.CATALOGUED, ReferenceState.STORED),
+                    (ReferenceState.FAILED, ReferenceState.CAPTURED),
                 }
                 assert new == old or (reference in references and new.stage == step)
                 assert new.reason in ("", old.reason, reason)

@@ -160,9 +160,9 @@ class Idle:
 @pytest.fixture(scope="module", autouse=True)
 def _no_processes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callback, "Keeper", Idle)
+        patch.setattr(callback, "Supervisor", Idle)
         patch.setattr("bluesky_em.storage.open_journals.Journal", FullDisk)
-        patch.setattr("bluesky_em.storage.open_journals.Reserve.restore", lambda _: None)
+        patch.setattr("bluesky_em.storage.open_journals.DiskReserve.restore", lambda _: None)
         yield
 
 

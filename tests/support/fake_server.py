@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_em.acquisition.client._client import Line, Link, close_links, link_to
+from bluesky_em.acquisition.client._client import AsyncClient, Client, client_for, close_all
 from bluesky_em.acquisition.instrument_pc.exposure import Exposure
 from bluesky_em.acquisition.instrument_pc.server import serve
 
@@ -116,8 +116,8 @@ def served(
 
 
 @contextlib.contextmanager
-def calling(uri: str, token: str | None = None) -> Iterator[Line]:
-    line = Line(uri, token=token)
+def calling(uri: str, token: str | None = None) -> Iterator[Client]:
+    line = Client(uri, token=token)
     try:
         yield line
     finally:
@@ -125,12 +125,12 @@ def calling(uri: str, token: str | None = None) -> Iterator[Line]:
 
 
 @contextlib.asynccontextmanager
-async def lanes_to(uri: str) -> AsyncIterator[Link]:
+async def lanes_to(uri: str) -> AsyncIterator[AsyncClient]:
     """The link that devices use, hung up at the end."""
     try:
-        yield link_to(uri)
+        yield client_for(uri)
     finally:
-        close_links()
+        close_all()
 
 
 def free_port() -> int:

@@ -12,8 +12,8 @@ import msgpack
 import pytest
 from Pyro5 import protocol
 
-from bluesky_em.acquisition.client._address import Address
-from bluesky_em.acquisition.client._connection import Caller
+from bluesky_em.acquisition.client._address import ServerAddress
+from bluesky_em.acquisition.client._connection import Connection
 from bluesky_em.acquisition.instrument_pc import wire
 from tests.support.fake_server import PATIENCE, FakeDriver, served
 
@@ -52,7 +52,7 @@ def connect(data: Any, **options: Any) -> bytes:
 
 
 def dial(where: str | int) -> socket.socket:
-    port = where if isinstance(where, int) else Address.parse(where).port
+    port = where if isinstance(where, int) else ServerAddress.parse(where).port
     return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
 
@@ -73,8 +73,8 @@ def guest(uri: str, data: Any = HELLO) -> socket.socket:
     return sock
 
 
-def caller(uri: str, token: str = TOKEN) -> contextlib.closing[Caller]:
-    return contextlib.closing(Caller(Address.parse(uri), token, PATIENCE))
+def caller(uri: str, token: str = TOKEN) -> contextlib.closing[Connection]:
+    return contextlib.closing(Connection(ServerAddress.parse(uri), token, PATIENCE))
 
 
 def kinds(answer: bytes) -> list[int]:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from bluesky_em.files.hdf5.updates import (
-    Declaration,
-    Mode,
     Rows,
     Update,
+    UpdateDeclaration,
     UpdateFile,
+    UpdateMode,
     UpdateReader,
     open_updates,
 )
@@ -23,7 +23,7 @@ Index = tuple[int, ...] | None
 
 @dataclass(frozen=True)
 class Stream:
-    declared: Declaration
+    declared: UpdateDeclaration
     updates: list[tuple[Update, np.ndarray]]
 
     def open(self, path: Path) -> UpdateFile:
@@ -36,7 +36,7 @@ def stream(declared: dict[str, Any], shapes: list[tuple[int, ...]], indices: lis
     for number, (shape, index) in enumerate(zip(shapes, indices, strict=True)):
         values = rng.integers(1, 100, shape).astype(declared["dtype"])
         updates.append((Update.of(number, values, time=1000.0 + number, index=index), values))
-    return Stream(Declaration.load(declared), updates)
+    return Stream(UpdateDeclaration.load(declared), updates)
 
 
 def _add(shape: list[int | None], shapes: list[tuple[int, ...]], **more: Any) -> Stream:
@@ -116,7 +116,7 @@ def seen(path: Path) -> dict[str, Any]:
             "count": reader.count(),
             "array": None if is_ragged else text(reader.read()),
         }
-        numbers = reader.versions() if declared.mode is Mode.REPLACE else told["numbers"]
-        if declared.mode in (Mode.ADD, Mode.REPLACE):
+        numbers = reader.versions() if declared.mode is UpdateMode.REPLACE else told["numbers"]
+        if declared.mode in (UpdateMode.ADD, UpdateMode.REPLACE):
             told["updates"] = {str(n): text(reader.update(n)) for n in numbers}
         return told

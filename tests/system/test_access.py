@@ -15,7 +15,7 @@ from tiled.client import from_uri
 
 from bluesky_em import Data
 from bluesky_em.app.session import Session
-from bluesky_em.files.tiled.address import Address
+from bluesky_em.files.tiled.address import TiledAddress
 
 PATIENCE = 10.0  # seconds
 CONTAINER = {"structure_family": "container", "metadata": {}, "data_sources": [], "specs": []}
@@ -39,7 +39,7 @@ GARBAGE = [
 ]
 
 
-def dial(tiled: Address) -> socket.socket:
+def dial(tiled: TiledAddress) -> socket.socket:
     address = urlsplit(tiled.uri)
     assert address.hostname == "127.0.0.1" and address.port
     return socket.create_connection((address.hostname, address.port), timeout=PATIENCE)
@@ -56,7 +56,7 @@ def peak(session: Session) -> int:
 
 
 def test_a_port_scans_worth_of_garbage_leaves_tiled_serving(
-    session: Session, tiled: Address
+    session: Session, tiled: TiledAddress
 ) -> None:
     before, dice = peak(session), random.Random(0)
     scan = [*GARBAGE, *(dice.randbytes(dice.randrange(300)) for _ in range(100))]
@@ -76,7 +76,7 @@ def test_a_port_scans_worth_of_garbage_leaves_tiled_serving(
     assert peak(session) - before < 100
 
 
-def test_a_large_body_without_a_key_is_not_read(session: Session, tiled: Address) -> None:
+def test_a_large_body_without_a_key_is_not_read(session: Session, tiled: TiledAddress) -> None:
     def body() -> Iterator[bytes]:
         for _ in range(200):
             yield bytes(1 << 20)
@@ -94,7 +94,9 @@ def test_a_large_body_without_a_key_is_not_read(session: Session, tiled: Address
 
 @pytest.mark.parametrize("where", ["header", "query", "cookie"])
 @pytest.mark.parametrize("key", [None, "secret", "é", "0" * 64], ids=repr)
-def test_without_a_key_tiled_shows_nothing(key: str | None, where: str, tiled: Address) -> None:
+def test_without_a_key_tiled_shows_nothing(
+    key: str | None, where: str, tiled: TiledAddress
+) -> None:
     sent = (key or "").encode()
     ways: dict[str, Any] = {
         "header": {"headers": [(b"Authorization", b"Apikey " + sent)]},
@@ -111,13 +113,13 @@ def test_without_a_key_tiled_shows_nothing(key: str | None, where: str, tiled: A
 
 
 @pytest.fixture(scope="module")
-def reference(session: Session, tiled: Address) -> str:
+def reference(session: Session, tiled: TiledAddress) -> str:
     reference = session.acquire_eels(exposure=0.001)
     session.data.wait(reference)
     return reference
 
 
-def test_the_readers_key_reads_and_does_nothing_else(tiled: Address, reference: str) -> None:
+def test_the_readers_key_reads_and_does_nothing_else(tiled: TiledAddress, reference: str) -> None:
     reader, run = Data(tiled.uri, api_key=tiled.api_key), reference.partition("/")[0]
     assert reader.open(reference).read().shape == (2048,)
     with pytest.raises(Exception, match="Not enough permissions"):
@@ -130,7 +132,7 @@ def test_the_readers_key_reads_and_does_nothing_else(tiled: Address, reference: 
     reader.close()
 
 
-def test_the_feeds_key_cannot_delete(tiled: Address, reference: str) -> None:
+def test_the_feeds_key_cannot_delete(tiled: TiledAddress, reference: str) -> None:
     client, run = from_uri(tiled.uri, api_key=tiled.writer_key), reference.partition("/")[0]
     with pytest.raises(Exception, match="Not enough permissions"):
         client.delete_contents(run, recursive=True)
@@ -140,7 +142,9 @@ def test_the_feeds_key_cannot_delete(tiled: Address, reference: str) -> None:
     client.context.close()
 
 
-def test_keys_are_random_and_nobody_else_can_read_them(session: Session, tiled: Address) -> None:
+def test_keys_are_random_and_nobody_else_can_read_them(
+    session: Session, tiled: TiledAddress
+) -> None:
     catalog = session.storage.layout.catalog
     if os.name == "posix":
         assert (catalog / "address.json").stat().st_mode & 0o077 == 0
@@ -154,7 +158,7 @@ def test_keys_are_random_and_nobody_else_can_read_them(session: Session, tiled: 
 
 
 def test_the_analysts_key_registers_no_files_and_deletes_nothing(
-    session: Session, tiled: Address, reference: str
+    session: Session, tiled: TiledAddress, reference: str
 ) -> None:
     run = reference.partition("/")[0]
     analyst: Any = from_uri(tiled.uri, api_key=tiled.analyst_key).include_data_sources()

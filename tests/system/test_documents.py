@@ -19,7 +19,7 @@ from bluesky_em import Data
 from bluesky_em.app.session import Session
 from bluesky_em.files import journal
 from bluesky_em.files.hdf5.databroker_handler import FramesHandler
-from bluesky_em.files.tiled.address import Address
+from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.plan_stubs import per_shot, per_step
 
 
@@ -63,7 +63,7 @@ def test_the_event_holds_the_reference_and_the_descriptor_the_configuration(
 
 
 def test_replaying_the_journal_into_a_plain_tiled_writer_gives_the_same_run(
-    session: Session, tiled: Address, run
+    session: Session, tiled: TiledAddress, run
 ) -> None:
     catalog = from_uri(tiled.uri, api_key=tiled.writer_key)
     elsewhere = catalog.create_container(f"replayed-{uuid.uuid4()}")
@@ -81,7 +81,7 @@ def test_replaying_the_journal_into_a_plain_tiled_writer_gives_the_same_run(
     catalog.context.close()
 
 
-def test_databroker_opens_the_run(tiled: Address, run) -> None:
+def test_databroker_opens_the_run(tiled: TiledAddress, run) -> None:
     # in a process of its own: databroker changes what every Tiled client of its process gives
     script = (
         "from databroker import Broker; from tiled.client import from_uri\n"

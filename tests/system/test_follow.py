@@ -25,7 +25,7 @@ from bluesky_em.app.session import Session
 from bluesky_em.data.follow import _tiled_run
 from bluesky_em.detector._trigger_info import UpdateInfo
 from bluesky_em.files import journal
-from bluesky_em.files.tiled.address import Address
+from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.plan_stubs import beam_on, fly, per_shot
 from bluesky_em.storage.upkeep.audit import audit_run
 from tests.support.follower_process import Follower, Line, numbers, told_of
@@ -89,7 +89,7 @@ class Followed:
 
 @pytest.fixture(scope="module")
 def followed(
-    session: Session, tiled: Address, tmp_path_factory: pytest.TempPathFactory
+    session: Session, tiled: TiledAddress, tmp_path_factory: pytest.TempPathFactory
 ) -> Followed:
     """One run with all sorts of followers, each a process of its own."""
     http = {"tiled": tiled.uri, "api_key": tiled.api_key}
@@ -244,7 +244,7 @@ def test_who_is_slow_and_wants_the_latest_only_is_told_how_many_were_left_out(
 
 
 @pytest.fixture
-def foreign(tiled: Address) -> Iterator[Any]:
+def foreign(tiled: TiledAddress) -> Iterator[Any]:
     """The catalog as other writers of bluesky documents have it."""
     client: Any = from_uri(tiled.uri, api_key=tiled.writer_key)
     with closing(client.context):
@@ -426,7 +426,7 @@ def test_a_frame_that_is_lost_is_a_point_that_says_so(
 
 
 @pytest.fixture
-def analyst(tiled: Address) -> Iterator[Data]:
+def analyst(tiled: TiledAddress) -> Iterator[Data]:
     """An analysis on another PC."""
     data = Data(tiled.uri, api_key=tiled.analyst_key)
     yield data

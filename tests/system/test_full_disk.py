@@ -16,7 +16,7 @@ from bluesky import plans as bp
 from ophyd_async.core import init_devices
 
 from bluesky_em import Storage, gatan
-from bluesky_em.acquisition.client._client import close_links
+from bluesky_em.acquisition.client._client import close_all
 from bluesky_em.app.session import _stop_loop
 from bluesky_em.app.simulated_pcs import SimulatedPCs
 from bluesky_em.files import journal
@@ -99,7 +99,7 @@ def spectra_into(
 
         yield storage, take
     _stop_loop(engine)
-    close_links()
+    close_all()
     logging.getLogger("bluesky_em.detector._detector").removeHandler(relief)
 
 

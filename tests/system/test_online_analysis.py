@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from bluesky_em import Data, analysis
 from bluesky_em.__main__ import app
-from bluesky_em.analysis.online import Function, process
+from bluesky_em.analysis.online import FrameFunction, process
 from bluesky_em.app.session import Session
-from bluesky_em.files.tiled.address import Address
+from bluesky_em.files.tiled.address import TiledAddress
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_an_analysis_in_its_own_process_gives_live_what_it_gives_afterwards(
     assert told.startswith(f"{uid}: 80 frames, results in run ")
     live = told.split()[-1]
     offline = process(
-        session.data, uid, Function.named("thickness"), session.storage, detector="eels"
+        session.data, uid, FrameFunction.named("thickness"), session.storage, detector="eels"
     )
     assert offline.points == 80 and not offline.error
     values = _results(session, live, "thickness")
@@ -70,7 +70,7 @@ def test_an_analysis_in_its_own_process_gives_live_what_it_gives_afterwards(
 def test_results_are_found_from_their_input_and_say_how_they_were_made(
     session: Session, spectra: list[str]
 ) -> None:
-    function = Function.named("subtract_dark", {"dark": spectra[0]})
+    function = FrameFunction.named("subtract_dark", {"dark": spectra[0]})
     done = process(session.data, _run(spectra), function, session.storage)
     _results(session, done.run, "subtract_dark")
     (found,) = session.data.catalog.search(Key("input.run") == _run(spectra)).values()
@@ -93,7 +93,7 @@ def test_an_error_ends_the_results_and_nothing_else(
         "        raise ZeroDivisionError('no more than three')\n"
         "    return frames.sum(axis=-1)\n"
     )
-    function = Function.named(f"{tmp_path / 'mine.py'}:fragile")
+    function = FrameFunction.named(f"{tmp_path / 'mine.py'}:fragile")
     done = process(session.data, _run(spectra), function, session.storage)
     assert (done.points, done.error) == (1, "ZeroDivisionError: no more than three")
     assert len(_results(session, done.run, "fragile")) == 1
@@ -102,13 +102,13 @@ def test_an_error_ends_the_results_and_nothing_else(
 
 
 def test_who_has_the_tiled_address_only_puts_results_there(
-    tiled: Address, session: Session, spectra: list[str]
+    tiled: TiledAddress, session: Session, spectra: list[str]
 ) -> None:
     data = Data(tiled.uri, api_key=tiled.analyst_key)
     client = from_uri(tiled.uri, api_key=tiled.analyst_key)
     try:
         emit = TiledWriter(client)
-        done = process(data, _run(spectra), Function.named("zero_loss"), emit)
+        done = process(data, _run(spectra), FrameFunction.named("zero_loss"), emit)
         values = data.catalog[done.run]["primary"].read()["zero_loss"].values
     finally:
         data.close()
@@ -122,7 +122,7 @@ def test_a_choice_between_detectors_is_not_guessed(session: Session) -> None:
     plan = session.plans["spectrum_image"](eels, microscope, adf, shape=(2, 2), dwell=2e-3)
     uid = _run(session.RE(plan).plan_result)
     with pytest.raises(ValueError, match="have frames of adf, eels: choose a detector"):
-        process(session.data, uid, Function.named("thickness"), session.storage)
+        process(session.data, uid, FrameFunction.named("thickness"), session.storage)
 
 
 def test_a_run_is_told_of_and_drawn_from_the_command_line(
@@ -130,7 +130,7 @@ def test_a_run_is_told_of_and_drawn_from_the_command_line(
 ) -> None:
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.setattr(
-        "bluesky_em.storage.processes.step_back", lambda: None
+        "bluesky_em.storage.processes.lower_priority", lambda: None
     )  # it is this process's own
     storage = ["--storage", str(session.storage.layout.root)]
     told = CliRunner().invoke(app, ["follow", _run(spectra), *storage]).output.splitlines()

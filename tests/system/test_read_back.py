@@ -15,7 +15,7 @@ import pytest
 from bluesky_em import Data, NotReady, UnknownReference
 from bluesky_em.app.session import Session
 from bluesky_em.files import journal
-from bluesky_em.files.tiled.address import Address
+from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.plan_stubs import wait_for
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "data"
@@ -85,7 +85,7 @@ def test_metadata_tell_run_configuration_and_exposure(session: Session, http: Da
     assert here["frame"]["exposure"] == 0.002
 
 
-def test_tables_are_read_while_others_grow(session: Session, tiled: Address) -> None:
+def test_tables_are_read_while_others_grow(session: Session, tiled: TiledAddress) -> None:
     def spectra(num: int) -> str:
         plan = session.plans["spectrum"](session.devices["eels"], num=num, exposure=0.01)
         uid = session.RE(plan).run_start_uids[0]
@@ -115,7 +115,7 @@ def test_tables_are_read_while_others_grow(session: Session, tiled: Address) -> 
 
 
 def test_another_process_reads_with_the_tiled_address_only(
-    session: Session, tiled: Address
+    session: Session, tiled: TiledAddress
 ) -> None:
     reference = session.acquire_eels(exposure=0.001)
     script = (

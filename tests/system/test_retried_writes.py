@@ -10,9 +10,9 @@ import pytest
 from event_model import compose_run
 from tiled.client import from_uri
 
-from bluesky_em.files.tiled.address import Address
+from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.storage.catalog._normalizer import Normalizer
-from bluesky_em.storage.catalog._run_writer import RunInTiled
+from bluesky_em.storage.catalog._run_writer import TiledRunWriter
 
 Documents = list[tuple[str, Any]]
 
@@ -25,7 +25,7 @@ KEYS: Any = {
 
 
 @pytest.fixture
-def catalog(tiled: Address) -> Iterator[Any]:
+def catalog(tiled: TiledAddress) -> Iterator[Any]:
     """The session's catalog, as the writer has it."""
     client: Any = from_uri(tiled.uri, api_key=tiled.writer_key).include_data_sources()
     with closing(client.context):
@@ -47,7 +47,7 @@ def documents(events: int) -> Documents:
 
 
 def attempt(catalog: Any, documents: Documents, *, flush_after: int | None = None) -> None:
-    tiled, normalizer = RunInTiled(catalog, lambda _: None, str), Normalizer()
+    tiled, normalizer = TiledRunWriter(catalog, lambda _: None, str), Normalizer()
     normalizer.subscribe(tiled)
     for n, (name, document) in enumerate(documents):
         normalizer(name, copy.deepcopy(document))

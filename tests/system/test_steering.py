@@ -21,7 +21,7 @@ from bluesky.utils import Msg, MsgGenerator
 from bluesky_em import Data, NotReady
 from bluesky_em.acquisition.sim import Sample
 from bluesky_em.app.session import Session
-from bluesky_em.files.tiled.address import Address
+from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.plan_stubs import beam_on, per_shot, stop_when, wait_for_result
 
 EXPOSURE = 0.03  # s, the storage folder's way is shorter
@@ -93,7 +93,7 @@ def analyst(**what: Any) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_verdict_by_name_ends_the_run_well_and_is_its_reason(
-    session: Session, eels: Any, elsewhere: Data, tiled: Address
+    session: Session, eels: Any, elsewhere: Data, tiled: TiledAddress
 ) -> None:
     microscope = session.devices["microscope"]
     plan = beam_on(count(eels, 50), microscope)
@@ -318,7 +318,7 @@ def test_listening_for_one_run_does_not_make_a_plan_deaf_to_another(
 
 
 def test_over_tiled_alone_a_scan_stops_where_the_specimen_says(
-    session: Session, tiled: Address
+    session: Session, tiled: TiledAddress
 ) -> None:
     """The example's analysis, on a PC that has the address of Tiled and a key that may write."""
     eels, microscope = session.devices["eels"], session.devices["microscope"]

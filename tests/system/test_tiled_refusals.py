@@ -7,20 +7,20 @@ import pytest
 
 from bluesky_em import Data, Storage
 from bluesky_em.app.session import Session
-from bluesky_em.files.tiled.address import Address
+from bluesky_em.files.tiled.address import TiledAddress
 from tests.support.tiled_proxy import TiledProxy, proxy_to
 
 PATIENCE = 60.0  # seconds
 
 
 @pytest.fixture(scope="module")
-def proxy(tiled: Address) -> Iterator[TiledProxy]:
+def proxy(tiled: TiledAddress) -> Iterator[TiledProxy]:
     with proxy_to(tiled.uri) as proxy:
         yield proxy
 
 
 @pytest.fixture(scope="module")
-def storage(session: Session, tiled: Address, proxy: TiledProxy) -> Iterator[Storage]:
+def storage(session: Session, tiled: TiledAddress, proxy: TiledProxy) -> Iterator[Storage]:
     """Another storage folder, where that server may read, behind the proxy."""
     folder = session.storage.layout.data / "behind-a-proxy"
     with Storage(folder, tiled=proxy.uri, api_key=tiled.writer_key) as storage:

@@ -21,7 +21,7 @@ from bluesky_em.__main__ import app
 from bluesky_em.app.session import Session
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.tiled.address import Address
+from bluesky_em.files.tiled.address import TiledAddress
 
 
 def run(session: Session, *arguments: str) -> Result:
@@ -126,7 +126,7 @@ def test_bytes_that_were_changed_behind_storages_back_are_found(
 
 
 def test_rows_of_an_array_inside_events_that_are_doubled_in_tiled_are_found(
-    session: Session, tiled: Address
+    session: Session, tiled: TiledAddress
 ) -> None:
     trace = soft_signal_rw(Array1D[np.float64], np.arange(32.0), name="trace")
     (uid,) = session.RE(bp.count([trace], num=2)).run_start_uids

@@ -1,6 +1,6 @@
 import pytest
 
-from bluesky_em import Reference, Stage
+from bluesky_em import Reference, ReferenceState
 
 RUN = "0b5c2d7e-1111-4222-8333-444455556666"
 
@@ -32,15 +32,25 @@ def test_a_reference_cannot_be_changed():
 @pytest.mark.parametrize(
     ("stage", "reached"),
     [
-        (Stage.CAPTURED, {Stage.CAPTURED}),
-        (Stage.STORED, {Stage.CAPTURED, Stage.STORED}),
-        (Stage.CATALOGUED, {Stage.CAPTURED, Stage.STORED, Stage.CATALOGUED}),
-        (Stage.FAILED, {Stage.FAILED}),
+        (ReferenceState.CAPTURED, {ReferenceState.CAPTURED}),
+        (ReferenceState.STORED, {ReferenceState.CAPTURED, ReferenceState.STORED}),
+        (
+            ReferenceState.CATALOGUED,
+            {ReferenceState.CAPTURED, ReferenceState.STORED, ReferenceState.CATALOGUED},
+        ),
+        (ReferenceState.FAILED, {ReferenceState.FAILED}),
     ],
 )
-def test_a_stage_has_reached_itself_and_those_before_it(stage: Stage, reached: set[Stage]):
-    assert {other for other in Stage if stage.reached(other)} == reached
+def test_a_stage_has_reached_itself_and_those_before_it(
+    stage: ReferenceState, reached: set[ReferenceState]
+):
+    assert {other for other in ReferenceState if stage.reached(other)} == reached
 
 
 def test_a_stage_is_written_as_its_word():
-    assert [str(stage) for stage in Stage] == ["captured", "stored", "catalogued", "failed"]
+    assert [str(stage) for stage in ReferenceState] == [
+        "captured",
+        "stored",
+        "catalogued",
+        "failed",
+    ]

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from bluesky_em.files.hdf5.updates import Declaration, Mode, Rows
+from bluesky_em.files.hdf5.updates import Rows, UpdateDeclaration, UpdateMode
 from tests.support.update_streams import STREAMS
 
 IMAGES = {"mode": "add", "shape": [None, 4, 5], "dtype": "<u2"}
@@ -12,12 +12,12 @@ IMAGES = {"mode": "add", "shape": [None, 4, 5], "dtype": "<u2"}
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_declaration_travels_as_json(name: str):
     declared = STREAMS[name].declared
-    assert Declaration.load(json.loads(json.dumps(declared.dump()))) == declared
+    assert UpdateDeclaration.load(json.loads(json.dumps(declared.dump()))) == declared
 
 
 def test_what_is_left_out_is_the_plain_case():
-    declared = Declaration.load(IMAGES)
-    assert declared == Declaration(mode=Mode.ADD, shape=(None, 4, 5), dtype="<u2")
+    declared = UpdateDeclaration.load(IMAGES)
+    assert declared == UpdateDeclaration(mode=UpdateMode.ADD, shape=(None, 4, 5), dtype="<u2")
     assert (declared.rows, declared.keep_versions) == (Rows.EQUAL, 1)
 
 
@@ -54,14 +54,14 @@ def test_what_is_left_out_is_the_plain_case():
 )
 def test_a_wrong_declaration_is_refused_with_what_is_right(wrong: dict[str, Any], words: str):
     if words is None:  # numpy knows it by this name, too
-        assert Declaration.load(IMAGES | wrong).fill != Declaration.load(IMAGES).fill
+        assert UpdateDeclaration.load(IMAGES | wrong).fill != UpdateDeclaration.load(IMAGES).fill
         return
     with pytest.raises(ValueError, match=words):
-        Declaration.load(IMAGES | wrong)
+        UpdateDeclaration.load(IMAGES | wrong)
 
 
 @pytest.mark.parametrize("field", ["mode", "shape", "dtype"])
 def test_what_is_missing_is_named(field: str):
     plain = {key: value for key, value in IMAGES.items() if key != field}
     with pytest.raises(ValueError, match=rf"declared without \['{field}'\]"):
-        Declaration.load(plain)
+        UpdateDeclaration.load(plain)

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from bluesky_em.files.ledger import Entry, Ledger
 from bluesky_em.files.tiled.address import address_of
-from bluesky_em.reference import Stage
+from bluesky_em.reference import ReferenceState
 
 from .session import Session
 
@@ -118,8 +118,8 @@ def run(
             exposure_seconds=round(points * exposure, 3),
             plan_seconds=round(watch.stops[run_uid] - watch.starts[run_uid], 3),
             complete_seconds=round(completed - watch.stops[run_uid], 3),
-            catalogued=_count(entries, Stage.CATALOGUED),
-            failed=_count(entries, Stage.FAILED),
+            catalogued=_count(entries, ReferenceState.CATALOGUED),
+            failed=_count(entries, ReferenceState.FAILED),
             reference_latency_ms={
                 f"p{q}": round(1e3 * float(np.percentile(watch.latencies, q)), 2)
                 for q in (50, 99)
@@ -183,7 +183,7 @@ def _map(session: Session, shape: tuple[int, int], dwell: float, console: Consol
             session.RE.unsubscribe(token)
 
 
-def _count(entries: list[Entry], stage: Stage) -> int:
+def _count(entries: list[Entry], stage: ReferenceState) -> int:
     return sum(entry.frame.count for entry in entries if entry.stage is stage)
 
 

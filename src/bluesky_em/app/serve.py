@@ -110,7 +110,7 @@ def _serve(
     def started(uri: str, stop: Callable[[], None]) -> None:
         print(f"{name} is ready: {uri}", flush=True)
         if held:
-            processes.watch(lambda hurry: stop())
+            processes.on_parent_exit(lambda hurry: stop())
 
     # SIGTERM must pass through `finally`, where the beam is blanked.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

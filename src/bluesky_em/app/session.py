@@ -16,12 +16,12 @@ from bluesky.run_engine import RunEngine
 from bluesky.utils import ProgressBarManager
 from ophyd_async.core import NotConnectedError
 
-from bluesky_em.acquisition.client import close_links
+from bluesky_em.acquisition.client import close_all
 from bluesky_em.data import Data
 from bluesky_em.storage.callback import OnFailure, Storage
 
 from . import lab
-from .live import Desk
+from .live import LiveView
 from .simulated_pcs import SimulatedPCs
 
 CONNECTING = 60.0  # seconds all devices together may take
@@ -68,7 +68,7 @@ class Session:
                 pcs = SimulatedPCs(self.storage.layout.root, replay=replay, latency=latency)
                 self.pcs = self._stack.enter_context(pcs)
                 addresses = {f"{name}_uri": uri for name, uri in pcs.uris.items()}
-            self._stack.callback(close_links)
+            self._stack.callback(close_all)
             self.RE = RunEngine({}, call_returns_result=True)
             self._stack.callback(_stop_loop, self.RE)
             self.token = self.RE.subscribe(self.storage)
@@ -79,7 +79,7 @@ class Session:
             self.devices = lab.load_devices(
                 devices, root, path_provider=self.storage.path_provider, **addresses
             )
-            self.live = self._stack.enter_context(closing(Desk(self.storage.layout)))
+            self.live = self._stack.enter_context(closing(LiveView(self.storage.layout)))
             """tables and plots that no plan waits for"""
             self._connect(devices)
             baseline = [self.devices[name] for name in BASELINE if name in self.devices]

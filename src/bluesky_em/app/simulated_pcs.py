@@ -62,7 +62,7 @@ class SimulatedPCs:
                     "--port", port, "--spool", str(folder / "spool"), *beam, *self._options[name],
                 ],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, text=True,
-                **processes.own_group(),
+                **processes.new_group_options(),
             )  # fmt: skip
         assert process.stdout is not None
         self.processes[name] = process

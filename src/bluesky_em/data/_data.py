@@ -16,14 +16,14 @@ from bluesky_em.errors import NotReady, ReferenceFailed, UnknownReference
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.results import Result
 from bluesky_em.files.tiled.address import address_of
-from bluesky_em.reference import Reference, Stage
+from bluesky_em.reference import Reference, ReferenceState
 
-from ._folder_source import Folder
+from ._folder_source import FolderSource
 from ._progress import progress_bar
 from ._reference_status import ReferenceStatus
-from ._results import Place, Results
+from ._results import Results, ResultStore
 from ._stored_frame import StoredFrame
-from ._tiled_source import Catalog
+from ._tiled_source import TiledSource
 from .follow import Bookmark, RunFollower, RunsFollower
 
 TILED_START = 60.0  # seconds; it takes 10-15
@@ -65,13 +65,13 @@ class Data:
         self._tiled = tiled
         self._api_key = api_key
         self._layout = Layout(Path(storage).expanduser().absolute()) if storage else None
-        self._tiled_source = Catalog(self._connected)
-        self._source: Folder | Catalog = (
-            Folder(self._layout.root) if self._layout else self._tiled_source
+        self._tiled_source = TiledSource(self._connected)
+        self._source: FolderSource | TiledSource = (
+            FolderSource(self._layout.root) if self._layout else self._tiled_source
         )
         self._results: dict[str, Results] = {}
         self._parting: list[Results] = []
-        self._publishing: dict[str, Place] = {}
+        self._publishing: dict[str, ResultStore] = {}
 
     @cached_property
     def catalog(self) -> Any:
@@ -115,7 +115,7 @@ class Data:
             LookupError: it was added up with others, or a newer frame has taken its place.
         """
         status = self.status(reference)
-        if not self._done(status, Stage.STORED, "raise"):
+        if not self._done(status, ReferenceState.STORED, "raise"):
             raise NotReady(f"{status}; {self._source.explain(status)}. `data.wait` waits for it")
         return self._source.open(status.reference)
 
@@ -273,13 +273,13 @@ class Data:
 
     @overload
     def wait(  # type: ignore[reportOverlappingOverload] (a str is a Sequence[str], too)
-        self, references: str, *, until: Stage | str = ..., timeout: float = ...,
+        self, references: str, *, until: ReferenceState | str = ..., timeout: float = ...,
         any: bool = ..., failed: Literal["raise", "return"] = ..., progress: bool = ...,
     ) -> ReferenceStatus: ...  # fmt: skip
 
     @overload
     def wait(
-        self, references: Sequence[str], *, until: Stage | str = ..., timeout: float = ...,
+        self, references: Sequence[str], *, until: ReferenceState | str = ..., timeout: float = ...,
         any: bool = ..., failed: Literal["raise", "return"] = ..., progress: bool = ...,
     ) -> list[ReferenceStatus]: ...  # fmt: skip
 
@@ -287,7 +287,7 @@ class Data:
         self,
         references: str | Sequence[str],
         *,
-        until: Stage | str = Stage.CATALOGUED,
+        until: ReferenceState | str = ReferenceState.CATALOGUED,
         timeout: float = 60.0,
         any: bool = False,  # noqa: A002 (as in `any(...)`)
         failed: Literal["raise", "return"] = "raise",
@@ -311,7 +311,7 @@ class Data:
             ReferenceFailed: it never will be; says why.
             UnknownReference: nobody handed it out.
         """
-        until = Stage(until)
+        until = ReferenceState(until)
         if isinstance(references, str) and "/" not in references:
             return self._wait_for_run(references, timeout)
         wanted = [references] if isinstance(references, str) else [str(r) for r in references]
@@ -336,7 +336,7 @@ class Data:
             NotReady: that took longer than `timeout` seconds.
             RuntimeError: the storage folder is not at hand.
         """
-        if not isinstance(self._source, Folder):
+        if not isinstance(self._source, FolderSource):
             raise RuntimeError("only who has the storage folder knows all its references")
         self.wait(self._source.unfinished(), timeout=timeout, failed="return")
 
@@ -365,8 +365,8 @@ class Data:
             raise ConnectionError(f"the Tiled server of {self._layout.root} is not ready")
         return self.catalog
 
-    def _done(self, status: ReferenceStatus, until: Stage, failed: str) -> bool:
-        if status.stage is Stage.FAILED:
+    def _done(self, status: ReferenceStatus, until: ReferenceState, failed: str) -> bool:
+        if status.stage is ReferenceState.FAILED:
             if failed == "raise":
                 raise ReferenceFailed(str(status))
             return True
@@ -380,10 +380,10 @@ class Data:
                 explained = self._source.explain(status)
                 raise NotReady(f"run {run} is not complete after {timeout:g} s; {explained}")
             time.sleep(self._source.poll)
-        return ReferenceStatus(reference=run, stage=Stage.CATALOGUED, remark="complete")
+        return ReferenceStatus(reference=run, stage=ReferenceState.CATALOGUED, remark="complete")
 
     def _not_ready(
-        self, status: ReferenceStatus, missing: int, until: Stage, timeout: float
+        self, status: ReferenceStatus, missing: int, until: ReferenceState, timeout: float
     ) -> NotReady:
         more = f" (and {missing - 1} more)" if missing > 1 else ""
         return NotReady(

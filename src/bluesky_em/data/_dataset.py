@@ -12,7 +12,7 @@ import numpy as np
 import xarray
 
 from bluesky_em.axes import Axis
-from bluesky_em.files.scan_map import Block, Map
+from bluesky_em.files.scan_map import Block, ScanMap
 
 CHUNK = 8 << 20  # bytes of frames that are read at a time
 _EPOCH = "1970-01-01T00:00:00Z"
@@ -81,7 +81,7 @@ def _array(frames: Frames) -> tuple[Any, list[_Axis]]:
     """Give a detector's frames, as a map where they make one, and the axes they then have."""
     flat = _lazy(frames.rows)
     axes = [(axis.name, axis.values, axis.units) for axis in frames.axes]
-    made = Map.of(frames.blocks)
+    made = ScanMap.of(frames.blocks)
     if made is None:
         return flat, axes
     return _as_map(flat, made), made.axes(frames.axes) + axes
@@ -94,7 +94,7 @@ def _lazy(rows: Any) -> Any:
     return da.from_array(rows, chunks=chunks, name=False, meta=meta)
 
 
-def _as_map(flat: Any, made: Map) -> Any:
+def _as_map(flat: Any, made: ScanMap) -> Any:
     """Fold rows into lines; points that were not reached are NaN, or 0 for integers."""
     parts = []
     for scan in made.passes:

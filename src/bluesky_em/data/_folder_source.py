@@ -18,19 +18,19 @@ from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import SILENCE, Entry, Ledger
 from bluesky_em.files.results import FolderResults
-from bluesky_em.files.run_documents import Run
+from bluesky_em.files.run_documents import RunDocuments
 from bluesky_em.frame import Frame
-from bluesky_em.reference import Reference, Stage
+from bluesky_em.reference import Reference, ReferenceState
 
 from ._reference_status import ReferenceStatus
-from ._results import Place
+from ._results import ResultStore
 from ._stored_frame import StoredFrame
 from ._superseded import superseded
 from .follow import RunSource, RunsSource
 from .follow._folder_run import FolderRun, FolderRuns
 
 
-class Folder:
+class FolderSource:
     """The storage folder, for those who have it at hand. Knows a reference at once.
 
     Args:
@@ -62,7 +62,8 @@ class Folder:
     def explain(self, status: ReferenceStatus) -> str:
         """Say what a reference waits for, and whether that is slow or stuck."""
         counts = self._ledger.counts()
-        backlog = f"{counts[Stage.CAPTURED]} to store, {counts[Stage.STORED]} to catalogue"
+        to_store, to_catalogue = counts[ReferenceState.CAPTURED], counts[ReferenceState.STORED]
+        backlog = f"{to_store} to store, {to_catalogue} to catalogue"
         pulse = self._ledger.pulse()
         silent = time.time() - pulse.beat
         if not pulse.beat or silent > SILENCE:
@@ -120,7 +121,7 @@ class Folder:
         """
         from . import _stream  # dask takes a while: only for those who read
 
-        told = Run.load(self._layout.journal_of(run))
+        told = RunDocuments.load(self._layout.journal_of(run))
         known = [entry.frame for entry in self._ledger.frames(run)]
         return _stream.from_folder(self._layout.root, told, known, stream)
 
@@ -135,7 +136,7 @@ class Folder:
         """Follow runs as they come: first the `last`, those since a time, or from run `at` on."""
         return FolderRuns(self._layout, last=last, since=since, at=at)
 
-    def results(self, run: str) -> Place:
+    def results(self, run: str) -> ResultStore:
         """Give where results of a run are published."""
         return FolderResults(self._layout.results_of(run), self._layout.journal_of(run))
 
@@ -186,7 +187,7 @@ class Folder:
                     f"no run in {self._layout.root} handed out {reference!r}. References are in "
                     "`storage.references` and in the events' data"
                 )
-        return ReferenceStatus(reference=reference, stage=Stage.CAPTURED)
+        return ReferenceStatus(reference=reference, stage=ReferenceState.CAPTURED)
 
     def _hands_out(self, path: Path, reference: str) -> bool:
         content = path.read_bytes()

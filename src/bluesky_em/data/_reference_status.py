@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bluesky_em.reference import Stage
+from bluesky_em.reference import ReferenceState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +12,7 @@ class ReferenceStatus:
     """Where a reference is on its way from the spool to the catalog."""
 
     reference: str
-    stage: Stage | None
+    stage: ReferenceState | None
     """None: not known where it was looked for (yet)."""
     reason: str = ""
     """Why it failed."""

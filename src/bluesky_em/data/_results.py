@@ -14,7 +14,7 @@ ENDING = 2.0  # seconds that a thread may take to notice that nobody listens any
 logger = logging.getLogger(__name__)
 
 
-class Place(Protocol):
+class ResultStore(Protocol):
     """Where results are published."""
 
     def publish(self, result: Result) -> None:
@@ -34,9 +34,9 @@ class Results:
         places: where results come to.
     """
 
-    def __init__(self, run: str, places: list[Place]):
+    def __init__(self, run: str, places: list[ResultStore]):
         self.run = run
-        self._found: dict[tuple[str, str], tuple[Result, Place]] = {}
+        self._found: dict[tuple[str, str], tuple[Result, ResultStore]] = {}
         self._news = threading.Condition()
         self._stopped = threading.Event()
         self._threads = [
@@ -82,7 +82,7 @@ class Results:
         for thread in self._threads:
             thread.join(ENDING)
 
-    def _follow(self, place: Place) -> None:
+    def _follow(self, place: ResultStore) -> None:
         for result in place.follow(self._stopped):
             with self._news:
                 before, whence = self._found.get((result.of, result.name), (result, place))

@@ -11,9 +11,9 @@ import numpy as np
 import xarray
 
 from bluesky_em.axes import Axis, axes_of_array
-from bluesky_em.files.document_values import as_json, column
+from bluesky_em.files.document_values import to_array, to_json
 from bluesky_em.files.hdf5 import FramesReader
-from bluesky_em.files.run_documents import Run
+from bluesky_em.files.run_documents import RunDocuments
 from bluesky_em.files.tiled.row_map import KEY, axes_at
 from bluesky_em.frame import Frame
 
@@ -34,7 +34,9 @@ class FileArray:
             return reader.read(slices)
 
 
-def from_folder(root: Path, run: Run, frames: Iterable[Frame], stream: str) -> xarray.Dataset:
+def from_folder(
+    root: Path, run: RunDocuments, frames: Iterable[Frame], stream: str
+) -> xarray.Dataset:
     """Open a stream from the files in a storage folder.
 
     Args:
@@ -51,7 +53,7 @@ def from_folder(root: Path, run: Run, frames: Iterable[Frame], stream: str) -> x
     events = Events(
         time=about.time,
         seq_num=about.seq_num,
-        columns={key: (column(values), about.units(key)) for key, values in about.data.items()},
+        columns={key: (to_array(values), about.units(key)) for key, values in about.data.items()},
     )
     ours = sorted((f for f in frames if f.stream == stream), key=lambda f: (f.path, f.row))
     files = [list(group) for _, group in groupby(ours, key=lambda frame: frame.path)]
@@ -150,8 +152,8 @@ def _about_run(start: Mapping[str, Any], stream: str, configuration: Any) -> dic
     return {
         "run": start["uid"],
         "stream": stream,
-        "start": as_json(start),
-        "configuration": as_json(configuration),
+        "start": to_json(start),
+        "configuration": to_json(configuration),
     }
 
 
@@ -159,7 +161,7 @@ def _common(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Give what all frames' metadata agree on; what is no plain value as JSON text."""
     told = list(facts)
     return {
-        key: value if isinstance(value, (str, int, float)) else as_json(value)
+        key: value if isinstance(value, (str, int, float)) else to_json(value)
         for key, value in told[0].items()
         if all(other.get(key) == value for other in told)
     }

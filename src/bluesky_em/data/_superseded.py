@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bluesky_em.update_modes import Mode
+from bluesky_em.update_modes import UpdateMode
 
 _WORDS = {
-    Mode.ACCUMULATE: "was added up with others, and only their sum is kept: it is",
-    Mode.REPLACE: "has been replaced by newer frames, as its flight was to do; the newest is",
-    Mode.ADD_SLICE: "has been written over by a newer frame; the array as it is now is",
+    UpdateMode.ACCUMULATE: "was added up with others, and only their sum is kept: it is",
+    UpdateMode.REPLACE: "has been replaced by newer frames, as its flight was to do; the newest is",
+    UpdateMode.ADD_SLICE: "has been written over by a newer frame; the array as it is now is",
 }
 
 
@@ -16,5 +16,6 @@ def superseded(reference: str, mode: str, stream: str) -> LookupError:
     run, _, rest = reference.partition("/")
     detector = rest.rpartition("/")[0]
     return LookupError(
-        f"{reference} {_WORDS[Mode(mode)]} `data.catalog[{run!r}][{f'{stream}/{detector}'!r}]`"
+        f"{reference} {_WORDS[UpdateMode(mode)]} "
+        f"`data.catalog[{run!r}][{f'{stream}/{detector}'!r}]`"
     )

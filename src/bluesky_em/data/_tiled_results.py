@@ -13,7 +13,7 @@ import pyarrow
 from tiled.structures.core import Spec
 
 from bluesky_em.files.results import RESULTS, Result, plain_data
-from bluesky_em.files.tiled.nodes import FindOrMake
+from bluesky_em.files.tiled.nodes import IdempotentNode
 
 from .follow import Point
 from .follow._tiled_run import TiledRun
@@ -82,7 +82,7 @@ class TiledResults:
 
     def _find_or_make(self, now: float) -> Any:
         client = self._client()
-        run = FindOrMake(getattr(client, "v3", client)[self._run].base)
+        run = IdempotentNode(getattr(client, "v3", client)[self._run].base)
         descriptor = {
             "name": RESULTS,
             "time": now,

@@ -11,16 +11,16 @@ import xarray
 from bluesky_em.axes import Axis
 from bluesky_em.errors import UnknownReference
 from bluesky_em.files.tiled.row_map import KEY, axes_at, find, read_update
-from bluesky_em.reference import Reference, Stage
+from bluesky_em.reference import Reference, ReferenceState
 
 from ._reference_status import ReferenceStatus
-from ._results import Place
+from ._results import ResultStore
 from ._stored_frame import StoredFrame
 from ._superseded import superseded
 from .follow import RunSource, RunsSource, lost_bookmark
 
 
-class Catalog:
+class TiledSource:
     """A Tiled server. Knows a reference once it can be read.
 
     Args:
@@ -113,7 +113,7 @@ class Catalog:
             return TiledRuns(client, len(client.search(Key("start.time") < since)))
         return TiledRuns(client, max(0, len(client) - last))
 
-    def results(self, run: str) -> Place:
+    def results(self, run: str) -> ResultStore:
         """Give where results of a run are published."""
         from ._tiled_results import TiledResults
 
@@ -131,8 +131,8 @@ class Catalog:
         _, array, row = found
         reason = array.metadata[KEY]["failed"].get(str(row))
         if reason is not None:
-            return ReferenceStatus(reference=reference, stage=Stage.FAILED, reason=reason)
-        return ReferenceStatus(reference=reference, stage=Stage.CATALOGUED)
+            return ReferenceStatus(reference=reference, stage=ReferenceState.FAILED, reason=reason)
+        return ReferenceStatus(reference=reference, stage=ReferenceState.CATALOGUED)
 
     def _reader(
         self, reference: str, stream: str, array: Any, row: int, axes: tuple[Axis, ...]

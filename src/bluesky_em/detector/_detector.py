@@ -46,12 +46,12 @@ from ophyd_async.core import (
     soft_signal_rw,
 )
 
-from bluesky_em.acquisition.client import link_to
+from bluesky_em.acquisition.client import client_for
 from bluesky_em.errors import ServerUnreachable, SpoolFull
 from bluesky_em.reference import Reference
 
 from . import _documents
-from ._detector_run import Course
+from ._detector_run import DetectorRun
 from ._flyer import Flyer
 from ._mock_server import MockServer
 from ._trigger_info import is_flight
@@ -67,7 +67,7 @@ LONGEST_EXPOSURE = 86400.0  # seconds; what is impossible is for the instrument 
 class _Captured:
     """The last frame: it waits in the spool, to be read into an event."""
 
-    course: Course
+    course: DetectorRun
     reference: Reference
     header: dict[str, Any]
     emitted: bool = False
@@ -98,9 +98,9 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
     def __init__(self, uri: str, detector: str, *, path_provider: PathProvider, name: str = ""):
         self.uri = uri
         self._detector = detector
-        self._use(link_to(uri))
+        self._use(client_for(uri))
         self._paths = path_provider
-        self._courses: dict[str, Course] = {}
+        self._courses: dict[str, DetectorRun] = {}
         self._loose_promise: dict[str, Any] = {}
         self._exposing: asyncio.Task | None = None
         self._generation = 0
@@ -370,7 +370,7 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         self._server = server
         self._flyer = Flyer(server, self.uri, self._detector)
 
-    def _course_now(self) -> Course:
+    def _course_now(self) -> DetectorRun:
         run = self._run
         if run is None:
             return self._new_course(None)
@@ -380,9 +380,9 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
             self._courses[run] = self._new_course(run)
         return self._courses[run]
 
-    def _new_course(self, run: str | None) -> Course:
+    def _new_course(self, run: str | None) -> DetectorRun:
         uid, place = str(uuid.uuid4()), self._paths(self.name)
-        return Course(
+        return DetectorRun(
             uid=uid,
             run=run or uid,
             detector=self.name,
@@ -455,7 +455,7 @@ class _ServerConnector(DeviceConnector):
     async def connect_real(self, device: Device, timeout: float, force_reconnect: bool) -> None:
         assert isinstance(device, RefDetector)
         try:
-            await link_to(device.uri).call("identity", timeout=timeout)
+            await client_for(device.uri).call("identity", timeout=timeout)
         except ServerUnreachable as exc:
             raise NotConnectedError(str(exc)) from exc
         await super().connect_real(device, timeout, force_reconnect)

@@ -1,4 +1,4 @@
-"""Course: where one detector's frames in one run belong, and how far it has got."""
+"""Detector run: where one detector's frames in one run belong, and how far it has got."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bluesky_em.errors import FrameMismatch
 
 
 @dataclass
-class Course:
+class DetectorRun:
     """One detector's frames in one run (or, outside a single run, one frame or one flight)."""
 
     uid: str
@@ -36,7 +36,7 @@ class Course:
     thumbnail: bool | None = None
     """whether a step scan's descriptor promised thumbnails; None while there is none"""
     update: dict[str, Any] | None = None
-    """how the frames become one array, a `Declaration.dump()`, or empty if each has a row of its
+    """how the frames become one array, an `UpdateDeclaration.dump()`; empty: each has a row of its
     own; None while there are none"""
 
     @property

@@ -131,8 +131,8 @@ def stream_resource(
         start: index of the first frame, in the stream datums that will come.
         block: frames that share a block in the spool; the last one may be shorter.
         frames: how many were asked for.
-        update: how the stream's frames become one array, a `Declaration.dump()`; None: each has
-            an index of its own, one behind the other.
+        update: how the stream's frames become one array, an `UpdateDeclaration.dump()`; None: each
+            has an index of its own, one behind the other.
     """
     own = {"index"}  # of that one frame
     return {

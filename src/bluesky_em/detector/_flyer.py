@@ -21,10 +21,10 @@ from ophyd_async.core import TriggerInfo, WatcherUpdate
 
 from bluesky_em.errors import ServerUnreachable, SpoolFull
 from bluesky_em.reference import Reference
-from bluesky_em.update_modes import Declaration
+from bluesky_em.update_modes import UpdateDeclaration
 
 from . import _documents
-from ._detector_run import Course
+from ._detector_run import DetectorRun
 from ._trigger_info import MapInfo, UpdateInfo, check
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Flyer:
         """axes that its frames have in front of those of an exposure; see `MapInfo.line`"""
         self._wanted = 0
         self._update: dict[str, Any] | None = None
-        self._course: Course | None = None
+        self._course: DetectorRun | None = None
         self._first = 0
         self._start = 0
         self._progress: dict[str, Any] = {}
@@ -73,7 +73,7 @@ class Flyer:
         """when at the latest a paused flight goes on (`time.monotonic`); None: it is not paused"""
 
     async def arm(
-        self, info: TriggerInfo, course: Course, options: dict[str, Any], duration: float
+        self, info: TriggerInfo, course: DetectorRun, options: dict[str, Any], duration: float
     ) -> None:
         """Get ready for a flight.
 
@@ -204,7 +204,9 @@ class Flyer:
         self._sent = stop
         yield "stream_datum", _documents.stream_datum(self._resource["uid"], indices)  # type: ignore
 
-    async def _declared(self, info: TriggerInfo, options: dict[str, Any]) -> Declaration | None:
+    async def _declared(
+        self, info: TriggerInfo, options: dict[str, Any]
+    ) -> UpdateDeclaration | None:
         if not isinstance(info, (MapInfo, UpdateInfo)) or info.mode == "add":
             return None
         return info.declare(*await self._server.call("layout", self._detector, options))

@@ -21,7 +21,7 @@ from ophyd_async.core import (
     make_datakey,
 )
 
-from bluesky_em.acquisition.client import Link, link_to
+from bluesky_em.acquisition.client import AsyncClient, client_for
 from bluesky_em.errors import ServerUnreachable
 
 S = TypeVar("S", bound=SignalR)
@@ -40,7 +40,7 @@ class ServerSignal(SignalBackend[SignalDatatypeT]):
     """
 
     def __init__(self, datatype: type[SignalDatatypeT], uri: str, setting: str, **metadata: Any):
-        self._link: Link = link_to(uri)
+        self._link: AsyncClient = client_for(uri)
         self._setting = setting
         self._metadata = SignalMetadata(**metadata)
         self._convert: Any = datatype

@@ -6,7 +6,7 @@ import threading
 
 from ophyd import Signal
 
-from bluesky_em.acquisition.client import Line
+from bluesky_em.acquisition.client import Client
 from bluesky_em.errors import ServerUnreachable
 
 PERIOD = 1.0  # seconds between two looks
@@ -27,7 +27,7 @@ class SpoolFill(Signal):
 
     def __init__(self, uri: str, *, name: str = "spool_fill"):
         super().__init__(name=name, value=0.0)
-        self._line = Line(uri)
+        self._line = Client(uri)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name=f"{name} {uri}", daemon=True)
         self._thread.start()

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 from pydantic import Field, PositiveInt, model_validator
 
-from bluesky_em.update_modes import Declaration, Mode
+from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 
 class MapInfo(TriggerInfo):
@@ -42,11 +42,13 @@ class MapInfo(TriggerInfo):
         """Axes that an event has in front of those of an exposure: `[points]` if it is a line."""
         return [self.shape[1]] if self.mode == "add_slice" else []
 
-    def declare(self, shape: list[int], dtype: str) -> Declaration | None:
+    def declare(self, shape: list[int], dtype: str) -> UpdateDeclaration | None:
         """Declare how the events of exposures with that shape and dtype become one array."""
         if self.mode == "add":
             return None
-        return Declaration(mode=Mode.ADD_SLICE, shape=(*self.shape, *shape), dtype=dtype)
+        return UpdateDeclaration(
+            mode=UpdateMode.ADD_SLICE, shape=(*self.shape, *shape), dtype=dtype
+        )
 
     @property
     def scan(self) -> dict[str, Any]:
@@ -68,14 +70,14 @@ class UpdateInfo(TriggerInfo):
     keep_versions: PositiveInt | Literal["all"] = 1
     """Mode "replace" only: how many of the newest frames `data.open` can still give."""
 
-    def declare(self, shape: list[int], dtype: str) -> Declaration:
+    def declare(self, shape: list[int], dtype: str) -> UpdateDeclaration:
         """Declare how frames with that shape and dtype become one.
 
         Raises:
             ValueError: they cannot; the message tells what could.
         """
-        return Declaration(
-            mode=Mode(self.mode),
+        return UpdateDeclaration(
+            mode=UpdateMode(self.mode),
             shape=tuple(shape) or (1,),
             dtype=dtype,
             keep_versions=self.keep_versions,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-def column(values: Sequence[Any]) -> np.ndarray:
+def to_array(values: Sequence[Any]) -> np.ndarray:
     """Give values that came one after the other as one array.
 
     Numbers, and arrays of one shape, are that (None is NaN); anything else is text (dtype object).
@@ -25,10 +25,10 @@ def column(values: Sequence[Any]) -> np.ndarray:
         array = np.empty(0, dtype=object)
     if array.dtype.kind in "biuf":
         return array
-    return np.asarray([v if isinstance(v, str) else as_json(v) for v in values], dtype=object)
+    return np.asarray([v if isinstance(v, str) else to_json(v) for v in values], dtype=object)
 
 
-def as_json(value: Any) -> str:
+def to_json(value: Any) -> str:
     """Give a document, or a part of one, as JSON of ASCII characters; NaN is `NaN`, as in Python.
 
     >>> as_json({"profile": np.arange(3)})

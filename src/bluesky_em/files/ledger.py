@@ -20,7 +20,7 @@ from typing import Any
 
 from bluesky_em.axes import Axis
 from bluesky_em.frame import Frame
-from bluesky_em.reference import Stage
+from bluesky_em.reference import ReferenceState
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Entry:
     """What the ledger knows of one reference."""
 
     frame: Frame
-    stage: Stage
+    stage: ReferenceState
     reason: str
     """Why it failed; empty otherwise."""
     captured_at: float
@@ -229,21 +229,25 @@ class Ledger:
         rows = self._select("SELECT * FROM frame WHERE run=? ORDER BY rowid", run)
         return [_from_row(row) for row in rows]
 
-    def stages(self, references: list[str]) -> dict[str, tuple[Stage, str]]:
+    def stages(self, references: list[str]) -> dict[str, tuple[ReferenceState, str]]:
         """Give stage and reason of many references; unknown ones are left out."""
         rows = self._select_many("SELECT reference, stage, reason FROM frame", references)
-        found = {row[0]: (Stage(row[1]), row[2]) for row in rows}
+        found = {row[0]: (ReferenceState(row[1]), row[2]) for row in rows}
         return found | self._stages_in_blocks([r for r in references if r not in found])
 
     def releasable(self, references: list[str]) -> list[str]:
         """Give those that no spool need keep: in a verified file, or in no event at all."""
         rows = self._select_many("SELECT reference, stage, path FROM frame", references)
-        return [r[0] for r in rows if r[1] in (Stage.STORED, Stage.CATALOGUED) or not r[2]]
+        return [
+            r[0]
+            for r in rows
+            if r[1] in (ReferenceState.STORED, ReferenceState.CATALOGUED) or not r[2]
+        ]
 
-    def counts(self) -> dict[Stage, int]:
+    def counts(self) -> dict[ReferenceState, int]:
         """Count references by stage."""
         rows = self._select("SELECT stage, SUM(count) FROM frame GROUP BY stage")
-        return dict.fromkeys(Stage, 0) | {Stage(row[0]): row[1] for row in rows}
+        return dict.fromkeys(ReferenceState, 0) | {ReferenceState(row[0]): row[1] for row in rows}
 
     def lost(self) -> tuple[int, str]:
         """Count the frames that were in an event and have failed; give the last one's reason."""
@@ -292,7 +296,7 @@ class Ledger:
                 self._db.close()
                 self._db = None
 
-    def _stages_in_blocks(self, references: list[str]) -> dict[str, tuple[Stage, str]]:
+    def _stages_in_blocks(self, references: list[str]) -> dict[str, tuple[ReferenceState, str]]:
         """Look for references inside blocks, all of one detector's at once."""
         wanted: dict[str, set[int]] = {}
         for reference in references:
@@ -394,7 +398,7 @@ def _from_row(row: sqlite3.Row) -> Entry:
         fields[name] = json.loads(row[name])
     return Entry(
         frame=Frame(**fields),
-        stage=Stage(row["stage"]),
+        stage=ReferenceState(row["stage"]),
         reason=row["reason"],
         captured_at=row["captured_at"],
         stored_at=row["stored_at"],

@@ -13,8 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bluesky_em.reference import Stage
-from bluesky_em.update_modes import Declaration, Mode
+from bluesky_em.reference import ReferenceState
+from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 from .hdf5.updates import Extent
 from .ledger import Entry
@@ -49,7 +49,9 @@ def compose(
         "complete": True,
         "abandoned": abandoned,
         "references": count_stages(entries),
-        "failed": {e.frame.reference: e.reason for e in entries if e.stage is Stage.FAILED},
+        "failed": {
+            e.frame.reference: e.reason for e in entries if e.stage is ReferenceState.FAILED
+        },
         "events": dict(events),
         "files": [_file(list(group)) for _, group in groupby(kept, key=lambda e: e.frame.path)],
         "versions": {
@@ -96,7 +98,7 @@ def _file(entries: list[Entry]) -> dict[str, Any]:
     else:
         about = {**_array(first.update, entries), "update": first.update, "count": rows}
     for entry in entries:
-        if entry.stage is not Stage.FAILED:
+        if entry.stage is not ReferenceState.FAILED:
             checksum = zlib.crc32(entry.frame.checksum.to_bytes(4, "little"), checksum)
     return {
         "path": first.path,
@@ -105,19 +107,22 @@ def _file(entries: list[Entry]) -> dict[str, Any]:
         **about,
         "checksum": checksum,
         "gaps": [
-            row for entry in entries if entry.stage is Stage.FAILED for row in entry.frame.rows
+            row
+            for entry in entries
+            if entry.stage is ReferenceState.FAILED
+            for row in entry.frame.rows
         ],
     }
 
 
 def _array(update: Mapping[str, Any], entries: Iterable[Entry]) -> dict[str, Any]:
     """Give shape and dtype of the array that updates have made."""
-    declared = Declaration.load(update)
+    declared = UpdateDeclaration.load(update)
     extent = Extent(declared)
     for entry in entries:
-        if entry.stage is not Stage.FAILED:
+        if entry.stage is not ReferenceState.FAILED:
             extent.add(entry.frame.shape, entry.frame.index)
-    total = declared.mode is Mode.ACCUMULATE
+    total = declared.mode is UpdateMode.ACCUMULATE
     return {
         "shape": list(extent.shape),
         "dtype": declared.sum_dtype.str if total else declared.dtype,

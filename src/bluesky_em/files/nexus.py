@@ -14,7 +14,7 @@ import numpy as np
 
 from bluesky_em.documents import Document
 
-from .document_values import column
+from .document_values import to_array
 
 
 def new_group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:
@@ -41,7 +41,7 @@ def new_field(parent: h5py.Group, name: str, value: Any, units: str = "") -> str
 def add_facts(entry: h5py.Group, start: Document) -> None:
     """Tell a run's title, uid, time, sample and user, from its start document, in an NXentry."""
     title = start.get("title", start.get("plan_name", "run"))
-    new_field(entry, "title", column([title])[0])
+    new_field(entry, "title", to_array([title])[0])
     new_field(entry, "entry_identifier_uuid", start["uid"])
     new_field(entry, "start_time", iso(start["time"]))
     entry[new_field(entry, "program_name", "bluesky-em")].attrs["version"] = version("bluesky-em")
@@ -49,7 +49,7 @@ def add_facts(entry: h5py.Group, start: Document) -> None:
         if key in start:
             who: Any = start[key]
             name = who.get("name", who) if isinstance(who, Mapping) else who
-            new_field(new_group(entry, key, nx_class), "name", column([name])[0])
+            new_field(new_group(entry, key, nx_class), "name", to_array([name])[0])
 
 
 def iso(moment: float) -> str:

@@ -14,7 +14,7 @@ from . import journal
 
 
 @dataclass(kw_only=True)
-class Stream:
+class StreamDocuments:
     """The events of one stream, key by key."""
 
     name: str
@@ -53,19 +53,19 @@ class Stream:
 
 
 @dataclass(kw_only=True)
-class Run:
+class RunDocuments:
     """What a run's documents say."""
 
     start: Document = field(default_factory=dict)
     stop: Document = field(default_factory=dict)
     """empty if its process died before"""
     descriptors: list[Document] = field(default_factory=list)
-    streams: dict[str, Stream] = field(default_factory=dict)
+    streams: dict[str, StreamDocuments] = field(default_factory=dict)
     others: list[Document] = field(default_factory=list)
     """`resource` and `stream_resource` documents of other packages' detectors"""
 
     @classmethod
-    def load(cls, path: Path) -> Run:
+    def load(cls, path: Path) -> RunDocuments:
         """Read a run from its journal, however far it has got."""
         reader = journal.JournalReader(path)
         try:
@@ -74,10 +74,10 @@ class Run:
             reader.close()
 
     @classmethod
-    def of(cls, run: Iterable[tuple[str, Document]]) -> Run:
+    def of(cls, run: Iterable[tuple[str, Document]]) -> RunDocuments:
         """Sort a run's documents, given in order."""
         told = cls()
-        streams: dict[str, Stream] = {}
+        streams: dict[str, StreamDocuments] = {}
         for name, document in run:
             if name == "start":
                 told.start = document
@@ -85,7 +85,9 @@ class Run:
                 told.stop = document
             elif name == "descriptor":
                 told.descriptors.append(document)
-                stream = told.streams.setdefault(document["name"], Stream(name=document["name"]))
+                stream = told.streams.setdefault(
+                    document["name"], StreamDocuments(name=document["name"])
+                )
                 stream.describe(document)
                 streams[document["uid"]] = stream
             elif name in ("resource", "stream_resource") and not _is_ours(name, document):

@@ -15,7 +15,7 @@ the first frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pass:
+class ScanPass:
     """One scan over its points, line by line, in consecutive rows."""
 
     y: Axis
@@ -34,17 +34,17 @@ class Pass:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Map:
+class ScanMap:
     """Passes over the same columns `x`, one below the other along `y`.
 
     A pass is over when it is full, or when frames of another scan follow, or numbers are left
     out: those that a pass which ended early had kept for itself.
     """
 
-    passes: tuple[Pass, ...]
+    passes: tuple[ScanPass, ...]
 
     @classmethod
-    def of(cls, blocks: Iterable[Block]) -> Map | None:
+    def of(cls, blocks: Iterable[Block]) -> ScanMap | None:
         """Find the map that rows make; None where they make none, and are best left as they are.
 
         Args:
@@ -70,21 +70,21 @@ class Map:
         ]
 
 
-def passes(blocks: Iterable[Block]) -> list[Pass]:
+def passes(blocks: Iterable[Block]) -> list[ScanPass]:
     """Find the passes that rows make; none if some rows belong to no scan.
 
     Args:
         blocks: all rows, in order.
     """
-    found: list[Pass] = []
+    found: list[ScanPass] = []
     for scan, row, rows, number in blocks:
         if len(scan) != 2:
             return []
-        _take(found, Pass(y=scan[0], x=scan[1], row=row, rows=rows, number=number))
+        _take(found, ScanPass(y=scan[0], x=scan[1], row=row, rows=rows, number=number))
     return found
 
 
-def _take(passes: list[Pass], more: Pass) -> None:
+def _take(passes: list[ScanPass], more: ScanPass) -> None:
     """Add rows to the pass they belong to, or to new ones."""
     last = passes[-1] if passes else more
     follows = (last.y, last.x, last.number + last.rows) == (more.y, more.x, more.number)

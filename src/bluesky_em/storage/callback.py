@@ -20,12 +20,12 @@ from bluesky_em.errors import StorageFailed
 from bluesky_em.files.codec import pack
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
-from bluesky_em.reference import Stage
+from bluesky_em.reference import ReferenceState
 
-from .failure_monitor import Health
-from .open_journals import Journals
+from .failure_monitor import FailureMonitor
+from .open_journals import OpenJournals
 from .path_provider import RunPathProvider
-from .supervisor import Keeper
+from .supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Storage:
                 f"{self.layout.root} cannot be a storage folder ({exc.strerror}): give a folder "
                 "that can be made and written to, on a local disk"
             ) from exc
-        self.keeper = Keeper(self.layout, tiled=tiled, api_key=api_key)
+        self.keeper = Supervisor(self.layout, tiled=tiled, api_key=api_key)
         self.path_provider = RunPathProvider(self.layout)
         self._on_failure = on_failure
         self._guarded = on_failure == "continue"
@@ -111,11 +111,11 @@ class Storage:
         self._adopted: set[tuple[str, str]] = set()
         self._run_of = RunOf()
         self._datums: dict[str, set[str]] = {}
-        self._journals = Journals(
+        self._journals = OpenJournals(
             self.layout, power_safe=durability == "power", hold=self._hold_detectors
         )
         self._ledger = Ledger(self.layout.ledger, read_only=True)
-        self._health = Health(self._ledger, lambda: self._journals.trouble)
+        self._health = FailureMonitor(self._ledger, lambda: self._journals.trouble)
         self.data = Data(tiled, api_key=api_key, storage=self.layout.root)
 
     def __call__(self, name: str, document: Mapping[str, Any]) -> None:
@@ -266,10 +266,10 @@ class Storage:
         """Tell how storage stands; takes no time and disturbs nobody."""
         counts = self._ledger.counts()
         return StorageStatus(
-            captured=counts[Stage.CAPTURED],
-            stored=counts[Stage.STORED],
-            catalogued=counts[Stage.CATALOGUED],
-            failed=counts[Stage.FAILED],
+            captured=counts[ReferenceState.CAPTURED],
+            stored=counts[ReferenceState.STORED],
+            catalogued=counts[ReferenceState.CATALOGUED],
+            failed=counts[ReferenceState.FAILED],
             writer=self.keeper.state("writer"),
             tiled=self.keeper.state("Tiled server"),
             trouble=self._journals.trouble or self._ledger.pulse().trouble,

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 SIZE = 16 << 20  # bytes; about ten thousand events
 
 
-class Reserve:
+class DiskReserve:
     """A file of some size that is given up when the disk is full.
 
     A file, and not a figure that is compared with the free space: whoever fills the disk does not

@@ -15,7 +15,7 @@ PERIOD = 1.0  # seconds between two looks
 LASTING = 30.0  # seconds that trouble may last until it is called a failure
 
 
-class Health:
+class FailureMonitor:
     """Looks after a storage folder, in a thread, and warns at the prompt when it has failed.
 
     That is: trouble that has lasted for `LASTING` seconds, or a frame that is lost.

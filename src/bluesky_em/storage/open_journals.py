@@ -13,7 +13,7 @@ from bluesky_em.documents import Document
 from bluesky_em.files.journal import Journal
 from bluesky_em.files.layout import Layout
 
-from .disk_reserve import Reserve
+from .disk_reserve import DiskReserve
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ SYNC_PERIOD = 0.1  # seconds; with durability="process", what a power cut may co
 RESERVE_PERIOD = 5.0  # seconds between two looks whether the reserve can be had back
 
 
-class Journals:
+class OpenJournals:
     """One journal per open run. Only `sync`, in a thread, waits for the disk.
 
     Args:
@@ -34,7 +34,7 @@ class Journals:
         self._layout = layout
         self._power_safe = power_safe
         self._hold = hold
-        self._reserve = Reserve(layout.reserve)
+        self._reserve = DiskReserve(layout.reserve)
         self._open: dict[str, Journal] = {}
         self._unsynced: set[Journal] = set()
         self._ended: deque[Journal] = deque()

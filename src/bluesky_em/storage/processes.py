@@ -42,11 +42,11 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
-            **own_group(),
+            **new_group_options(),
         )
 
 
-def own_group() -> dict[str, Any]:
+def new_group_options() -> dict[str, Any]:
     """Give the Popen options that keep a terminal's Ctrl-C, and its closing, from a process."""
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS
@@ -54,7 +54,7 @@ def own_group() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
-def cut(process: Background, *, hurry: bool) -> None:
+def release(process: Background, *, hurry: bool) -> None:
     """Let go of a process; cutting twice is harmless.
 
     Args:
@@ -68,7 +68,7 @@ def cut(process: Background, *, hurry: bool) -> None:
             process.stdin.close()
 
 
-def watch(action: Callable[[bool], None]) -> None:
+def on_parent_exit(action: Callable[[bool], None]) -> None:
     """Call `action(hurry)`, from a thread, when the parent process is gone or lets go."""
 
     def wait() -> None:
@@ -80,7 +80,7 @@ def watch(action: Callable[[bool], None]) -> None:
     threading.Thread(target=wait, name="lifeline", daemon=True).start()
 
 
-def step_back() -> None:
+def lower_priority() -> None:
     """Let other processes go first (Windows: `spawn` has done it)."""
     if hasattr(os, "nice"):
         os.nice(_BACKGROUND_NICENESS)

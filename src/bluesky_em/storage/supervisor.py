@@ -22,7 +22,7 @@ ENDING = 60.0  # seconds a process may take to end, once it has nothing left to 
 STEADY = 60.0  # seconds a process must have lived for the backoff to begin anew
 
 
-class Child:
+class ChildProcess:
     """One process that is started again when it dies.
 
     Args:
@@ -79,7 +79,7 @@ class Child:
     def let_go(self, *, hurry: bool = False) -> None:
         """Cut its lifeline: it finishes what it has to do, and ends."""
         if self._process is not None:
-            processes.cut(self._process, hurry=hurry)
+            processes.release(self._process, hurry=hurry)
 
     def wait(self, timeout: float) -> None:
         """Wait until it has ended; raises subprocess.TimeoutExpired after `timeout` seconds."""
@@ -102,7 +102,7 @@ class Child:
         self._backoff = min(2 * self._backoff, BACKOFF[1])
 
 
-class Keeper:
+class Supervisor:
     """Starts and watches the processes behind one storage folder.
 
     Args:
@@ -119,7 +119,7 @@ class Keeper:
         key = {} if api_key is None else {"TILED_API_KEY": api_key}
         arguments = [str(layout.root), *([tiled] if tiled else [])]
         children = [
-            Child(
+            ChildProcess(
                 "writer", "bluesky_em.storage.writer", arguments,
                 lock=layout.writer_lock, log=layout.writer_log, environment=key,
             )
@@ -127,7 +127,7 @@ class Keeper:
         if tiled is None:
             LiveCache()  # here, where somebody is told: that server would not start
             children.append(
-                Child(
+                ChildProcess(
                     "Tiled server", "bluesky_em.storage.tiled_server", [str(layout.root)],
                     lock=layout.catalog_lock, log=layout.catalog / "server.log", environment={},
                 )

@@ -9,7 +9,7 @@ import xarray
 
 from bluesky_em.axes import Axis
 from bluesky_em.data import _stream
-from bluesky_em.files.run_documents import Run
+from bluesky_em.files.run_documents import RunDocuments
 from tests.support.recorded_run import ENERGY, Recorded
 
 Y = Axis(name="y", units="m", offset=0.0, scale=1e-9, size=2)
@@ -23,7 +23,7 @@ def run(tmp_path: Path) -> Recorded:
 
 def opened(run: Recorded, stream: str = "primary") -> xarray.Dataset:
     run.close()
-    told = Run.load(run.layout.journal_of(run.uid))
+    told = RunDocuments.load(run.layout.journal_of(run.uid))
     return _stream.from_folder(run.layout.root, told, run.frames, stream)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from bluesky_em import MapInfo
 from bluesky_em.detector._trigger_info import UpdateInfo
-from bluesky_em.update_modes import Declaration
+from bluesky_em.update_modes import UpdateDeclaration
 
 
 @pytest.mark.parametrize("info, shape, plain", [
@@ -22,7 +22,7 @@ def test_a_flight_declares_what_its_frames_become(
 ):
     declared = info.declare(shape, "<f4")
     assert declared is not None and declared.dump() == plain
-    assert Declaration.load(plain) == declared
+    assert UpdateDeclaration.load(plain) == declared
 
 
 def test_an_event_is_a_point_of_a_map_or_a_line_of_a_cube():

@@ -9,7 +9,7 @@ import pytest
 from bluesky_em.axes import Axis
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.frame import Frame
-from bluesky_em.reference import Stage
+from bluesky_em.reference import ReferenceState
 
 FRAME = Frame(
     reference="run/eels/0",
@@ -45,7 +45,7 @@ def test_a_frame_is_found_as_it_was_entered(ledger: Ledger):
     entry = ledger.find("run/eels/0")
     assert entry is not None
     assert entry.frame == FRAME
-    assert (entry.stage, entry.reason) == (Stage.CAPTURED, "")
+    assert (entry.stage, entry.reason) == (ReferenceState.CAPTURED, "")
     assert entry.captured_at > 0
     assert entry.stored_at is None
 
@@ -56,8 +56,8 @@ def test_entering_a_frame_again_changes_nothing(ledger: Ledger):
     ledger.captured([replace(FRAME, checksum=1), frame(1)])
     entry = ledger.find(FRAME.reference)
     assert entry is not None
-    assert (entry.frame.checksum, entry.stage) == (FRAME.checksum, Stage.STORED)
-    assert ledger.counts()[Stage.CAPTURED] == 1
+    assert (entry.frame.checksum, entry.stage) == (FRAME.checksum, ReferenceState.STORED)
+    assert ledger.counts()[ReferenceState.CAPTURED] == 1
 
 
 def test_a_stage_goes_forward_one_by_one_and_notes_when(ledger: Ledger):
@@ -66,7 +66,7 @@ def test_a_stage_goes_forward_one_by_one_and_notes_when(ledger: Ledger):
     ledger.catalogued([FRAME.reference])
     entry = ledger.find(FRAME.reference)
     assert entry is not None
-    assert entry.stage is Stage.CATALOGUED
+    assert entry.stage is ReferenceState.CATALOGUED
     assert entry.stored_at is not None
     assert entry.catalogued_at is not None
     assert entry.captured_at <= entry.stored_at <= entry.catalogued_at
@@ -75,7 +75,7 @@ def test_a_stage_goes_forward_one_by_one_and_notes_when(ledger: Ledger):
 def test_no_stage_is_skipped(ledger: Ledger):
     ledger.captured([FRAME])
     ledger.catalogued([FRAME.reference])
-    assert ledger.stages([FRAME.reference]) == {FRAME.reference: (Stage.CAPTURED, "")}
+    assert ledger.stages([FRAME.reference]) == {FRAME.reference: (ReferenceState.CAPTURED, "")}
 
 
 def test_nothing_goes_backwards_from_catalogued(ledger: Ledger):
@@ -94,7 +94,7 @@ def test_what_has_failed_stays_failed_with_its_first_reason(ledger: Ledger):
     ledger.failed(FRAME.reference, "another")
     ledger.stored([FRAME])
     assert ledger.stages([FRAME.reference]) == {
-        FRAME.reference: (Stage.FAILED, "died with its server")
+        FRAME.reference: (ReferenceState.FAILED, "died with its server")
     }
 
 
@@ -111,17 +111,17 @@ def test_stages_of_more_references_than_a_statement_takes(ledger: Ledger):
     ledger.stored(frames[1000:])
     stages = ledger.stages([f.reference for f in frames])
     assert len(stages) == 1203
-    assert stages["run/eels/999"] == (Stage.CAPTURED, "")
-    assert stages["run/eels/1000"] == (Stage.STORED, "")
+    assert stages["run/eels/999"] == (ReferenceState.CAPTURED, "")
+    assert stages["run/eels/1000"] == (ReferenceState.STORED, "")
 
 
 def test_counts_name_every_stage(ledger: Ledger):
-    assert ledger.counts() == dict.fromkeys(Stage, 0)
+    assert ledger.counts() == dict.fromkeys(ReferenceState, 0)
     ledger.captured(frame(number) for number in range(4))
     ledger.stored([frame(0), frame(1)])
     ledger.catalogued(["run/eels/0"])
     ledger.failed("run/eels/2", "lost")
-    assert ledger.counts() == dict.fromkeys(Stage, 1)
+    assert ledger.counts() == dict.fromkeys(ReferenceState, 1)
 
 
 def test_frames_of_a_run_come_in_the_order_of_their_events(ledger: Ledger):
@@ -153,7 +153,7 @@ def test_the_pulse_says_when_and_what_the_trouble_is(ledger: Ledger):
 def test_a_reader_of_a_missing_ledger_knows_nothing_and_makes_no_file(tmp_path: Path):
     reader = Ledger(tmp_path / "ledger.sqlite", read_only=True)
     assert reader.find("run/eels/0") is None
-    assert reader.counts() == dict.fromkeys(Stage, 0)
+    assert reader.counts() == dict.fromkeys(ReferenceState, 0)
     assert reader.is_complete("run") is None
     assert reader.pulse().beat == 0.0
     assert not list(tmp_path.iterdir())
@@ -175,7 +175,7 @@ def test_a_reader_sees_a_ledger_that_appears_later(tmp_path: Path):
 
 def test_a_reader_cannot_write(ledger: Ledger):
     reader = Ledger(ledger.path, read_only=True)
-    assert reader.counts()[Stage.CAPTURED] == 0
+    assert reader.counts()[ReferenceState.CAPTURED] == 0
     with pytest.raises(Exception, match="readonly|only the writer"):
         reader.captured([FRAME])
     assert ledger.find(FRAME.reference) is None
@@ -189,7 +189,7 @@ def test_a_reader_in_parallel_with_the_writer_sees_counts_only_rise(ledger: Ledg
     reader, seen = Ledger(ledger.path, read_only=True), [0]
     writing.start()
     while seen[-1] < 200:
-        seen.append(reader.counts()[Stage.CAPTURED])
+        seen.append(reader.counts()[ReferenceState.CAPTURED])
     writing.join()
     assert seen == sorted(seen)
     reader.close()
@@ -202,7 +202,7 @@ def test_what_was_noted_survives_closing_and_closing_twice_is_harmless(tmp_path:
         ledger.close()
         ledger.close()
     ledger = Ledger(tmp_path / "ledger.sqlite")
-    assert ledger.counts()[Stage.CAPTURED] == 1
+    assert ledger.counts()[ReferenceState.CAPTURED] == 1
     ledger.close()
 
 
@@ -219,7 +219,9 @@ def test_a_reference_inside_a_block_is_found_by_itself(ledger: Ledger):
     assert whole is not None and whole.frame == block(100, 30)
     assert ledger.find("run/eels/130") is None
     assert ledger.find("run/eels/x") is None
-    assert ledger.stages(["run/eels/99", "run/eels/200"]) == {"run/eels/99": (Stage.CAPTURED, "")}
+    assert ledger.stages(["run/eels/99", "run/eels/200"]) == {
+        "run/eels/99": (ReferenceState.CAPTURED, "")
+    }
 
 
 def test_parts_of_blocks_are_given_in_order(ledger: Ledger):
@@ -232,14 +234,17 @@ def test_parts_of_blocks_are_given_in_order(ledger: Ledger):
 
 def test_a_block_counts_as_so_many_frames_and_is_catalogued_when_all_of_it_is(ledger: Ledger):
     ledger.captured([block(0, 100), block(100, 30)])
-    assert ledger.counts()[Stage.CAPTURED] == ledger.waiting_at(FRAME.server) == 130
+    assert ledger.counts()[ReferenceState.CAPTURED] == ledger.waiting_at(FRAME.server) == 130
     ledger.stored([replace(block(0, 100), checksum=7, ended=3.0)])
     entry = ledger.find("run/eels/0")
     assert entry is not None and (entry.frame.checksum, entry.frame.ended) == (7, 3.0)
     ledger.flown_catalogued("run/eels", 99)
-    assert ledger.counts()[Stage.CATALOGUED] == 0
+    assert ledger.counts()[ReferenceState.CATALOGUED] == 0
     ledger.flown_catalogued("run/eels", 130)
-    assert (ledger.counts()[Stage.CATALOGUED], ledger.counts()[Stage.CAPTURED]) == (100, 30)
+    assert (
+        ledger.counts()[ReferenceState.CATALOGUED],
+        ledger.counts()[ReferenceState.CAPTURED],
+    ) == (100, 30)
 
 
 def test_a_ledger_with_older_tables_is_put_aside_and_made_anew(tmp_path: Path):

@@ -7,7 +7,7 @@ import pytest
 
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.storage import failure_monitor
-from bluesky_em.storage.failure_monitor import Health
+from bluesky_em.storage.failure_monitor import FailureMonitor
 from tests.unit.files.test_ledger import frame
 
 PATIENCE = 10.0  # seconds
@@ -28,8 +28,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def watched(ledger: Ledger) -> Iterator[Health]:
-    health = Health(ledger, lambda: "")
+def watched(ledger: Ledger) -> Iterator[FailureMonitor]:
+    health = FailureMonitor(ledger, lambda: "")
     yield health
     health.close()
 
@@ -41,7 +41,7 @@ def until(true: Callable[[], object]) -> None:
 
 
 def test_a_lost_frame_is_a_failure_at_once_and_once(
-    watched: Health, ledger: Ledger, caplog: pytest.LogCaptureFixture
+    watched: FailureMonitor, ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:
     lost = frame(0)
     ledger.captured([lost])
@@ -57,7 +57,7 @@ def test_a_lost_frame_is_a_failure_at_once_and_once(
 
 
 def test_trouble_is_a_failure_only_when_it_lasts(
-    watched: Health, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    watched: FailureMonitor, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.beat("Tiled: away")
     assert watched._look() == ""
@@ -68,7 +68,7 @@ def test_trouble_is_a_failure_only_when_it_lasts(
 
 
 def test_a_writer_that_gives_no_sign_of_life_is_a_failure(
-    watched: Health, monkeypatch: pytest.MonkeyPatch
+    watched: FailureMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failure_monitor, "LASTING", 0.1)
     until(lambda: watched.failure)
@@ -78,6 +78,6 @@ def test_a_writer_that_gives_no_sign_of_life_is_a_failure(
 def test_what_failed_in_earlier_sessions_is_no_failure_of_this_one(ledger: Ledger) -> None:
     ledger.captured([frame(0)])
     ledger.failed(frame(0).reference, "long ago")
-    watched = Health(ledger, lambda: "")
+    watched = FailureMonitor(ledger, lambda: "")
     assert watched._look() == ""
     watched.close()

@@ -1,6 +1,6 @@
-"""Call acquisition servers, from threads (`Line`) and from asyncio (`Link`)."""
+"""Call acquisition servers, from threads (`Client`) and from asyncio (`AsyncClient`)."""
 
-from ._address import Address
-from ._client import Line, Link, close_links, link_to
+from ._address import ServerAddress
+from ._client import AsyncClient, Client, client_for, close_all
 
-__all__ = ["Line", "Link", "Address", "link_to", "close_links"]
+__all__ = ["Client", "AsyncClient", "ServerAddress", "client_for", "close_all"]

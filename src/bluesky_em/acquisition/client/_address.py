@@ -11,7 +11,7 @@ _PATTERN = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Address:
+class ServerAddress:
     """An object of a server, and where that listens."""
 
     object: str
@@ -20,7 +20,7 @@ class Address:
     port: int
 
     @classmethod
-    def parse(cls, uri: str) -> Address:
+    def parse(cls, uri: str) -> ServerAddress:
         """Take an address apart.
 
         Raises:

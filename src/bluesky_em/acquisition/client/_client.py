@@ -20,8 +20,8 @@ from Pyro5.errors import CommunicationError, ConnectionClosedError, ProtocolErro
 from bluesky_em.errors import ServerUnreachable
 
 from ..instrument_pc import credentials
-from ._address import Address
-from ._connection import Caller, Refused
+from ._address import ServerAddress
+from ._connection import Connection, Refused
 
 DEFAULT_TIMEOUT = 10.0  # seconds; every call has one
 IDLE = 1.0  # seconds without a call, after which a connection is tried before it is used
@@ -32,7 +32,7 @@ _CHECK = (
 )
 
 
-class Line:
+class Client:
     """One blocking connection to an acquisition server; use it from one thread only.
 
     Args:
@@ -45,10 +45,10 @@ class Line:
 
     def __init__(self, uri: str, *, token: str | None = None):
         self.uri = uri
-        self._address = Address.parse(uri)
+        self._address = ServerAddress.parse(uri)
         self.address = str(self._address)
         self._token = credentials.token() if token is None else token
-        self._caller: Caller | None = None
+        self._caller: Connection | None = None
         self._last_answer = 0.0
 
     def call(self, method: str, *args: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
@@ -89,10 +89,10 @@ class Line:
             except CommunicationError:
                 self.close()
 
-    def _connected(self, timeout: float) -> Caller:
+    def _connected(self, timeout: float) -> Connection:
         if self._caller is None:
             try:
-                self._caller = Caller(self._address, self._token, timeout)
+                self._caller = Connection(self._address, self._token, timeout)
             except (OSError, CommunicationError) as exc:
                 raise ServerUnreachable(self._why_not(exc)) from exc
         return self._caller
@@ -140,18 +140,18 @@ class Line:
         return f"No acquisition server answers {at} ({exc}). {_CHECK}"
 
 
-class Link:
+class AsyncClient:
     """The lanes to one acquisition server, for use from an event loop."""
 
     def __init__(self, uri: str, *, token: str | None = None):
         self.uri = uri
         self._token = token
-        self._lanes: dict[str, tuple[Line, ThreadPoolExecutor]] = {}
+        self._lanes: dict[str, tuple[Client, ThreadPoolExecutor]] = {}
 
     async def call(
         self, method: str, *args: Any, lane: str = "settings", timeout: float = DEFAULT_TIMEOUT
     ) -> Any:
-        """Ask the server without blocking the event loop; raises as `Line.call` does."""
+        """Ask the server without blocking the event loop; raises as `Client.call` does."""
         line, thread = self._lane(lane)
         return await asyncio.get_running_loop().run_in_executor(
             thread, lambda: line.call(method, *args, timeout=timeout)
@@ -164,27 +164,27 @@ class Link:
             thread.shutdown()
         self._lanes.clear()
 
-    def _lane(self, name: str) -> tuple[Line, ThreadPoolExecutor]:
+    def _lane(self, name: str) -> tuple[Client, ThreadPoolExecutor]:
         if name not in self._lanes:
             thread = ThreadPoolExecutor(1, thread_name_prefix=f"link-{name}-{self.uri}")
-            self._lanes[name] = Line(self.uri, token=self._token), thread
+            self._lanes[name] = Client(self.uri, token=self._token), thread
         return self._lanes[name]
 
 
-_links: dict[str, Link] = {}
+_links: dict[str, AsyncClient] = {}
 _links_lock = threading.Lock()
 
 
-def link_to(uri: str) -> Link:
+def client_for(uri: str) -> AsyncClient:
     """Give the process's link to `uri`: devices on one server share its lanes.
 
     Sharing keeps their exposures in order, as the instrument would.
     """
     with _links_lock:
-        return _links.setdefault(uri, Link(uri))
+        return _links.setdefault(uri, AsyncClient(uri))
 
 
-def close_links() -> None:
+def close_all() -> None:
     """Hang up on all servers; devices of this process that are used later dial again."""
     with _links_lock:
         for link in _links.values():

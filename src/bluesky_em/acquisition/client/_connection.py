@@ -18,7 +18,7 @@ from Pyro5 import protocol, socketutil
 from Pyro5.errors import CommunicationError, ProtocolError
 
 from ..instrument_pc import credentials, wire
-from ._address import Address
+from ._address import ServerAddress
 
 _ANSWERS = {
     protocol.MSG_CONNECT: (protocol.MSG_CONNECTOK, protocol.MSG_CONNECTFAIL),
@@ -31,7 +31,7 @@ class Refused(CommunicationError):
     """The server answers, but does not let this client in; it says why."""
 
 
-class Caller:
+class Connection:
     """Calls the methods of one object on an acquisition server; use it from one thread only.
 
     After any error of the connection it is spent: make another one.
@@ -48,7 +48,7 @@ class Caller:
         ValueError: BLUESKY_EM_TLS_CA cannot be used.
     """
 
-    def __init__(self, address: Address, token: str, timeout: float):
+    def __init__(self, address: ServerAddress, token: str, timeout: float):
         self._object = address.object
         self._number = 0
         tls = credentials.client_tls()

@@ -47,7 +47,7 @@ class Daemon(Pyro5.server.Daemon):
         self.sock.listen(QUEUE)  # type: ignore
         self._token = token
         self.transportServer.pool.close()  # type: ignore
-        self.transportServer.pool = self._door = _Door(tls)  # type: ignore
+        self.transportServer.pool = self._door = _ConnectionPool(tls)  # type: ignore
 
     def validateHandshake(self, conn, data):  # noqa: N802 (Pyro's name)
         """Check the token a client sends with its first message."""
@@ -62,7 +62,7 @@ class Daemon(Pyro5.server.Daemon):
         return "hello"
 
 
-class _Door:
+class _ConnectionPool:
     """Gives each connection a thread, in the place of Pyro's pool of workers.
 
     Where there are too many, the one that has been silent for the longest goes: a flood displaces
@@ -77,7 +77,7 @@ class _Door:
     def process(self, job):
         """Attend to a new connection; Pyro's accept loop calls this, so it must not fail."""
         job.csock.keep_open = True  # from here on it is ours to close
-        visitor = _Visitor(job.csock.sock)
+        visitor = _Connection(job.csock.sock)
         thread = threading.Thread(target=self._attend, args=(job, visitor), name="visitor")
         thread.daemon = True
         try:
@@ -144,13 +144,13 @@ class _Door:
         return not thread.is_alive()
 
 
-class _Visitor(Wire):
+class _Connection(Wire):
     """The server's end of a connection."""
 
     largest = STRANGER_BYTES
 
     def __init__(self, sock):
-        super(_Visitor, self).__init__(sock)
+        super(_Connection, self).__init__(sock)
         self.known = False
         self.silent_since = time.monotonic()
         """since when a message is awaited; None while one is being answered"""

@@ -25,7 +25,7 @@ BUSY = 30.0  # seconds to wait for an exposure that is under way
 SILENCE = 60.0  # seconds without a question for progress, after which nobody wants the flight
 
 
-class Order(NamedTuple):
+class FlyOrder(NamedTuple):
     """What one detector is to do in a flight."""
 
     base: str
@@ -47,7 +47,7 @@ class Order(NamedTuple):
     count lines then, and the line's place is its metadata's ``index``."""
 
 
-class Flight:
+class FlyScan:
     """One pass of the instrument.
 
     Args:
@@ -61,7 +61,7 @@ class Flight:
         self._driver = driver
         self._spool = spool
         self._instrument = instrument
-        self._orders = {}  # type: Dict[str, Order]
+        self._orders = {}  # type: Dict[str, FlyOrder]
         self._kicked_off = set()
         self._channels = {}  # type: Dict[str, _Channel]
         self._aborted = threading.Event()

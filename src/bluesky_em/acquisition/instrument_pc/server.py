@@ -16,7 +16,7 @@ import Pyro5.api
 from . import credentials
 from .connections import Daemon
 from .faults import step
-from .fly_scan import Flight, Order
+from .fly_scan import FlyOrder, FlyScan
 from .spool import Spool
 from .summary import summarise
 
@@ -163,8 +163,8 @@ class AcquisitionServer:
         """
         self._refuse_if_closed()
         if self._flight is None or self._flight.ended:
-            self._flight = Flight(self._driver, self._spool, self._exposing)
-        self._flight.arm(detector, Order(**order))
+            self._flight = FlyScan(self._driver, self._spool, self._exposing)
+        self._flight.arm(detector, FlyOrder(**order))
 
     def kickoff(self, detector):
         """Begin the flight, once all detectors that were armed have been kicked off."""
@@ -172,7 +172,7 @@ class AcquisitionServer:
         self._flying().kickoff(detector)
 
     def progress(self, detector):
-        """Tell how far a detector has got in its flight; see `Flight.progress`."""
+        """Tell how far a detector has got in its flight; see `FlyScan.progress`."""
         return self._flying().progress(detector)
 
     def hold(self):

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import Pyro5.api
 
-from ..client import Address, Line
+from ..client import Client, ServerAddress
 
 CALL_TIMEOUT = 2.0  # s
 RETRY_AFTER = 5.0  # s without another attempt, so that an exposure is never delayed twice
@@ -108,7 +108,7 @@ class RemoteBeam:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        Address.parse(uri)
+        ServerAddress.parse(uri)
         self._lines = threading.local()
         self._last: dict[str, Any] = asdict(BeamState(blanked=False))
         self._retry_at = 0.0  # time.monotonic()
@@ -139,8 +139,8 @@ class RemoteBeam:
         if line is not None:
             line.close()
 
-    def _line(self) -> Line:
+    def _line(self) -> Client:
         # A line belongs to the thread that made it.
         if not hasattr(self._lines, "line"):
-            self._lines.line = Line(self.uri)
+            self._lines.line = Client(self.uri)
         return self._lines.line

@@ -5,7 +5,7 @@ input is followed (`data.follow`), its results are a run of their own, with `inp
 in the start document. It can be slow, wrong or killed: the plan it looks at does not notice.
 """
 
-from ._function import Function
-from ._process import Processed, process, process_all
+from ._function import FrameFunction
+from ._process import ProcessingResult, process, process_all
 
-__all__ = ["Function", "Processed", "process", "process_all"]
+__all__ = ["FrameFunction", "ProcessingResult", "process", "process_all"]

@@ -24,7 +24,7 @@ from bluesky_em.reference import Reference
 
 
 @dataclass(frozen=True, kw_only=True)
-class Function:
+class FrameFunction:
     """A function of frames: numpy in, numpy out, live or on a finished run.
 
     It is called as those of `bluesky_em.analysis`: with frames of shape `(frames, *frame)`, then by
@@ -39,7 +39,7 @@ class Function:
     """by name; a reference stands for its frame"""
 
     @classmethod
-    def named(cls, name: str, parameters: Mapping[str, Any] | None = None) -> Function:
+    def named(cls, name: str, parameters: Mapping[str, Any] | None = None) -> FrameFunction:
         """Find a function.
 
         Args:
@@ -94,7 +94,7 @@ class Function:
             "references": self.references,
         }
 
-    def opened(self, data: Data) -> Function:
+    def opened(self, data: Data) -> FrameFunction:
         """Give the same with the frames of those parameters that are references; waits for them.
 
         Raises:
@@ -106,7 +106,7 @@ class Function:
             name: data.open(value).read() if _is_reference(value) else value
             for name, value in self.parameters.items()
         }
-        return Function(name=self.name, call=self.call, parameters=frames)
+        return FrameFunction(name=self.name, call=self.call, parameters=frames)
 
     def __call__(self, frames: NDArray, axes: Sequence[Axis]) -> NDArray:
         """Run it.

@@ -17,7 +17,7 @@ from bluesky_em.axes import Axis
 from bluesky_em.data import Data, Point, RunFollower
 from bluesky_em.documents import PROCESSED
 
-from ._function import Function
+from ._function import FrameFunction
 
 Emit = Callable[[str, Any], Any]
 """Takes documents: a `Storage`, a `TiledWriter`."""
@@ -27,7 +27,7 @@ BATCH = 1000  # frames
 
 
 @dataclass(frozen=True, kw_only=True)
-class Processed:
+class ProcessingResult:
     """What became of one run."""
 
     input: str
@@ -45,12 +45,12 @@ class Processed:
 def process(
     data: Data,
     run: str | RunFollower,
-    function: Function,
+    function: FrameFunction,
     emit: Emit,
     *,
     detector: str | None = None,
     stream: str = "primary",
-) -> Processed:
+) -> ProcessingResult:
     """Run a function on the frames of one detector as they become readable, or on a finished run.
 
     The results are the events of a processed run, one for each frame, in the same order and under
@@ -96,7 +96,7 @@ def process(
         results.end("abort", f"ended early: {type(exc).__name__} {exc}".rstrip())
         raise
     results.end("fail" if error else "success", error)
-    return Processed(
+    return ProcessingResult(
         input=follower.run, run=results.run, points=results.count, failed=failed, error=error
     )
 
@@ -118,14 +118,14 @@ def _read(
 
 
 def process_all(
-    data: Data, function: Function, emit: Emit, *, detector: str, stream: str = "primary",
+    data: Data, function: FrameFunction, emit: Emit, *, detector: str, stream: str = "primary",
     last: int = 0, patience: float,
-) -> Iterator[Processed]:  # fmt: skip
+) -> Iterator[ProcessingResult]:  # fmt: skip
     """Process runs as they come; those without the detector, and processed ones, are left out.
 
     Args:
         data: where the runs are read from.
-        function: see `Function`.
+        function: see `FrameFunction`.
         emit: takes the documents.
         detector: whose frames.
         stream: whose points.
@@ -152,7 +152,7 @@ class _Results:
         stream: whose points.
     """
 
-    def __init__(self, emit: Emit, follower: RunFollower, function: Function, stream: str):
+    def __init__(self, emit: Emit, follower: RunFollower, function: FrameFunction, stream: str):
         self.run = ""
         self.count = 0
         self._emit = emit

@@ -60,7 +60,7 @@ def plot(
     from ..live import _plot
 
     if held:
-        processes.watch(lambda hurry: os._exit(0))
+        processes.on_parent_exit(lambda hurry: os._exit(0))
     if png is not None and not png.absolute().parent.is_dir():
         raise FileNotFoundError(f"--png {png}: there is no folder {png.absolute().parent}")
     with _data(storage, tiled) as data:
@@ -87,7 +87,7 @@ def analyse(
     """Run a function on frames as they become readable; its results are a run in the catalog."""
     from bluesky_em.analysis import online
 
-    chosen = online.Function.named(function, dict(map(_parameter, parameters or ())))
+    chosen = online.FrameFunction.named(function, dict(map(_parameter, parameters or ())))
     with _data(storage, tiled) as data, _emitter(storage, tiled) as emit:
         if run is not None:
             done = online.process(data, run, chosen, emit, detector=detector, stream=stream)
@@ -146,7 +146,7 @@ def _data(storage: Path, tiled: str | None) -> Iterator[Data]:
     from bluesky_em.data import Data  # seconds of imports: only for those who read
     from bluesky_em.storage import processes
 
-    processes.step_back()  # whoever watches gives way to the plan
+    processes.lower_priority()  # whoever watches gives way to the plan
     data = Data(tiled) if tiled is not None else Data(storage=layout_of(storage).root)
     try:
         yield data

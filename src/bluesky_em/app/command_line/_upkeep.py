@@ -24,9 +24,9 @@ def writer(
     storage: Annotated[Path, typer.Argument(help="The storage folder.")], tiled: Tiled = None
 ) -> None:
     """Run a storage folder's writer as a service, until interrupted."""
-    from bluesky_em.storage.supervisor import Keeper
+    from bluesky_em.storage.supervisor import Supervisor
 
-    keeper = Keeper(Layout(storage.expanduser().absolute()), tiled=tiled, api_key=None)
+    keeper = Supervisor(Layout(storage.expanduser().absolute()), tiled=tiled, api_key=None)
     print(f"Keeping the writer of {storage}; Ctrl-C ends it, nothing is lost.")
     try:
         while True:

@@ -1,6 +1,6 @@
 """Watching runs: tables and plots made by followers, which no plan waits for."""
 
-from ._desk import Desk
+from ._desk import LiveView
 from ._table import tabulate
 
-__all__ = ["Desk", "tabulate"]
+__all__ = ["LiveView", "tabulate"]

@@ -21,7 +21,7 @@ from ._table import tabulate
 ENDING = 5.0  # seconds that a plot may take to close
 
 
-class Desk:
+class LiveView:
     """A table in this terminal, from a thread; plots in windows, each in a process of its own.
 
     Usage:
@@ -73,7 +73,7 @@ class Desk:
                 sys.executable, "-m", "bluesky_em", "plot", "--held",
                 "--storage", str(self._layout.root), *given,
             ],
-            stdin=subprocess.PIPE, env=environment, **processes.own_group(),
+            stdin=subprocess.PIPE, env=environment, **processes.new_group_options(),
         )  # fmt: skip
         self._plots.append(process)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import dask.array as da
 import h5py
 
-from bluesky_em.files.document_values import as_json, column
+from bluesky_em.files.document_values import to_array, to_json
 from bluesky_em.files.nexus import add_facts, new_field, new_group
 
 from ._selection import Selection
@@ -22,8 +22,8 @@ def write_nxs(selection: Selection, path: Path) -> None:
         add_facts(entry, selection.start)
         exposure = new_group(entry, "exposure", "NXcollection")
         for key, value in selection.facts.items():
-            new_field(exposure, key, column([value])[0])
-        new_field(new_group(entry, "bluesky", "NXcollection"), "start", as_json(selection.start))
+            new_field(exposure, key, to_array([value])[0])
+        new_field(new_group(entry, "bluesky", "NXcollection"), "start", to_json(selection.start))
         data = new_group(entry, selection.detector, "NXdata")
         entry.attrs["default"] = str(data.name).rpartition("/")[2]
         data.attrs["signal"] = "data"

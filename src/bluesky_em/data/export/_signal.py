@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_em.files.document_values import as_json
+from bluesky_em.files.document_values import to_json
 
 from ._selection import Selection
 
@@ -24,7 +24,7 @@ def signal(selection: Selection) -> dict[str, Any]:
         "axes": [_axis(selection, str(dim)) for dim in selection.array.dims],
         "metadata": _metadata(selection),
         "original_metadata": {
-            "start": as_json(selection.start), "exposure": as_json(dict(selection.facts)),
+            "start": to_json(selection.start), "exposure": to_json(dict(selection.facts)),
         },
         "attributes": {"_lazy": False, "ragged": False},
         "learning_results": {},

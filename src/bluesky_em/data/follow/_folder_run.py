@@ -25,7 +25,7 @@ from bluesky_em.files.journal import JournalReader, is_abandoned
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.frame import Frame
-from bluesky_em.reference import Stage
+from bluesky_em.reference import ReferenceState
 
 from .._stored_frame import StoredFrame
 from ._bookmark import lost_bookmark
@@ -40,7 +40,7 @@ ABANDONED = 0.5  # seconds without a document, after which its process may have 
 SELDOM = 1.0  # seconds between two looks for new runs, where the folder says of none
 QUIET = 2.0  # seconds without a document, after which nothing goes on
 
-_Stages = Mapping[str, tuple[Stage, str]]
+_Stages = Mapping[str, tuple[ReferenceState, str]]
 """stage and reason of references, as the ledger gives them"""
 
 
@@ -309,5 +309,6 @@ class FolderRuns:
 def _have_ended(references: Mapping[str, str], stages: _Stages) -> bool:
     """Tell whether all frames of a point are stored, or have failed."""
     return all(
-        ref in stages and stages[ref][0] is not Stage.CAPTURED for ref in references.values()
+        ref in stages and stages[ref][0] is not ReferenceState.CAPTURED
+        for ref in references.values()
     )

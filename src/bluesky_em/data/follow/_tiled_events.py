@@ -23,13 +23,13 @@ logger = logging.getLogger(__name__)
 AGAIN = 1.0  # seconds until a line that was cut, or refused, is tried again; meanwhile: look
 CONNECTING = 10.0  # seconds
 
-News = tuple[str, dict[str, Any] | None]
+TiledEvent = tuple[str, dict[str, Any] | None]
 """The node's URI, and Tiled's message; None: look for yourself."""
 CLOSED: dict[str, Any] = {"type": "closed"}
 """The message that no more will come: the node's producer has said so."""
 
 
-class Listener:
+class TiledEvents:
     """Listens to any number of nodes, in a thread.
 
     Args:
@@ -37,7 +37,7 @@ class Listener:
     """
 
     def __init__(self, api_key: str | None):
-        self.news: queue.SimpleQueue[News] = queue.SimpleQueue()
+        self.news: queue.SimpleQueue[TiledEvent] = queue.SimpleQueue()
         self._headers = {"Authorization": f"Apikey {api_key}"} if api_key else {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loop = asyncio.new_event_loop()
@@ -55,9 +55,9 @@ class Listener:
             task = self._listen(uri, "&start=1" if from_start else "")
             self._tasks[uri] = asyncio.run_coroutine_threadsafe(task, self._loop)  # type: ignore
 
-    def wait(self, timeout: float) -> list[News]:
+    def wait(self, timeout: float) -> list[TiledEvent]:
         """Give what has come; wait up to `timeout` seconds for the first."""
-        news: list[News] = []
+        news: list[TiledEvent] = []
         try:
             news.append(self.news.get(timeout=timeout))
             while True:

@@ -22,7 +22,7 @@ from bluesky_em.files.tiled.row_map import KEY, axes_at, read_update, reference_
 from .._stored_frame import StoredFrame
 from .._superseded import superseded
 from ._point import End, Point, Values, follow_each_other, reference_of
-from ._tiled_events import CLOSED, Listener, News
+from ._tiled_events import CLOSED, TiledEvent, TiledEvents
 from ._tiled_nodes import Array, Table
 
 logger = logging.getLogger(__name__)
@@ -51,9 +51,9 @@ class TiledRun:
         self._wanted = streams
         self._streams: dict[str, _Stream] = {}
         self._metadata: Mapping[str, Any] = {}
-        self._listener = Listener(client.context.api_key)
+        self._listener = TiledEvents(client.context.api_key)
         self._hearers: dict[str, Any] = {}
-        self._unheard: deque[News] = deque()
+        self._unheard: deque[TiledEvent] = deque()
         self._ready: list[Point] = []
         self._looked = time.monotonic()
         self.listen(f"{client.uri.rstrip('/')}/{run}", self._hear, from_start=True)
@@ -306,7 +306,7 @@ class TiledRuns:
 
     def __init__(self, client: Any, known: int):
         self._client = getattr(client, "v3", client)
-        self._listener = Listener(client.context.api_key)
+        self._listener = TiledEvents(client.context.api_key)
         self._listener.listen(client.uri.rstrip("/"))
         self._known = known
         self._look_at = 0.0

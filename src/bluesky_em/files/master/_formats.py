@@ -13,7 +13,7 @@ from typing import Any
 from bluesky_em.frame import Frame
 
 from ..layout import Layout
-from ..run_documents import Run
+from ..run_documents import RunDocuments
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ DEFAULT = "nexus"
 class CompleteRun:
     """All there is to tell of a run that is complete."""
 
-    documents: Run
+    documents: RunDocuments
     frames: list[Frame]
     """those in its files, file by file, by row; also lost ones, whose row holds the fill value"""
     manifest: Mapping[str, Any]
@@ -74,7 +74,9 @@ def _write(
     frames: Iterable[Frame],
     manifest: Mapping[str, Any],
 ) -> Path:
-    run = CompleteRun(documents=Run.load(journal), frames=_by_file(frames), manifest=manifest)
+    run = CompleteRun(
+        documents=RunDocuments.load(journal), frames=_by_file(frames), manifest=manifest
+    )
     uid, started = run.documents.start["uid"], run.documents.start["time"]
     part = layout.master_of(uid, started, ".part")
     part.parent.mkdir(parents=True, exist_ok=True)

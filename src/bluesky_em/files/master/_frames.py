@@ -13,7 +13,7 @@ from bluesky_em.documents import DATASET
 from bluesky_em.frame import Frame
 
 from ..nexus import new_field, new_group
-from ..scan_map import Map
+from ..scan_map import ScanMap
 
 _GROUP = DATASET.rpartition("/")[0]
 
@@ -37,7 +37,7 @@ def add_frames(entry: h5py.Group, frames: Sequence[Frame]) -> h5py.Group:
     if first.update is not None:
         _link_array(group, first, file)
         return group
-    made = Map.of((frame.scan, frame.row, frame.count, frame.number) for frame in frames)
+    made = ScanMap.of((frame.scan, frame.row, frame.count, frame.number) for frame in frames)
     if made is None:
         group["data"] = h5py.ExternalLink(file, DATASET)
         names = ["."]
@@ -67,7 +67,7 @@ def _set_axes(group: h5py.Group, names: Sequence[str]) -> None:
             group.attrs[f"{name}_indices"] = index
 
 
-def _add_map(group: h5py.Group, made: Map, frames: Sequence[Frame], file: str) -> None:
+def _add_map(group: h5py.Group, made: ScanMap, frames: Sequence[Frame], file: str) -> None:
     first, last = frames[0], frames[-1]
     dtype, width = np.dtype(first.dtype), made.shape[1]
     rows = last.row + last.count

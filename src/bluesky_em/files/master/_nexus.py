@@ -13,9 +13,9 @@ import numpy as np
 from bluesky_em.documents import Document
 from bluesky_em.frame import Frame
 
-from ..document_values import as_json, column
+from ..document_values import to_array, to_json
 from ..nexus import add_facts, iso, new_field, new_group
-from ..run_documents import Run, Stream
+from ..run_documents import RunDocuments, StreamDocuments
 from ._formats import CompleteRun
 from ._frames import add_frames
 from ._others import add_other
@@ -61,19 +61,19 @@ def _add_run(entry: h5py.Group, run: CompleteRun, folder: Path) -> None:
         _make_default(entry, plottable[0])
 
 
-def _add_documents(entry: h5py.Group, run: Run) -> None:
+def _add_documents(entry: h5py.Group, run: RunDocuments) -> None:
     group = new_group(entry, "bluesky", "NXcollection")
     for key in ("plan_name", "scan_id"):
         if key in run.start:
-            new_field(group, key, column([run.start[key]])[0])
+            new_field(group, key, to_array([run.start[key]])[0])
     if run.stop:
-        new_field(group, "exit_status", column([run.stop["exit_status"]])[0])
-        new_field(group, "stop", as_json(run.stop))
-    new_field(group, "start", as_json(run.start))
-    new_field(group, "descriptors", as_json(run.descriptors))
+        new_field(group, "exit_status", to_array([run.stop["exit_status"]])[0])
+        new_field(group, "stop", to_json(run.stop))
+    new_field(group, "start", to_json(run.start))
+    new_field(group, "descriptors", to_json(run.descriptors))
 
 
-def _add_stream(entry: h5py.Group, stream: Stream, frames: Sequence[Frame]) -> h5py.Group:
+def _add_stream(entry: h5py.Group, stream: StreamDocuments, frames: Sequence[Frame]) -> h5py.Group:
     group = new_group(entry, stream.name, "NXcollection")
     configuration = new_group(group, "configuration", "NXcollection")
     for device, about in stream.configuration.items():
@@ -91,7 +91,7 @@ def _add_stream(entry: h5py.Group, stream: Stream, frames: Sequence[Frame]) -> h
 def _add_configuration(group: h5py.Group, about: Document) -> None:
     for key, value in about.get("data", {}).items():
         units = about.get("data_keys", {}).get(key, {}).get("units")
-        new_field(group, key, column([value])[0], str(units or ""))
+        new_field(group, key, to_array([value])[0], str(units or ""))
 
 
 def _add_exposures(group: h5py.Group, told: Sequence[Mapping[str, Any]]) -> None:
@@ -99,17 +99,17 @@ def _add_exposures(group: h5py.Group, told: Sequence[Mapping[str, Any]]) -> None
     for key in dict.fromkeys(key for metadata in told for key in metadata):
         values = [metadata.get(key) for metadata in told]
         same = all(value == values[0] for value in values)
-        new_field(group, key, column(values[:1])[0] if same else column(values))
+        new_field(group, key, to_array(values[:1])[0] if same else to_array(values))
 
 
-def _add_events(parent: h5py.Group, stream: Stream) -> h5py.Group:
+def _add_events(parent: h5py.Group, stream: StreamDocuments) -> h5py.Group:
     """Add a stream's scalars over time; NXdata if there is a number among them."""
     group = new_group(parent, "events", "NXcollection")
     _add_times(group, "time", stream.time)
     new_field(group, "seq_num", np.asarray(stream.seq_num, dtype="<i8"))
     signals: list[str] = []
     for key, values in stream.data.items():
-        array = column(values)
+        array = to_array(values)
         name = new_field(group, key, array, stream.units(key))
         if array.dtype.kind in "iuf" and array.ndim == 1:
             signals.append(name)
@@ -132,8 +132,8 @@ def _add_failed(entry: h5py.Group, failed: Mapping[str, str]) -> None:
     """List the references that were lost, and why."""
     if failed:
         group = new_group(entry, "failed", "NXcollection")
-        new_field(group, "reference", column(list(failed)))
-        new_field(group, "reason", column(list(failed.values())))
+        new_field(group, "reference", to_array(list(failed)))
+        new_field(group, "reason", to_array(list(failed.values())))
 
 
 def _make_default(entry: h5py.Group, group: h5py.Group) -> None:

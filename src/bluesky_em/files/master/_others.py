@@ -11,7 +11,7 @@ import h5py
 
 from bluesky_em.documents import Document
 
-from ..document_values import as_json, column
+from ..document_values import to_array, to_json
 from ..nexus import new_field, new_group
 
 
@@ -26,8 +26,8 @@ def add_other(parent: h5py.Group, resource: Document, folder: Path) -> None:
     group = new_group(parent, resource.get("data_key", resource["uid"]), "NXcollection")
     for name in ("uri", "mimetype", "spec", "root", "resource_path"):
         if resource.get(name):
-            new_field(group, name, column([resource[name]])[0])
-    new_field(group, "document", as_json(resource))
+            new_field(group, name, to_array([resource[name]])[0])
+    new_field(group, "document", to_json(resource))
     path, dataset = _path_of(resource), resource.get("parameters", {}).get("dataset")
     if resource.get("mimetype") == "application/x-hdf5" and path and dataset:
         group["data"] = h5py.ExternalLink(_from(folder, path), dataset)

@@ -10,7 +10,7 @@ from bluesky_em.files.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
-class Address:
+class TiledAddress:
     """Where a Tiled server answers."""
 
     uri: str
@@ -25,21 +25,21 @@ class Address:
     """False while the embedded server starts"""
 
 
-def address_of(layout: Layout) -> Address | None:
+def address_of(layout: Layout) -> TiledAddress | None:
     """Give the embedded server's address, or None while it is not ready."""
     address = last_address(layout)
     return address if address and address.ready else None
 
 
-def last_address(layout: Layout) -> Address | None:
+def last_address(layout: Layout) -> TiledAddress | None:
     """Return what the embedded server published last, or None."""
     try:
-        return Address(**json.loads((layout.catalog / "address.json").read_text()))
+        return TiledAddress(**json.loads((layout.catalog / "address.json").read_text()))
     except (FileNotFoundError, ValueError):  # never there, or emptied by a power cut
         return None
 
 
-def publish(layout: Layout, address: Address) -> None:
+def publish(layout: Layout, address: TiledAddress) -> None:
     """Write the embedded server's address and keys, readable by their owner only."""
     part = layout.catalog / "address.part"
     part.touch(mode=0o600)  # before the key is in it

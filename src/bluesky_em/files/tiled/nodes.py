@@ -12,7 +12,7 @@ from .columns import column_types
 CONFLICT = 409  # HTTP status: there is a node of that name already
 
 
-class GivenRows:
+class ReplayedRows:
     """A Tiled array whose length is that of the rows given in this attempt.
 
     There may be more: an earlier attempt's. Who appends at `shape[0]` writes over those, with the
@@ -37,7 +37,7 @@ class GivenRows:
         self._given = offset[0] + len(array)
 
 
-class GivenRaggedRows(GivenRows):
+class GivenRaggedRows(ReplayedRows):
     """The same of a ragged array, which cannot be written over: rows that are there are left."""
 
     def patch(self, array: Any, offset: Any, extend: bool) -> None:
@@ -48,7 +48,7 @@ class GivenRaggedRows(GivenRows):
         self._given = offset + len(array)
 
 
-class FindOrMake:
+class IdempotentNode:
     """A Tiled container whose making of children can be repeated.
 
     Everything else is the container's own. Needed since a writer that was killed, or whose
@@ -64,13 +64,13 @@ class FindOrMake:
         return getattr(self._node, name)
 
     @property
-    def base(self) -> FindOrMake:
+    def base(self) -> IdempotentNode:
         """The same node without the `composite` view."""
-        return FindOrMake(self._node.base)
+        return IdempotentNode(self._node.base)
 
-    def create_container(self, key: str, **kwargs: Any) -> FindOrMake:
+    def create_container(self, key: str, **kwargs: Any) -> IdempotentNode:
         """Make the container `key`, or give the one there is."""
-        return FindOrMake(self._make(self._node.create_container, key, **kwargs))
+        return IdempotentNode(self._make(self._node.create_container, key, **kwargs))
 
     def create_appendable_table(self, schema: Any, key: str, **kwargs: Any) -> Any:
         """Make the table `key`, or give the one there is, with the rows it has."""
@@ -81,12 +81,12 @@ class FindOrMake:
         """Make the node `key`, or give the one there is, with the rows it has."""
         return self._make(self._node.new, key, **kwargs)
 
-    def write_array(self, array: Any, key: str, **kwargs: Any) -> GivenRows:
+    def write_array(self, array: Any, key: str, **kwargs: Any) -> ReplayedRows:
         """Write the array `key`, or write its first rows anew in the one there is."""
         try:
-            return GivenRows(self._node.write_array(array, key=key, **kwargs), len(array))
+            return ReplayedRows(self._node.write_array(array, key=key, **kwargs), len(array))
         except ClientError as exc:
-            rows = GivenRows(self._existing(key, exc))
+            rows = ReplayedRows(self._existing(key, exc))
         rows.patch(array, offset=(0,), extend=True)
         return rows
 

@@ -5,6 +5,6 @@ here survives a crash, and nothing needs to: journal, ledger and Tiled itself te
 """
 
 from ._feeder import Feeder
-from ._run_ending import Ending
+from ._run_ending import RunEnding
 
-__all__ = ["Feeder", "Ending"]
+__all__ = ["Feeder", "RunEnding"]

@@ -15,9 +15,9 @@ import httpx
 
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
-from bluesky_em.files.tiled.address import Address
+from bluesky_em.files.tiled.address import TiledAddress
 
-from ._run_ending import Ending
+from ._run_ending import RunEnding
 
 if TYPE_CHECKING:
     from ._run_feed import RunFeed
@@ -52,14 +52,14 @@ class Feeder:
         address: gives Tiled's address, or None while it is not known.
     """
 
-    def __init__(self, layout: Layout, ledger: Ledger, address: Callable[[], Address | None]):
+    def __init__(self, layout: Layout, ledger: Ledger, address: Callable[[], TiledAddress | None]):
         self._away = ""
         self._aside: dict[Path, _Aside] = {}
         self._layout = layout
         self._ledger = ledger
         self._address = address
         self._client: Any = None
-        self._journals: dict[Path, Ending] = {}
+        self._journals: dict[Path, RunEnding] = {}
         self._feeds: dict[Path, RunFeed] = {}
         self._anew: set[Path] = set()
         self._stopping = threading.Event()
@@ -74,7 +74,7 @@ class Feeder:
             filter(None, [self._away, *(aside.why for aside in list(self._aside.values()))])
         )
 
-    def add(self, journal: Path, ending: Ending) -> None:
+    def add(self, journal: Path, ending: RunEnding) -> None:
         """Take on a run, or begin anew with it; `ending` will tell how it ends."""
         self._anew.add(journal)
         self._journals[journal] = ending

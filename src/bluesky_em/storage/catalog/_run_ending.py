@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass
-class Ending:
+class RunEnding:
     """How a run ends, as far as the writer knows."""
 
     files_closed: bool = False

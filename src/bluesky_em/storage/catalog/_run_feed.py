@@ -16,11 +16,11 @@ from bluesky_em.files.journal import JournalReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.frame import Frame
-from bluesky_em.reference import Stage
+from bluesky_em.reference import ReferenceState
 
 from ._normalizer import Normalizer
-from ._run_ending import Ending
-from ._run_writer import RunInTiled
+from ._run_ending import RunEnding
+from ._run_writer import TiledRunWriter
 
 LINGER = 0.1  # seconds between two flushes: an HTTP call costs 15-30 ms whatever it carries
 BATCH = 2000  # documents of a long backlog that are read, and flushed, at a time
@@ -45,7 +45,7 @@ class RunFeed:
         ending: how the run ends; changes meanwhile.
     """
 
-    def __init__(self, path: Path, client: Any, ledger: Ledger, layout: Layout, ending: Ending):
+    def __init__(self, path: Path, client: Any, ledger: Ledger, layout: Layout, ending: RunEnding):
         self._path = path
         self._layout = layout
         self._reader = JournalReader(path)
@@ -63,7 +63,7 @@ class RunFeed:
         self._start: documents.Document = {}
         self._streams: dict[str, str] = {}
         self._events: Counter[str] = Counter()
-        self._tiled = RunInTiled(client, self._frames_of, lambda p: (layout.root / p).as_uri())
+        self._tiled = TiledRunWriter(client, self._frames_of, lambda p: (layout.root / p).as_uri())
         self._normalizer = Normalizer()
         self._normalizer.subscribe(self._tiled)
 
@@ -128,13 +128,16 @@ class RunFeed:
             ref for event in documents.events(name, document) for ref in self._ours(event)
         ]
         stages = self._ledger.stages(references)
-        if any(stages.get(r, (Stage.CAPTURED,))[0] is Stage.CAPTURED for r in references):
+        if any(
+            stages.get(r, (ReferenceState.CAPTURED,))[0] is ReferenceState.CAPTURED
+            for r in references
+        ):
             return False
         for reference in references:
             entry = self._ledger.find(reference)
             assert entry is not None
             self._frames[reference] = [entry.frame]
-            if entry.stage is Stage.FAILED:
+            if entry.stage is ReferenceState.FAILED:
                 self._tiled.note_failed(entry.frame, entry.reason)
         self._released.extend(references)
         return True
@@ -145,10 +148,10 @@ class RunFeed:
         entries = self._ledger.blocks(base, numbers)
         if sum(entry.frame.count for entry in entries) < len(numbers):
             return False  # the writer waits for the rest of a block
-        if any(entry.stage is Stage.CAPTURED for entry in entries):
+        if any(entry.stage is ReferenceState.CAPTURED for entry in entries):
             return False
         for entry in entries:
-            if entry.stage is Stage.FAILED:
+            if entry.stage is ReferenceState.FAILED:
                 self._tiled.note_failed(entry.frame, entry.reason)
         self._frames[datum["uid"]] = [entry.frame for entry in entries]
         self._flown[base] = numbers.stop

@@ -10,14 +10,14 @@ from bluesky_tiled_plugins.writing.tiled_writer import _RunWriter
 
 from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.files.tiled.columns import column_types
-from bluesky_em.files.tiled.nodes import FindOrMake
+from bluesky_em.files.tiled.nodes import IdempotentNode
 from bluesky_em.files.tiled.row_map import KEY, RowMap
 from bluesky_em.frame import Frame
 
 from ._updates import UpdateMap, UpdatesConsolidator
 
 
-class RunInTiled(_RunWriter):
+class TiledRunWriter(_RunWriter):
     """Takes a run's normalized documents; `flush` brings Tiled up to date with them.
 
     Builds on bluesky-tiled-plugins' run writer (private; pinned, and covered by tests), which
@@ -37,7 +37,7 @@ class RunInTiled(_RunWriter):
     def __init__(
         self, client: Any, frames_of: Callable[[str], list[Frame]], uri_of: Callable[[str], str]
     ):
-        super().__init__(FindOrMake(client), batch_size=sys.maxsize)  # type: ignore
+        super().__init__(IdempotentNode(client), batch_size=sys.maxsize)  # type: ignore
         self._frames_of = frames_of
         self._uri_of = uri_of
         self._maps: dict[str, RowMap] = {}

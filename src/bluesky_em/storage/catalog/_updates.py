@@ -13,7 +13,7 @@ from bluesky_em.axes import axes_of_array
 from bluesky_em.files.hdf5.updates import Extent
 from bluesky_em.files.tiled.row_map import RowMap
 from bluesky_em.frame import Frame
-from bluesky_em.update_modes import Declaration, Mode
+from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 REQUEST = 4 << 20  # bytes that a client reads at once
 
@@ -33,7 +33,7 @@ class UpdateMap(RowMap):
     def __init__(self, first: Frame):
         super().__init__()
         assert first.update is not None, "else its rows are rows"
-        self.extent = Extent(Declaration.load(first.update))
+        self.extent = Extent(UpdateDeclaration.load(first.update))
         axes = axes_of_array(first.scan, first.axes, len(self.extent.declared.shape))
         self.dims = tuple(axis.name for axis in axes)
         self._count = 0
@@ -48,9 +48,9 @@ class UpdateMap(RowMap):
             return
         self.extent.add(frame.shape, frame.index)
         mode = self.extent.declared.mode
-        if mode is Mode.REPLACE:
+        if mode is UpdateMode.REPLACE:
             self._values.clear()
-        if mode is not Mode.ACCUMULATE:
+        if mode is not UpdateMode.ACCUMULATE:
             self._values[str(frame.row)] = {"checksum": frame.checksum, "index": frame.index}
 
     def dump(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class UpdatesConsolidator(HDF5Consolidator):
         super().__init__(stream_resource, descriptor)
         self._extent = updates.extent
         declared = updates.extent.declared
-        total = declared.mode is Mode.ACCUMULATE
+        total = declared.mode is UpdateMode.ACCUMULATE
         dtype = declared.sum_dtype if total else np.dtype(declared.dtype)
         self.data_type = BuiltinDtype.from_numpy_dtype(dtype)
         self.dims = updates.dims

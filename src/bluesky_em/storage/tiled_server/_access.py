@@ -65,10 +65,10 @@ def grant(app: FastAPI, keys: Mapping[str, frozenset[str]]) -> None:
         tiled.get_current_principal: principal,
         tiled.get_current_principal_websocket: principal_websocket,
     }
-    app.add_middleware(_Threshold, knows=lambda key: bool(scopes_of(key)))
+    app.add_middleware(_RequireKey, knows=lambda key: bool(scopes_of(key)))
 
 
-class _Threshold:
+class _RequireKey:
     """Refuses whoever has no key before his body is read: FastAPI reads it first, all of it."""
 
     def __init__(self, app: Any, knows: Callable[[str | None], bool]):

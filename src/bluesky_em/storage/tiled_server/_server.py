@@ -16,7 +16,7 @@ import filelock
 
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.locks import is_held
-from bluesky_em.files.tiled.address import Address, last_address, publish
+from bluesky_em.files.tiled.address import TiledAddress, last_address, publish
 
 from .. import processes
 from ._duckdb import connection_per_request
@@ -40,7 +40,7 @@ def serve(root: Path) -> None:
     layout.catalog.mkdir(parents=True, exist_ok=True)
     layout.data.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(layout.catalog_lock, timeout=0):
-        processes.step_back()
+        processes.lower_priority()
         _run(layout)
 
 
@@ -53,7 +53,7 @@ def _run(layout: Layout) -> None:
 
     last = last_address(layout)
     listener = _bind(int(last.uri.rpartition(":")[2]) if last else 0)
-    address = Address(
+    address = TiledAddress(
         uri=f"http://127.0.0.1:{listener.getsockname()[1]}",
         api_key=(last and last.api_key) or secrets.token_hex(32),
         writer_key=(last and last.writer_key) or secrets.token_hex(32),
@@ -87,7 +87,7 @@ def _run(layout: Layout) -> None:
         time.sleep(_ENDING)  # a request that hangs must not keep the process for ever
         os._exit(0)
 
-    processes.watch(leave)
+    processes.on_parent_exit(leave)
     with connection_per_request(_tables(layout)):
         server.run(sockets=[listener])
     publish(layout, replace(address, ready=False))

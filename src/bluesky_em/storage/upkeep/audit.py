@@ -20,7 +20,7 @@ from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Entry, Ledger
 from bluesky_em.files.tiled.row_map import KEY
 from bluesky_em.frame import Frame
-from bluesky_em.reference import Stage
+from bluesky_em.reference import ReferenceState
 
 SLAB = 32 << 20  # bytes of pixels that are read from Tiled at once
 
@@ -38,7 +38,7 @@ class Fault(StrEnum):
     """Its run is not complete; no fault, if the writer is at work."""
 
 
-class Place(StrEnum):
+class Location(StrEnum):
     """Where it shows, which decides what can mend it."""
 
     LEDGER = "ledger"
@@ -51,7 +51,7 @@ class Finding:
     """One thing that is not as it should be."""
 
     fault: Fault
-    place: Place
+    place: Location
     run: str
     what: str
     """in words, with the reference and the values that disagree"""
@@ -76,7 +76,7 @@ def audit_run(layout: Layout, ledger: Ledger, run: str, catalog: Any = None) -> 
     run_documents: list[tuple[str, Document]] = list(journal.read(path))
     if not ledger.is_complete(path.stem):
         yield Finding(
-            fault=Fault.UNFINISHED, place=Place.LEDGER, run=run, what=f"{path} is not worked off"
+            fault=Fault.UNFINISHED, place=Location.LEDGER, run=run, what=f"{path} is not worked off"
         )
         return
     entries = ledger.frames(run)
@@ -84,7 +84,7 @@ def audit_run(layout: Layout, ledger: Ledger, run: str, catalog: Any = None) -> 
     for reference in documents.references(run_documents):
         if reference not in known:
             what = f"{reference} is in the journal and not in the ledger"
-            yield Finding(fault=Fault.LOST, place=Place.LEDGER, run=run, what=what)
+            yield Finding(fault=Fault.LOST, place=Location.LEDGER, run=run, what=what)
     for entry in entries:
         yield from _check_stage(run, entry)
     yield from _check_files(layout, run, entries)
@@ -93,17 +93,21 @@ def audit_run(layout: Layout, ledger: Ledger, run: str, catalog: Any = None) -> 
 
 
 def _check_stage(run: str, entry: Entry) -> Iterator[Finding]:
-    ended = {Stage.CATALOGUED, Stage.FAILED}
+    ended = {ReferenceState.CATALOGUED, ReferenceState.FAILED}
     if entry.stage not in ended:
         what = f"{entry.frame.reference} is only {entry.stage.value}, though its run is complete"
-        yield Finding(fault=Fault.WRONG, place=Place.LEDGER, run=run, what=what)
-    if entry.stage is Stage.FAILED and not entry.reason:
+        yield Finding(fault=Fault.WRONG, place=Location.LEDGER, run=run, what=what)
+    if entry.stage is ReferenceState.FAILED and not entry.reason:
         what = f"{entry.frame.reference} has failed without a reason"
-        yield Finding(fault=Fault.WRONG, place=Place.LEDGER, run=run, what=what)
+        yield Finding(fault=Fault.WRONG, place=Location.LEDGER, run=run, what=what)
 
 
 def _check_files(layout: Layout, run: str, entries: list[Entry]) -> Iterator[Finding]:
-    kept = [entry for entry in entries if entry.stage in (Stage.STORED, Stage.CATALOGUED)]
+    kept = [
+        entry
+        for entry in entries
+        if entry.stage in (ReferenceState.STORED, ReferenceState.CATALOGUED)
+    ]
     for name in sorted({entry.frame.path for entry in kept}):
         frames = [entry.frame for entry in kept if entry.frame.path == name]
         check = _check_rows if frames[0].update is None else _check_updates
@@ -111,7 +115,7 @@ def _check_files(layout: Layout, run: str, entries: list[Entry]) -> Iterator[Fin
             yield from check(layout.root / name, run, frames)
         except OSError as exc:
             yield Finding(
-                fault=Fault.LOST, place=Place.FILE, run=run, what=f"{name} cannot be read: {exc}"
+                fault=Fault.LOST, place=Location.FILE, run=run, what=f"{name} cannot be read: {exc}"
             )
 
 
@@ -126,7 +130,7 @@ def _check_rows(path: Path, run: str, frames: list[Frame]) -> Iterator[Finding]:
                     f"{frame.reference}: row {frame.row} of {frame.path} has CRC-32 {found:08x}, "
                     f"exposed was {frame.checksum:08x}"
                 )
-                yield Finding(fault=Fault.WRONG, place=Place.FILE, run=run, what=what)
+                yield Finding(fault=Fault.WRONG, place=Location.FILE, run=run, what=what)
 
 
 def _check_updates(path: Path, run: str, frames: list[Frame]) -> Iterator[Finding]:
@@ -149,10 +153,10 @@ def _check_updates(path: Path, run: str, frames: list[Frame]) -> Iterator[Findin
                 fault, said = Fault.WRONG, "cannot be read, though nothing came after it"
             if fault is not None:
                 what = f"{frame.reference}: update {frame.row} {said} of {path.name}"
-                yield Finding(fault=fault, place=Place.FILE, run=run, what=what)
+                yield Finding(fault=fault, place=Location.FILE, run=run, what=what)
         for number in numbers:
             what = f"{path.name} has update {number}, which is not said to be stored"
-            yield Finding(fault=Fault.WRONG, place=Place.FILE, run=run, what=what)
+            yield Finding(fault=Fault.WRONG, place=Location.FILE, run=run, what=what)
 
 
 def _checksum_of(reader: UpdateReader, number: int) -> int | None:
@@ -165,7 +169,7 @@ def _checksum_of(reader: UpdateReader, number: int) -> int | None:
 def _check_doubled(path: Path, run: str, numbers: Counter[int]) -> Iterator[Finding]:
     for number in (n for n, count in numbers.items() if count > 1):
         what = f"{path.name} holds frame {number} {numbers[number]} times"
-        yield Finding(fault=Fault.DOUBLED, place=Place.FILE, run=run, what=what)
+        yield Finding(fault=Fault.DOUBLED, place=Location.FILE, run=run, what=what)
 
 
 def _check_catalog(
@@ -178,18 +182,18 @@ def _check_catalog(
     client = getattr(catalog, "v3", catalog)
     if run not in client:
         yield Finding(
-            fault=Fault.LOST, place=Place.CATALOG, run=run, what="Tiled does not have the run"
+            fault=Fault.LOST, place=Location.CATALOG, run=run, what="Tiled does not have the run"
         )
         return
     node = client[run]
     stop = [document for name, document in run_documents if name == "stop"]
     if bool(stop) != bool(node.metadata.get("stop")):
         what = "journal and Tiled disagree on whether the run has stopped"
-        yield Finding(fault=Fault.WRONG, place=Place.CATALOG, run=run, what=what)
+        yield Finding(fault=Fault.WRONG, place=Location.CATALOG, run=run, what=what)
     stages = manifest.count_stages(entries)
     if (said := node.metadata.get(KEY, {}).get("references")) != stages:
         what = f"the manifest in Tiled says {said}, the ledger says {stages}"
-        yield Finding(fault=Fault.WRONG, place=Place.CATALOG, run=run, what=what)
+        yield Finding(fault=Fault.WRONG, place=Location.CATALOG, run=run, what=what)
     names = {d["uid"]: d["name"] for name, d in run_documents if name == "descriptor"}
     expected: dict[str, list[Document]] = {}
     for name, document in run_documents:
@@ -200,7 +204,7 @@ def _check_catalog(
         numbers = [event["seq_num"] for event in events]
         yield from _check_events(base, run, stream, numbers)
         yield from _check_arrays(base, run, stream, events)
-    taken = {e.frame.stream for e in entries if e.stage is Stage.CATALOGUED}
+    taken = {e.frame.stream for e in entries if e.stage is ReferenceState.CATALOGUED}
     for stream in sorted(taken):
         yield from _check_frames(layout, node[stream].base, run, stream, entries)
 
@@ -210,10 +214,10 @@ def _check_events(node: Any, run: str, stream: str, numbers: list[int]) -> Itera
     counts = Counter(there)
     for number in sorted(set(numbers) - set(there)):
         what = f"event {number} of stream {stream} is not in Tiled"
-        yield Finding(fault=Fault.LOST, place=Place.CATALOG, run=run, what=what)
+        yield Finding(fault=Fault.LOST, place=Location.CATALOG, run=run, what=what)
     for number in (n for n, count in counts.items() if count > 1):
         what = f"event {number} of stream {stream} is {counts[number]} times in Tiled"
-        yield Finding(fault=Fault.DOUBLED, place=Place.CATALOG, run=run, what=what)
+        yield Finding(fault=Fault.DOUBLED, place=Location.CATALOG, run=run, what=what)
 
 
 def _check_frames(
@@ -229,12 +233,14 @@ def _check_frames(
         if array.shape[0] != rows:
             fault = Fault.LOST if array.shape[0] < rows else Fault.DOUBLED
             what = f"{stream}/{detector} has {array.shape[0]} rows in Tiled, frames: {rows}"
-            yield Finding(fault=fault, place=Place.CATALOG, run=run, what=what)
+            yield Finding(fault=fault, place=Location.CATALOG, run=run, what=what)
             continue
-        for frame, pixels in _read(array, [e.frame for e in own if e.stage is Stage.CATALOGUED]):
+        for frame, pixels in _read(
+            array, [e.frame for e in own if e.stage is ReferenceState.CATALOGUED]
+        ):
             if zlib.crc32(pixels.tobytes()) != frame.checksum:
                 what = f"{frame.reference}: Tiled gives other bytes than were exposed"
-                yield Finding(fault=Fault.WRONG, place=Place.CATALOG, run=run, what=what)
+                yield Finding(fault=Fault.WRONG, place=Location.CATALOG, run=run, what=what)
 
 
 def _check_array(path: Path, array: Any, run: str, frame: Frame) -> Iterator[Finding]:
@@ -243,13 +249,13 @@ def _check_array(path: Path, array: Any, run: str, frame: Frame) -> Iterator[Fin
     with UpdateReader(path) as reader:
         if array.shape != reader.shape:
             what = f"{name} has shape {array.shape} in Tiled, and {reader.shape} in its file"
-            yield Finding(fault=Fault.WRONG, place=Place.CATALOG, run=run, what=what)
+            yield Finding(fault=Fault.WRONG, place=Location.CATALOG, run=run, what=what)
             return
         for rows in _slabs(array):
             there, made = array[rows], reader.read((rows,))
             if there.dtype != made.dtype or there.tobytes() != made.tobytes():
                 what = f"{name}: Tiled gives something else than its updates have made"
-                yield Finding(fault=Fault.WRONG, place=Place.CATALOG, run=run, what=what)
+                yield Finding(fault=Fault.WRONG, place=Location.CATALOG, run=run, what=what)
                 return
 
 
@@ -279,4 +285,4 @@ def _check_arrays(node: Any, run: str, stream: str, events: list[Document]) -> I
         if (there := node[key].shape[0]) != given[key]:
             fault = Fault.LOST if there < given[key] else Fault.DOUBLED
             what = f"{stream}/{key} has {there} rows in Tiled, events: {given[key]}"
-            yield Finding(fault=fault, place=Place.CATALOG, run=run, what=what)
+            yield Finding(fault=fault, place=Location.CATALOG, run=run, what=what)

@@ -19,7 +19,7 @@ import filelock
 from packaging.requirements import Requirement
 from rich.filesize import decimal
 
-from bluesky_em.acquisition.client import Line
+from bluesky_em.acquisition.client import Client
 from bluesky_em.acquisition.instrument_pc.server import PROTOCOL
 from bluesky_em.errors import ServerUnreachable, StorageBusy
 from bluesky_em.files import journal, operator_requests
@@ -30,7 +30,7 @@ from bluesky_em.files.locks import is_held
 from bluesky_em.files.operator_requests import Action, Request
 
 from ..disk_reserve import SIZE
-from .audit import Fault, Finding, Place, audit_run
+from .audit import Fault, Finding, Location, audit_run
 
 CLOCKS = 1.0  # seconds by which two PCs' clocks may differ
 HEARD = 5.0  # seconds a writer, if there is one, may take to hear a request
@@ -38,7 +38,7 @@ ANSWER = 5.0  # seconds an acquisition server may take to answer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ailment:
+class Problem:
     """One thing that is not as it should be."""
 
     what: str
@@ -47,7 +47,7 @@ class Ailment:
     repair: Callable[[], None] | None = None
 
 
-def examine(layout: Layout, catalog: Callable[[], Any] | None, newest: int) -> Iterator[Ailment]:
+def examine(layout: Layout, catalog: Callable[[], Any] | None, newest: int) -> Iterator[Problem]:
     """Look for ailments; changes nothing.
 
     Args:
@@ -67,7 +67,7 @@ def examine(layout: Layout, catalog: Callable[[], Any] | None, newest: int) -> I
         ledger.close()
 
 
-def _packages() -> Iterator[Ailment]:
+def _packages() -> Iterator[Problem]:
     for requirement in map(Requirement, requires("bluesky-em") or []):
         if requirement.marker and not requirement.marker.evaluate():
             continue
@@ -76,52 +76,52 @@ def _packages() -> Iterator[Ailment]:
         except PackageNotFoundError:
             installed = "nothing"
         if installed == "nothing" or not requirement.specifier.contains(installed, True):
-            yield Ailment(
+            yield Problem(
                 what=f"{requirement.name} {installed} is installed; {requirement} is needed",
                 cure="pip install --upgrade bluesky-em",
             )
 
 
-def _folder(layout: Layout, ledger: Ledger) -> Iterator[Ailment]:
+def _folder(layout: Layout, ledger: Ledger) -> Iterator[Problem]:
     try:
         layout.try_writing()
     except OSError as exc:
-        yield Ailment(
+        yield Problem(
             what=f"{layout.root} cannot be written ({exc.strerror})",
             cure="give this user the right to write there, and mount the disk for writing",
         )
         return
     free = shutil.disk_usage(layout.root).free
     if free < 4 * SIZE:
-        yield Ailment(
+        yield Problem(
             what=f"the disk of {layout.root} has only {decimal(free)} free",
             cure="free some space; until then frames stay in their spools",
         )
     complete = ledger.complete_runs()
     waiting = [p for p in layout.journal.glob("*.msgpack") if p.stem not in complete]
     if waiting and not is_held(layout.writer_lock):
-        yield Ailment(
+        yield Problem(
             what=f"{len(waiting)} runs are not complete, and no writer works on {layout.root}",
             cure=f"open a Storage on it, or `bluesky-em writer {layout.root}`",
         )
 
 
-def _leftovers(layout: Layout) -> Iterator[Ailment]:
+def _leftovers(layout: Layout) -> Iterator[Problem]:
     if is_held(layout.writer_lock):
         return  # they may be at work
     leftovers = [*layout.data.rglob("*.part"), *layout.requests.glob("*.part")]
     leftovers += [p for p in layout.journal.glob("*.lock") if not is_held(p)]
     for path in leftovers:
-        yield Ailment(
+        yield Problem(
             what=f"{path} was left by a process that was killed",
             cure="remove it; nothing refers to it",
             repair=path.unlink,
         )
 
 
-def _servers(ledger: Ledger) -> Iterator[Ailment]:
+def _servers(ledger: Ledger) -> Iterator[Problem]:
     for server in ledger.servers():
-        line = Line(server)
+        line = Client(server)
         try:
             before = time.time()
             status = line.call("status", timeout=ANSWER)
@@ -129,7 +129,7 @@ def _servers(ledger: Ledger) -> Iterator[Ailment]:
         except ServerUnreachable as exc:
             waiting = ledger.waiting_at(server)
             if waiting:
-                yield Ailment(
+                yield Problem(
                     what=f"{waiting} frames wait at {server}, which does not answer: {exc}",
                     cure="start that server; if it will never come back, `bluesky-em give-up RUN`",
                 )
@@ -137,38 +137,38 @@ def _servers(ledger: Ledger) -> Iterator[Ailment]:
         finally:
             line.close()
         if not before - CLOCKS <= status["time"] <= after + CLOCKS:
-            yield Ailment(
+            yield Problem(
                 what=f"the clock of {server} is {status['time'] - after:+.1f} s from this one",
                 cure="let both PCs follow one time server; only time stamps are wrong",
             )
         if status["protocol"] != PROTOCOL:
-            yield Ailment(
+            yield Problem(
                 what=f"{server} speaks version {status['protocol']} of our protocol, this PC "
                 f"version {PROTOCOL}",
                 cure="bring bluesky-em on both PCs to the same version",
             )
         if status["bytes"] > 0.8 * status["capacity"]:
-            yield Ailment(
+            yield Problem(
                 what=f"the spool of {server} holds {decimal(status['bytes'])} of "
                 f"{decimal(status['capacity'])}",
                 cure="see what holds the writer up: `bluesky-em status`",
             )
 
 
-def _torn_files(layout: Layout) -> Iterator[Ailment]:
+def _torn_files(layout: Layout) -> Iterator[Problem]:
     if is_held(layout.writer_lock):
         return  # open files look like torn ones
     for path in sorted(layout.data.rglob("*.h5")):
         try:
             torn = is_torn(path)
         except (OSError, ValueError) as exc:
-            yield Ailment(
+            yield Problem(
                 what=f"{path} is damaged: {exc}",
                 cure="restore it from a backup; its documents are in the journal",
             )
             continue
         if torn:
-            yield Ailment(
+            yield Problem(
                 what=f"{path} was being written when its writer was killed",
                 cure="repair its superblock; every flushed frame is there",
                 repair=lambda path=path: _repair(layout, path),
@@ -188,14 +188,14 @@ def _repair(layout: Layout, path: Path) -> None:
 
 def _runs(
     layout: Layout, ledger: Ledger, catalog: Callable[[], Any] | None, newest: int
-) -> Iterator[Ailment]:
+) -> Iterator[Problem]:
     client = catalog() if catalog else None
     journals = sorted(layout.journal.glob("*.msgpack"), key=lambda path: path.stat().st_mtime)
     for path in reversed(journals[-newest:] if newest else []):
         try:
             documents = journal.read(path)
         except (OSError, ValueError) as exc:
-            yield Ailment(what=str(exc), cure="restore the journal from a backup")
+            yield Problem(what=str(exc), cure="restore the journal from a backup")
             continue
         if documents and ledger.is_complete(path.stem):  # otherwise the writer will be at it
             run = documents[0][1]["uid"]
@@ -203,17 +203,17 @@ def _runs(
             yield from (_of_run(layout, run, finding) for finding in found)
 
 
-def _of_run(layout: Layout, run: str, finding: Finding) -> Ailment:
-    if finding.place is Place.FILE:
+def _of_run(layout: Layout, run: str, finding: Finding) -> Problem:
+    if finding.place is Location.FILE:
         cure = "restore the file from a backup; the journal tells what was in it"
-        return Ailment(what=str(finding), cure=cure)
+        return Problem(what=str(finding), cure=cure)
     if finding.fault is Fault.DOUBLED:
         cure = "delete the run in Tiled, with an administrator's key, and ask the doctor again"
-        return Ailment(what=str(finding), cure=cure)
+        return Problem(what=str(finding), cure=cure)
 
     def again() -> None:
         path = operator_requests.ask(layout, Request(action=Action.RETRY, run=run))
         operator_requests.heard([path], HEARD)
 
     cure = "have the writer go through the run's journal again, and bring to Tiled what it lacks"
-    return Ailment(what=str(finding), cure=cure, repair=again)
+    return Problem(what=str(finding), cure=cure, repair=again)

@@ -13,11 +13,11 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from bluesky_em.acquisition.client import Line
+from bluesky_em.acquisition.client import Client
 from bluesky_em.errors import ServerUnreachable
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import SILENCE, Ledger
-from bluesky_em.reference import Stage
+from bluesky_em.reference import ReferenceState
 
 RECENT = 30.0  # seconds over which rates are taken
 ANSWER = 2.0  # seconds a spool's server may take to tell how full it is
@@ -67,7 +67,7 @@ def look(layout: Layout) -> Overview:
         rate = ledger.stored_since(time.time() - RECENT) / RECENT
         silent = time.time() - pulse.beat
         dead = f"no sign of life for {silent:.0f} s" if pulse.beat else "never seen"
-        waiting = counts[Stage.CAPTURED]
+        waiting = counts[ReferenceState.CAPTURED]
         return Overview(
             stages={stage.value: count for stage, count in counts.items()},
             open_runs=len(list(layout.journal.glob("*.msgpack"))) - len(ledger.complete_runs()),
@@ -85,7 +85,7 @@ def look(layout: Layout) -> Overview:
 
 def spool_at(server: str) -> Spooled:
     """Ask an acquisition server how full its spool is."""
-    line = Line(server)
+    line = Client(server)
     try:
         status: dict[str, Any] = line.call("status", timeout=ANSWER)
     except ServerUnreachable as exc:

@@ -14,7 +14,7 @@ os.environ.setdefault("TILED_RETRY_ATTEMPTS", "1")
 
 from bluesky_em.errors import StorageBusy
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.tiled.address import Address, address_of
+from bluesky_em.files.tiled.address import TiledAddress, address_of
 
 from .. import processes
 from ._writer import Writer
@@ -24,17 +24,17 @@ def main(root: Path, tiled: str | None) -> None:
     """Work until there is nothing left to do."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    processes.step_back()
+    processes.lower_priority()
     layout = Layout(root)
 
-    def address() -> Address | None:
+    def address() -> TiledAddress | None:
         if tiled is None:
             return address_of(layout)
         key = os.environ.get("TILED_API_KEY", "")
-        return Address(uri=tiled, api_key=key, writer_key=key)
+        return TiledAddress(uri=tiled, api_key=key, writer_key=key)
 
     writer = Writer(root, address)
-    processes.watch(lambda hurry: writer.drain())
+    processes.on_parent_exit(lambda hurry: writer.drain())
     writer.run()
 
 

@@ -20,17 +20,17 @@ from typing import Any
 import numpy as np
 from rich.filesize import decimal
 
-from bluesky_em.acquisition.client import Line
+from bluesky_em.acquisition.client import Client
 from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.acquisition.instrument_pc.server import MAX_FETCH
 from bluesky_em.errors import FrameMismatch
 from bluesky_em.files.layout import plain
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.frame import Frame
-from bluesky_em.reference import Stage
-from bluesky_em.update_modes import Mode
+from bluesky_em.reference import ReferenceState
+from bluesky_em.update_modes import UpdateMode
 
-from ._open_files import Files
+from ._open_files import OpenFiles
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Lost(Exception):
     """A frame is nowhere any more."""
 
 
-class Store:
+class FrameTransfer:
     """Moves frames of one acquisition server into their files, oldest first.
 
     A frame leaves the server's spool only after its bytes in the file have been read back and
@@ -64,10 +64,10 @@ class Store:
 
     def __init__(self, server: str, root: Path, ledger: Ledger):
         self.trouble = ""
-        self._line = Line(server)
+        self._line = Client(server)
         self._root = root
         self._ledger = ledger
-        self._files = Files(root)
+        self._files = OpenFiles(root)
         self._tasks: deque[Frame | Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._ended: set[str] = set()
@@ -156,7 +156,9 @@ class Store:
     def _given_up(self, batch: list[Frame]) -> dict[str, str]:
         """Give those that somebody has called failed while they waited here, and why."""
         stages = self._ledger.stages([frame.reference for frame in batch])
-        return {ref: reason for ref, (stage, reason) in stages.items() if stage is Stage.FAILED}
+        return {
+            ref: reason for ref, (stage, reason) in stages.items() if stage is ReferenceState.FAILED
+        }
 
     def _write(self, batch: list[Frame], lost: dict[str, str]) -> list[Frame]:
         """Bring frames into their files, flushed and verified; add to `lost` those that are.
@@ -298,5 +300,5 @@ class Store:
 def _index(frame: Frame, header: Mapping[str, Any]) -> tuple[int, ...] | None:
     """Give the place in its array that only the instrument knows."""
     place = header["metadata"].get("index")
-    has_one = frame.update is not None and frame.update.get("mode") == Mode.ADD_SLICE
+    has_one = frame.update is not None and frame.update.get("mode") == UpdateMode.ADD_SLICE
     return tuple(place) if has_one and place is not None else None

@@ -13,7 +13,7 @@ from bluesky_em.errors import FrameMismatch
 from bluesky_em.files.hdf5 import FramesFile, repair
 from bluesky_em.files.hdf5.updates import Held, Update, open_updates
 from bluesky_em.frame import Frame
-from bluesky_em.update_modes import Declaration, Mode
+from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 
 class FrameFile(Protocol):
@@ -57,7 +57,7 @@ class UpdatedFile:
 
     def __init__(self, path: Path, first: Frame):
         assert first.update is not None, "else it is for a FramesFile"
-        self._declared = Declaration.load(first.update)
+        self._declared = UpdateDeclaration.load(first.update)
         self._file = open_updates(path, self._declared, first.owner)
 
     def write(self, frame: Frame, pixels: np.ndarray) -> None:
@@ -85,7 +85,7 @@ class UpdatedFile:
         """Add to a frame that is here what its documents did not tell."""
         known = self._file.find(frame.row)
         assert known is not None, "it is held here"
-        index = known.index if self._declared.mode is Mode.ADD_SLICE else None
+        index = known.index if self._declared.mode is UpdateMode.ADD_SLICE else None
         return replace(frame, checksum=known.checksum, ended=known.time, index=index)
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class UpdatedFile:
         self._file.close()
 
 
-class Files:
+class OpenFiles:
     """The files that a store writes, by path.
 
     Args:

@@ -18,13 +18,13 @@ from bluesky_em.files.journal import JournalReader, is_abandoned
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.operator_requests import Action, Request
-from bluesky_em.files.tiled.address import Address
+from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.frame import Frame
-from bluesky_em.reference import Stage
+from bluesky_em.reference import ReferenceState
 
-from ..catalog import Ending, Feeder
+from ..catalog import Feeder, RunEnding
 from ._frame_finder import FrameFinder
-from ._frame_transfer import Store
+from ._frame_transfer import FrameTransfer
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class _Run:
     uid: str
     reader: JournalReader
     find: FrameFinder
-    ending: Ending = field(default_factory=Ending)
+    ending: RunEnding = field(default_factory=RunEnding)
     frames: list[Frame] = field(default_factory=list)
     """found in the journal, not yet taken on"""
     stopped: bool = False
@@ -67,7 +67,7 @@ class Writer:
         StorageBusy: another writer works on this folder.
     """
 
-    def __init__(self, root: Path, address: Callable[[], Address | None]):
+    def __init__(self, root: Path, address: Callable[[], TiledAddress | None]):
         self._layout = Layout(root)
         self._lock = filelock.FileLock(self._layout.writer_lock)
         try:
@@ -80,7 +80,7 @@ class Writer:
         self._layout.journal.mkdir(parents=True, exist_ok=True)
         self._ledger = Ledger(self._layout.ledger)
         self._feeder = Feeder(self._layout, self._ledger, address)
-        self._stores: dict[str, Store] = {}
+        self._stores: dict[str, FrameTransfer] = {}
         self._runs: dict[Path, _Run] = {}
         self._complete = self._ledger.complete_runs()
         self._aside: dict[str, str] = {}
@@ -147,7 +147,7 @@ class Writer:
         """Count what waits: frames on their way, and references Tiled has not got yet."""
         counts = self._ledger.counts()
         stopped = sum(run.open_stores is not None for run in self._runs.values())
-        waiting = counts[Stage.CAPTURED] + counts[Stage.STORED] + stopped
+        waiting = counts[ReferenceState.CAPTURED] + counts[ReferenceState.STORED] + stopped
         return waiting + sum(store.backlog for store in self._stores.values())
 
     def _look(self) -> None:
@@ -198,7 +198,7 @@ class Writer:
         stages = self._ledger.stages([frame.reference for frame in run.frames])
         for frame in run.frames:
             run.files.setdefault(frame.server, {}).setdefault(frame.path, frame)
-            if stages[frame.reference][0] is Stage.CAPTURED:
+            if stages[frame.reference][0] is ReferenceState.CAPTURED:
                 self._store(frame.server).add(frame)
         run.frames.clear()
 
@@ -255,7 +255,7 @@ class Writer:
         for server, files in run.files.items():
             self._store(server).finish(run.uid, files.values(), closed)
 
-    def _store(self, server: str) -> Store:
+    def _store(self, server: str) -> FrameTransfer:
         if server not in self._stores:
-            self._stores[server] = Store(server, self._layout.root, self._ledger)
+            self._stores[server] = FrameTransfer(server, self._layout.root, self._ledger)
         return self._stores[server]

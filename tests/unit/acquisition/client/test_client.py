@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bluesky_em.acquisition.client._address import Address
-from bluesky_em.acquisition.client._client import Line, Link, link_to
+from bluesky_em.acquisition.client._address import ServerAddress
+from bluesky_em.acquisition.client._client import AsyncClient, Client, client_for
 from bluesky_em.errors import ServerUnreachable
 from tests.support.fake_server import PATIENCE, FakeDriver, calling, free_port, lanes_to, served
 
@@ -51,7 +51,7 @@ def test_an_unreachable_server_is_a_connection_error_to_those_who_know_no_better
 )  # fmt: skip
 def test_what_is_no_address_is_refused_with_an_example_of_one(uri: Any):
     with pytest.raises(ValueError) as caught:
-        Line(uri)
+        Client(uri)
     assert str(caught.value).startswith(f"{uri!r} is no address of an acquisition server")
     assert "'PYRO:eels_server@gatan-pc:9091'" in str(caught.value)
 
@@ -63,8 +63,8 @@ def test_a_computer_that_is_not_there_is_named():
 
 
 def test_an_address_is_taken_apart_and_put_together():
-    assert str(Address.parse("PYRO:eels_server@[::1]:9091")) == "[::1]:9091"
-    assert str(Address.parse(" pyro:eels_server@gatan-pc:9091 ")) == "gatan-pc:9091"
+    assert str(ServerAddress.parse("PYRO:eels_server@[::1]:9091")) == "[::1]:9091"
+    assert str(ServerAddress.parse(" pyro:eels_server@gatan-pc:9091 ")) == "gatan-pc:9091"
 
 
 def test_a_remote_value_error_arrives_as_one_with_its_words(tmp_path: Path):
@@ -143,11 +143,11 @@ async def test_calls_on_one_lane_come_in_order(tmp_path: Path):
 
 def test_devices_on_one_server_share_its_link():
     uri = "PYRO:shared@127.0.0.1:1"
-    assert link_to(uri) is link_to(uri)
-    assert link_to(uri) is not link_to("PYRO:other@127.0.0.1:1")
+    assert client_for(uri) is client_for(uri)
+    assert client_for(uri) is not client_for("PYRO:other@127.0.0.1:1")
 
 
 def test_a_link_that_calls_nobody_starts_no_thread():
     before = threading.active_count()
-    Link("PYRO:eels_server@127.0.0.1:1")
+    AsyncClient("PYRO:eels_server@127.0.0.1:1")
     assert threading.active_count() == before

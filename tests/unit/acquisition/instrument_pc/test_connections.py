@@ -21,7 +21,7 @@ import pytest
 from Pyro5 import protocol, serializers
 
 from bluesky_em.acquisition.client import _client
-from bluesky_em.acquisition.client._address import Address
+from bluesky_em.acquisition.client._address import ServerAddress
 from bluesky_em.acquisition.client._connection import Refused
 from bluesky_em.acquisition.instrument_pc import connections, wire
 from bluesky_em.acquisition.sim import RemoteBeam
@@ -54,7 +54,7 @@ class PC:
 
     @property
     def port(self) -> int:
-        return Address.parse(self.uri).port
+        return ServerAddress.parse(self.uri).port
 
     def uri_of(self, thing: str) -> str:
         return f"PYRO:{thing}@127.0.0.1:{self.port}"

@@ -12,7 +12,7 @@ import pytest
 from bluesky_em.acquisition.instrument_pc import fly_scan as flight_module
 from bluesky_em.acquisition.instrument_pc import spool as spool_module
 from bluesky_em.acquisition.instrument_pc.exposure import Exposure
-from bluesky_em.acquisition.instrument_pc.fly_scan import Flight, Order
+from bluesky_em.acquisition.instrument_pc.fly_scan import FlyOrder, FlyScan
 from bluesky_em.acquisition.instrument_pc.spool import Spool
 
 PATIENCE = 10.0
@@ -55,8 +55,8 @@ class Rows:
             self.after(first // self.row - 1)
 
 
-def order(frames: int, *, first: int = 0, duration: float = 0.01, scan: Any = None) -> Order:
-    return Order("run/eels", first, frames, duration, {}, scan)
+def order(frames: int, *, first: int = 0, duration: float = 0.01, scan: Any = None) -> FlyOrder:
+    return FlyOrder("run/eels", first, frames, duration, {}, scan)
 
 
 @pytest.fixture
@@ -64,11 +64,11 @@ def spool(tmp_path: Path) -> Spool:
     return Spool(tmp_path / "spool")
 
 
-def a_flight(driver: Any, spool: Spool) -> Flight:
-    return Flight(driver, spool, threading.Lock())
+def a_flight(driver: Any, spool: Spool) -> FlyScan:
+    return FlyScan(driver, spool, threading.Lock())
 
 
-def landed(flight: Flight, detector: str = "eels") -> dict[str, Any]:
+def landed(flight: FlyScan, detector: str = "eels") -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE
     while not flight.progress(detector)["done"]:
         assert time.monotonic() < deadline, "it does not end"
@@ -76,7 +76,7 @@ def landed(flight: Flight, detector: str = "eels") -> dict[str, Any]:
     return flight.progress(detector)
 
 
-def flown(driver: Any, spool: Spool, *orders: Order) -> dict[str, Any]:
+def flown(driver: Any, spool: Spool, *orders: FlyOrder) -> dict[str, Any]:
     flight = a_flight(driver, spool)
     flight.arm("eels", orders[0])
     flight.kickoff("eels")
@@ -141,7 +141,7 @@ def test_detectors_that_would_not_keep_step_are_refused(spool: Spool):
 
 
 @pytest.mark.parametrize("wrong", [order(0), order(5, first=-1), order(5, scan={"shape": [1, 1]})])
-def test_what_cannot_be_flown_is_refused_when_it_is_armed(spool: Spool, wrong: Order):
+def test_what_cannot_be_flown_is_refused_when_it_is_armed(spool: Spool, wrong: FlyOrder):
     with pytest.raises(ValueError):
         a_flight(Rows(), spool).arm("eels", wrong)
 
@@ -258,7 +258,7 @@ def test_a_flight_that_nobody_asks_for_any_more_ends_and_lets_go_of_the_instrume
 ):
     monkeypatch.setattr(flight_module, "SILENCE", 0.05)
     instrument, driver = threading.Lock(), Rows()
-    flight = Flight(driver, spool, instrument)
+    flight = FlyScan(driver, spool, instrument)
     flight.arm("eels", order(10_000_000))
     flight.hold()  # its plan has paused, and died
     flight.kickoff("eels")

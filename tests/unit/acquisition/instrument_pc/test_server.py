@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bluesky_em.acquisition.client._client import Line
+from bluesky_em.acquisition.client._client import Client
 from bluesky_em.acquisition.instrument_pc.server import MAX_FETCH, serve
 from bluesky_em.errors import ServerUnreachable
 from tests.support.fake_server import PATIENCE, FakeDriver, calling, served
@@ -28,7 +28,7 @@ def line(driver: FakeDriver, tmp_path: Path):
         yield line
 
 
-def test_an_exposed_frame_is_fetched_in_blocks_of_max_fetch(line: Line, driver: FakeDriver):
+def test_an_exposed_frame_is_fetched_in_blocks_of_max_fetch(line: Client, driver: FakeDriver):
     driver.array = np.arange(MAX_FETCH // 2, dtype="<f4")
     header = line.call("expose", "run/eels/0", "eels", {"exposure": 0.1})
     assert (header["shape"], header["nbytes"]) == ([MAX_FETCH // 2], 2 * MAX_FETCH)
@@ -38,7 +38,7 @@ def test_an_exposed_frame_is_fetched_in_blocks_of_max_fetch(line: Line, driver: 
     assert b"".join(blocks) == driver.array.tobytes()
 
 
-def test_the_header_of_an_exposure_has_a_summary_and_on_request_a_thumbnail(line: Line):
+def test_the_header_of_an_exposure_has_a_summary_and_on_request_a_thumbnail(line: Client):
     summary = line.call("expose", "run/eels/0", "eels", {})["summary"]
     assert summary.items() >= {"total": 6.0, "mean": 1.5, "max": 3.0}.items()
     assert "thumbnail" not in summary
@@ -47,7 +47,7 @@ def test_the_header_of_an_exposure_has_a_summary_and_on_request_a_thumbnail(line
     assert "summary" not in line.call("header", "run/eels/1")
 
 
-def test_a_released_frame_cannot_be_fetched_any_more(line: Line):
+def test_a_released_frame_cannot_be_fetched_any_more(line: Client):
     line.call("expose", "run/eels/0", "eels", {})
     assert line.call("references") == ["run/eels/0"]
     line.call("release", ["run/eels/0"])
@@ -56,7 +56,7 @@ def test_a_released_frame_cannot_be_fetched_any_more(line: Line):
         line.call("fetch", "run/eels/0", 0, 10)
 
 
-def test_the_status_tells_how_full_the_spool_is(line: Line):
+def test_the_status_tells_how_full_the_spool_is(line: Client):
     assert line.call("status").items() >= {"exposing": False, "frames": 0, "bytes": 0}.items()
     line.call("expose", "run/eels/0", "eels", {})
     status = line.call("status")
@@ -64,12 +64,12 @@ def test_the_status_tells_how_full_the_spool_is(line: Line):
     assert status["capacity"] > 16
 
 
-def test_the_status_tells_what_the_servers_clock_says(line: Line):
+def test_the_status_tells_what_the_servers_clock_says(line: Client):
     before = time.time()
     assert before <= line.call("status")["time"] <= time.time()
 
 
-def test_the_status_tells_of_a_running_exposure(line: Line, driver: FakeDriver):
+def test_the_status_tells_of_a_running_exposure(line: Client, driver: FakeDriver):
     driver.block.set()
     exposing = threading.Thread(target=_expose_until_aborted, args=(line.uri,))
     exposing.start()
@@ -85,18 +85,18 @@ def _expose_until_aborted(uri: str) -> None:
         line.call("expose", "run/eels/0", "eels", {})
 
 
-def test_settings_are_read_set_and_read_back(line: Line):
+def test_settings_are_read_set_and_read_back(line: Client):
     assert line.call("get", "energy_offset") == 0.0
     assert line.call("set", "energy_offset", 532.14) == 532.1
     assert line.call("get", "energy_offset") == 532.1
 
 
-def test_limits_are_read_like_settings(line: Line):
+def test_limits_are_read_like_settings(line: Client):
     assert line.call("get", "energy_offset.low") == -200.0
     assert line.call("get", "energy_offset.high") == 3000.0
 
 
-def test_layout_and_identity_come_from_the_driver(line: Line):
+def test_layout_and_identity_come_from_the_driver(line: Client):
     assert line.call("layout", "eels", {}) == [[4], "<f4"]
     assert line.call("identity")["name"] == "fake"
 
@@ -178,7 +178,7 @@ def test_a_full_spool_refuses_over_the_wire_with_errno_and_words(
 
 
 def test_a_frame_whose_spool_is_gone_waits_in_memory_until_it_is_back(
-    line: Line, driver: FakeDriver, tmp_path: Path
+    line: Client, driver: FakeDriver, tmp_path: Path
 ):
     spool, unplugged = tmp_path / "spool", tmp_path / "unplugged"
     driver.meanwhile = lambda: spool.rename(unplugged)

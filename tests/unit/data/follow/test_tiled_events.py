@@ -12,18 +12,18 @@ import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from bluesky_em.data.follow import _tiled_events
-from bluesky_em.data.follow._tiled_events import CLOSED, Listener, News
+from bluesky_em.data.follow._tiled_events import CLOSED, TiledEvent, TiledEvents
 
 
 @contextmanager
 def listening(
     behave: Callable[[ServerConnection], None], process_request: Any = None
-) -> Iterator[tuple[Listener, str]]:
+) -> Iterator[tuple[TiledEvents, str]]:
     """A server that behaves like this towards whoever connects, and one who listens to it."""
     with serve(behave, "127.0.0.1", 0, process_request=process_request) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        listener = Listener("key")
+        listener = TiledEvents("key")
         uri = f"http://127.0.0.1:{server.socket.getsockname()[1]}/api/v1/metadata/run"
         listener.listen(uri)
         try:
@@ -34,8 +34,8 @@ def listening(
             thread.join()
 
 
-def collect(listener: Listener, count: int, timeout: float = 10.0) -> list[News]:
-    news: list[News] = []
+def collect(listener: TiledEvents, count: int, timeout: float = 10.0) -> list[TiledEvent]:
+    news: list[TiledEvent] = []
     deadline = time.monotonic() + timeout
     while len(news) < count and time.monotonic() < deadline:
         news += listener.wait(0.1)

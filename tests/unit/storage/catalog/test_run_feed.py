@@ -2,7 +2,7 @@ from pathlib import Path
 
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
-from bluesky_em.storage.catalog import Ending
+from bluesky_em.storage.catalog import RunEnding
 from bluesky_em.storage.catalog._run_feed import RunFeed
 
 
@@ -12,7 +12,7 @@ def test_a_run_of_which_not_even_the_start_was_kept_is_done_with_at_once(tmp_pat
     path = layout.journal_of("run")
     path.touch()  # its process died just then
     ledger.opened(path.stem)
-    feed = RunFeed(path, None, ledger, layout, Ending(files_closed=True, abandoned=True))
+    feed = RunFeed(path, None, ledger, layout, RunEnding(files_closed=True, abandoned=True))
     assert feed.step()
     assert ledger.is_complete("run")
     ledger.close()

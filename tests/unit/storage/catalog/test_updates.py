@@ -8,7 +8,7 @@ from bluesky_em.axes import Axis
 from bluesky_em.files.hdf5.updates import Extent
 from bluesky_em.frame import Frame
 from bluesky_em.storage.catalog._updates import UpdateMap
-from bluesky_em.update_modes import Declaration
+from bluesky_em.update_modes import UpdateDeclaration
 
 CUBE = {"mode": "add_slice", "shape": [6, 3, 4], "dtype": "<f4"}
 SUM = {"mode": "accumulate", "shape": [4], "dtype": "<u2"}
@@ -76,7 +76,7 @@ def test_of_a_sum_no_frame_and_of_a_live_view_the_newest_can_be_read(update: Any
 
 
 def test_an_axis_without_limit_is_as_long_as_its_longest_update():
-    extent = Extent(Declaration.load({**CUBE, "shape": [None, None]}))
+    extent = Extent(UpdateDeclaration.load({**CUBE, "shape": [None, None]}))
     extent.add((2, 5), (1, 0))
     extent.add((7,), (0, 3))
     assert extent.shape == (3, 10)

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from bluesky_em.acquisition.instrument_pc.exposure import Exposure
-from bluesky_em.acquisition.instrument_pc.fly_scan import Flight, Order
+from bluesky_em.acquisition.instrument_pc.fly_scan import FlyOrder, FlyScan
 from bluesky_em.acquisition.instrument_pc.spool import Spool
 from bluesky_em.axes import Axis
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.frame import Frame
-from bluesky_em.reference import Stage
+from bluesky_em.reference import ReferenceState
 from bluesky_em.storage.writer import _frame_transfer
-from bluesky_em.storage.writer._frame_transfer import Store
+from bluesky_em.storage.writer._frame_transfer import FrameTransfer
 
 PATIENCE = 10.0
 SUM = {"mode": "accumulate", "shape": [4], "dtype": "<f4"}
@@ -68,9 +68,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 @pytest.fixture
 def store(
     tmp_path: Path, spool: Spool, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Store]:
-    monkeypatch.setattr(_frame_transfer, "Line", lambda server: SpoolLine(spool))
-    store = Store("", tmp_path, ledger)
+) -> Iterator[FrameTransfer]:
+    monkeypatch.setattr(_frame_transfer, "Client", lambda server: SpoolLine(spool))
+    store = FrameTransfer("", tmp_path, ledger)
     yield store
     store.stop()
 
@@ -81,7 +81,9 @@ def put(spool: Spool, *frames: Frame, value: float = 1.0) -> None:
         spool.put(each.reference, Exposure(pixels, [], {}, 1.0, 2.0))
 
 
-def stored(store: Store, ledger: Ledger, *frames: Frame) -> dict[int, tuple[Stage, str]]:
+def stored(
+    store: FrameTransfer, ledger: Ledger, *frames: Frame
+) -> dict[int, tuple[ReferenceState, str]]:
     """Stage and reason of each, by number, when all have ended and the files are closed."""
     ledger.captured(frames)
     for each in frames:
@@ -94,34 +96,40 @@ def stored(store: Store, ledger: Ledger, *frames: Frame) -> dict[int, tuple[Stag
 
 
 def test_a_frame_that_does_not_fit_is_failed_and_those_after_it_are_stored(
-    store: Store, spool: Spool, ledger: Ledger, tmp_path: Path
+    store: FrameTransfer, spool: Spool, ledger: Ledger, tmp_path: Path
 ):
     frames = frame(0, SUM, 4), frame(1, SUM, 3), frame(2, SUM, 4)
     put(spool, *frames)
     stages = stored(store, ledger, *frames)
-    assert [stages[n][0] for n in range(3)] == [Stage.STORED, Stage.FAILED, Stage.STORED]
+    assert [stages[n][0] for n in range(3)] == [
+        ReferenceState.STORED,
+        ReferenceState.FAILED,
+        ReferenceState.STORED,
+    ]
     assert "but was declared: mode `accumulate` with shape (4)" in stages[1][1]
     with UpdateReader(tmp_path / "data/eels.h5") as reader:
         np.testing.assert_array_equal(reader.read(), [4.0] * 4)
         assert reader.numbers() == [0, 2]
 
 
-def test_another_frame_of_the_same_number_is_failed(store: Store, spool: Spool, ledger: Ledger):
+def test_another_frame_of_the_same_number_is_failed(
+    store: FrameTransfer, spool: Spool, ledger: Ledger
+):
     first, other = frame(0, SUM, 4), replace(frame(1, SUM, 4), row=0)
     put(spool, first, other)
     stages = stored(store, ledger, first, other)
-    assert stages[0][0] is Stage.STORED and stages[1][0] is Stage.FAILED
+    assert stages[0][0] is ReferenceState.STORED and stages[1][0] is ReferenceState.FAILED
     assert "a new one needs a new number" in stages[1][1]
 
 
 @pytest.mark.parametrize("first, then", [(None, SUM), (SUM, None)])
 def test_a_stream_that_changes_its_mode_is_failed_from_there_on(
-    store: Store, spool: Spool, ledger: Ledger, first: Any, then: Any
+    store: FrameTransfer, spool: Spool, ledger: Ledger, first: Any, then: Any
 ):
     frames = frame(0, first, 4), frame(1, then, 4)
     put(spool, *frames)
     stages = stored(store, ledger, *frames)
-    assert stages[0][0] is Stage.STORED and stages[1][0] is Stage.FAILED
+    assert stages[0][0] is ReferenceState.STORED and stages[1][0] is ReferenceState.FAILED
     assert "one stream has one way" in stages[1][1]
     later = frame(2, then, 4)
     put(spool, later)
@@ -129,11 +137,11 @@ def test_a_stream_that_changes_its_mode_is_failed_from_there_on(
     store.add(later)  # the file has been closed: what is in it decides
     store.finish("run", frames[:1], (done := threading.Event()).set)
     assert done.wait(PATIENCE), store.trouble
-    assert ledger.stages([later.reference])[later.reference][0] is Stage.FAILED
+    assert ledger.stages([later.reference])[later.reference][0] is ReferenceState.FAILED
 
 
 def test_what_an_earlier_writer_wrote_and_could_not_note_is_found_in_the_file(
-    store: Store, spool: Spool, ledger: Ledger, tmp_path: Path
+    store: FrameTransfer, spool: Spool, ledger: Ledger, tmp_path: Path
 ):
     frames = [frame(n, CUBE, 3, 4) for n in range(2)]
     for each, line in zip(frames, (5, 2), strict=True):
@@ -143,8 +151,10 @@ def test_what_an_earlier_writer_wrote_and_could_not_note_is_found_in_the_file(
     stored(store, ledger, *frames)
     assert spool.references() == []
     again = Ledger(tmp_path / "again.sqlite")
-    second = Store("", tmp_path, again)
-    assert {stage for stage, _ in stored(second, again, *frames).values()} == {Stage.STORED}
+    second = FrameTransfer("", tmp_path, again)
+    assert {stage for stage, _ in stored(second, again, *frames).values()} == {
+        ReferenceState.STORED
+    }
     assert again.frames("run")[0].frame == ledger.frames("run")[0].frame
     assert again.frames("run")[1].frame.index == (2, 0, 0)
     second.stop()
@@ -171,10 +181,10 @@ class Interlaced:
 
 
 def test_lines_that_come_in_any_order_make_the_cube(
-    store: Store, spool: Spool, ledger: Ledger, tmp_path: Path
+    store: FrameTransfer, spool: Spool, ledger: Ledger, tmp_path: Path
 ):
-    flight = Flight(Interlaced(), spool, threading.Lock())
-    flight.arm("eels", Order("run/eels", 0, 6, 0.0, {}, SCAN, "line"))
+    flight = FlyScan(Interlaced(), spool, threading.Lock())
+    flight.arm("eels", FlyOrder("run/eels", 0, 6, 0.0, {}, SCAN, "line"))
     flight.kickoff("eels")
     deadline = time.monotonic() + PATIENCE
     while not flight.progress("eels")["done"]:
@@ -185,7 +195,7 @@ def test_lines_that_come_in_any_order_make_the_cube(
     assert progress["header"]["shape"] == [1, 3, 4]
     assert [each["name"] for each in progress["header"]["axes"]] == ["x", "energy"]
     stages = stored(store, ledger, *(frame(n, CUBE, 3, 4) for n in range(6)))
-    assert {stage for stage, _ in stages.values()} == {Stage.STORED}
+    assert {stage for stage, _ in stages.values()} == {ReferenceState.STORED}
     assert [e.frame.index for e in ledger.frames("run")][3] == (1, 0, 0)
     with UpdateReader(tmp_path / "data/eels.h5") as reader:
         lines = np.arange(6, dtype="<f4").reshape(6, 1, 1)

@@ -1,7 +1,7 @@
 """Update modes: a stream's updates become one array, in one file, readable while it grows.
 
-A stream declares once how (`Declaration`, in its stream resource's parameters): its updates are
-appended (`add`), written where their index says (`add_slice`), each takes the place of the one
+A stream declares once how (`UpdateDeclaration`, in its stream resource's parameters): its updates
+are appended (`add`), written where their index says (`add_slice`), each takes the place of the one
 before (`replace`), or they are added up (`accumulate`). `/entry/data/data` is the array that
 anything can read; `/entry/updates` tells of each update its number, time, checksum and place.
 
@@ -23,7 +23,7 @@ its `max_shape`), and what BEC documents is done likewise where it loses nothing
 - keeps the last value of `replace` in memory until the scan ends: here each is flushed at once.
 """
 
-from bluesky_em.update_modes import Declaration, Mode, Rows
+from bluesky_em.update_modes import Rows, UpdateDeclaration, UpdateMode
 
 from ._extent import Extent
 from ._file import UpdateFile, open_updates
@@ -31,6 +31,6 @@ from ._reader import UpdateReader
 from ._update import Held, Update
 
 __all__ = [
-    "Declaration", "Mode", "Rows", "Update", "UpdateFile", "open_updates", "Held", "UpdateReader",
-    "Extent",
+    "UpdateDeclaration", "UpdateMode", "Rows", "Update", "UpdateFile", "open_updates", "Held",
+    "UpdateReader", "Extent",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from bluesky_em.documents import DATASET
-from bluesky_em.update_modes import Declaration
+from bluesky_em.update_modes import UpdateDeclaration
 
 from ._growing import GrowingFile
 from ._slots import SLOTS, create_shown, create_slots, put_slot, show
@@ -39,7 +39,7 @@ class AccumulateFile:
         owner: whose updates they are.
     """
 
-    def __init__(self, path: Path, declared: Declaration, owner: str):
+    def __init__(self, path: Path, declared: UpdateDeclaration, owner: str):
         self._declared = declared
         self._file = GrowingFile(path, declared, owner, _create)
         self._slots = self._file.dataset(SLOTS)
@@ -134,7 +134,7 @@ class AccumulateFile:
         self._file.flush()
 
 
-def _create(file: h5py.File, declared: Declaration) -> None:
+def _create(file: h5py.File, declared: UpdateDeclaration) -> None:
     create_slots(file, declared, 2, declared.sum_dtype)
     create_states(file)
     create_shown(file, DATASET, declared, declared.sum_dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bluesky_em.update_modes import Declaration, Mode
+from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 
 class Extent:
@@ -14,7 +14,7 @@ class Extent:
         declared: how they become one array; not mode `add`.
     """
 
-    def __init__(self, declared: Declaration):
+    def __init__(self, declared: UpdateDeclaration):
         self.declared = declared
         self._end = np.zeros(len(declared.shape), int)
         self._low, self._high = self._end, self._end
@@ -32,7 +32,7 @@ class Extent:
     @property
     def shape(self) -> tuple[int, ...]:
         """As that of the dataset in the file: where it grows, up to the end of the last update."""
-        grows = self.declared.mode is Mode.ADD_SLICE
+        grows = self.declared.mode is UpdateMode.ADD_SLICE
         return tuple(
             int(end) if size is None or (grows and axis == 0) else size
             for axis, (size, end) in enumerate(zip(self.declared.shape, self._end, strict=True))

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bluesky_em.update_modes import Declaration, Mode, Rows
+from bluesky_em.update_modes import Rows, UpdateDeclaration, UpdateMode
 
 from ._accumulate import AccumulateFile
 from ._ragged import RaggedFile
@@ -48,7 +48,7 @@ class UpdateFile(Protocol):
         ...
 
 
-def open_updates(path: Path, declared: Declaration, owner: str) -> UpdateFile:
+def open_updates(path: Path, declared: UpdateDeclaration, owner: str) -> UpdateFile:
     """Open the file of a stream's updates for writing; one that was torn is repaired.
 
     Args:
@@ -61,10 +61,10 @@ def open_updates(path: Path, declared: Declaration, owner: str) -> UpdateFile:
         OSError: it cannot be opened, or is damaged.
     """
     match declared.mode:
-        case Mode.REPLACE:
+        case UpdateMode.REPLACE:
             return ReplaceFile(path, declared, owner)
-        case Mode.ACCUMULATE:
+        case UpdateMode.ACCUMULATE:
             return AccumulateFile(path, declared, owner)
-        case Mode.ADD if declared.rows is Rows.RAGGED:
+        case UpdateMode.ADD if declared.rows is Rows.RAGGED:
             return RaggedFile(path, declared, owner)
     return SlicesFile(path, declared, owner)

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from bluesky_em.errors import FrameMismatch
-from bluesky_em.update_modes import Declaration
+from bluesky_em.update_modes import UpdateDeclaration
 
 from .._raw_bytes import checksum_of_rows, stored_rows
 from .._repair import repair
@@ -38,9 +38,9 @@ class GrowingFile:
     def __init__(
         self,
         path: Path,
-        declared: Declaration,
+        declared: UpdateDeclaration,
         owner: str,
-        create: Callable[[h5py.File, Declaration], None],
+        create: Callable[[h5py.File, UpdateDeclaration], None],
     ):
         self.path = path
         if not path.exists():
@@ -135,7 +135,7 @@ def get(dataset: h5py.Dataset, start: np.ndarray, shape: np.ndarray) -> np.ndarr
 
 
 def create_array(
-    file: h5py.File, name: str, declared: Declaration, chunks: tuple[int, ...] | None = None
+    file: h5py.File, name: str, declared: UpdateDeclaration, chunks: tuple[int, ...] | None = None
 ) -> None:
     """Make the dataset of an array as declared: None, and axis 0 of rows, grow from 0."""
     shape = [size or 0 for size in declared.shape]
@@ -157,7 +157,7 @@ def max_shape(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
     return (None, *shape[1:]) if None in shape else shape
 
 
-def chunk_shape(declared: Declaration) -> tuple[int, ...]:
+def chunk_shape(declared: UpdateDeclaration) -> tuple[int, ...]:
     """Give chunks of about `CHUNK_BYTES`, long on the last axes."""
     room = CHUNK_BYTES // np.dtype(declared.dtype).itemsize
     sizes: list[int] = []
@@ -173,9 +173,9 @@ def _region(start: np.ndarray, shape: np.ndarray) -> tuple[slice, ...]:
 
 def _make(
     path: Path,
-    declared: Declaration,
+    declared: UpdateDeclaration,
     owner: str,
-    create: Callable[[h5py.File, Declaration], None],
+    create: Callable[[h5py.File, UpdateDeclaration], None],
 ) -> None:
     """Make the empty file under another name first: a file with the right name is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)

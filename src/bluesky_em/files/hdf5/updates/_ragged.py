@@ -10,7 +10,7 @@ import numpy as np
 
 from bluesky_em.documents import DATASET
 from bluesky_em.errors import FrameMismatch
-from bluesky_em.update_modes import Declaration
+from bluesky_em.update_modes import UpdateDeclaration
 
 from ._growing import GrowingFile, create_array, grow, put
 from ._table import TABLE, Table, create_table
@@ -37,7 +37,7 @@ class RaggedFile:
         owner: whose updates they are.
     """
 
-    def __init__(self, path: Path, declared: Declaration, owner: str):
+    def __init__(self, path: Path, declared: UpdateDeclaration, owner: str):
         self._declared = declared
         self._file = GrowingFile(path, declared, owner, _create)
         self._data = self._file.dataset(DATASET)
@@ -126,7 +126,7 @@ class RaggedFile:
         return first
 
 
-def _create(file: h5py.File, declared: Declaration) -> None:
+def _create(file: h5py.File, declared: UpdateDeclaration) -> None:
     flat = replace(declared, shape=(None, *declared.shape[2:]), rows=declared.rows.EQUAL)
     create_array(file, DATASET, flat, _chunk(declared))
     file[DATASET].attrs["ragged"] = _RULE
@@ -135,7 +135,7 @@ def _create(file: h5py.File, declared: Declaration) -> None:
     create_table(file, len(flat.shape))
 
 
-def _chunk(declared: Declaration) -> tuple[int, ...]:
+def _chunk(declared: UpdateDeclaration) -> tuple[int, ...]:
     """Give chunks of 64 kB: each flush writes the last one anew."""
     inner = [size or 1 for size in declared.shape[2:]]
     size = int(np.prod(inner, dtype=np.int64)) * np.dtype(declared.dtype).itemsize

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bluesky_em.documents import DATASET
-from bluesky_em.update_modes import Declaration, Mode, Rows
+from bluesky_em.update_modes import Rows, UpdateDeclaration, UpdateMode
 
 from .._raw_bytes import open_to_read
 from ._slots import HOLDERS, SLOTS
@@ -37,21 +37,23 @@ class UpdateReader:
 
     def __init__(self, path: Path):
         self._file = open_to_read(path)
-        self.declared = Declaration.load(json.loads(str(self._file["entry"].attrs["updates"])))
+        self.declared = UpdateDeclaration.load(
+            json.loads(str(self._file["entry"].attrs["updates"]))
+        )
 
     def read(self, region: Region = (...,)) -> np.ndarray:
         """Read the array as it is now, or a region of it, as numpy takes it.
 
-        Mode `replace`: the newest value. Mode `accumulate`: the sum, zeros before the first.
+        Mode `replace`: the newest value. UpdateMode `accumulate`: the sum, zeros before the first.
 
         Raises:
             LookupError: mode `replace`, and there is no value yet.
             ValueError: rows of any length are no array.
         """
         match self.declared.mode:
-            case Mode.REPLACE:
+            case UpdateMode.REPLACE:
                 return self._newest()[region]
-            case Mode.ACCUMULATE:
+            case UpdateMode.ACCUMULATE:
                 return self._sum()[0][region]
         if self.declared.rows is Rows.RAGGED:
             raise ValueError(f"{self._file.filename} has rows of any length: read them by `row`")
@@ -72,7 +74,10 @@ class UpdateReader:
         rows = self._rows()
         if self.declared.rows is Rows.RAGGED:
             rows = rows[(rows["place"] <= index) & (index < rows["place"] + rows["rows"])]
-        elif self.declared.mode in (Mode.ADD, Mode.ADD_SLICE) and len(self.declared.shape) > 1:
+        elif (
+            self.declared.mode in (UpdateMode.ADD, UpdateMode.ADD_SLICE)
+            and len(self.declared.shape) > 1
+        ):
             first = rows["offset"][:, 0]
             rows = rows[(first <= index) & (index < first + rows["shape"][:, 0])]
         else:
@@ -91,11 +96,11 @@ class UpdateReader:
         Raises:
             LookupError: it is not there, or has been written over, replaced or added up.
         """
-        tries = 1 if self.declared.mode is Mode.ACCUMULATE else _TRIES
+        tries = 1 if self.declared.mode is UpdateMode.ACCUMULATE else _TRIES
         for attempt in range(tries):
             time.sleep(_PAUSE if attempt else 0)
             row = self._row(number)
-            if self.declared.mode is Mode.REPLACE:
+            if self.declared.mode is UpdateMode.REPLACE:
                 row = self._kept().get(number)
             values = None if row is None else self._values(row)
             if values is not None:
@@ -108,7 +113,7 @@ class UpdateReader:
     def numbers(self) -> list[int]:
         """Give the numbers of all updates that came, in that order."""
         rows = self._rows()
-        if self.declared.mode is Mode.ACCUMULATE:
+        if self.declared.mode is UpdateMode.ACCUMULATE:
             rows = rows[: self._sum()[1]]
         return [int(number) for number in rows["number"]]
 
@@ -119,9 +124,9 @@ class UpdateReader:
         touched. Mode `accumulate`: none.
         """
         match self.declared.mode:
-            case Mode.ACCUMULATE:
+            case UpdateMode.ACCUMULATE:
                 return []
-            case Mode.REPLACE:
+            case UpdateMode.REPLACE:
                 return self.versions()
         rows = self._rows()
         return [int(row["number"]) for row in rows if not _is_touched(row, rows)]
@@ -132,14 +137,14 @@ class UpdateReader:
         Raises:
             ValueError: another mode.
         """
-        if self.declared.mode is not Mode.REPLACE:
+        if self.declared.mode is not UpdateMode.REPLACE:
             raise ValueError(f"{self._file.filename} has no versions, but {self.declared.dump()}")
         keep = self.declared.keep_versions
         return sorted(self._kept())[0 if keep == "all" else -keep :]
 
     def count(self) -> int:
         """Give how many updates came; in mode `accumulate`, how many are in the sum."""
-        return self._sum()[1] if self.declared.mode is Mode.ACCUMULATE else len(self._rows())
+        return self._sum()[1] if self.declared.mode is UpdateMode.ACCUMULATE else len(self._rows())
 
     def table(self) -> np.ndarray:
         """Give the rows of `/entry/updates`."""
@@ -195,14 +200,14 @@ class UpdateReader:
         """Give an update's own values; None if they are not there (any more)."""
         first, last = row["offset"], row["offset"] + row["shape"]
         region = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
-        if self.declared.mode is Mode.REPLACE:
+        if self.declared.mode is UpdateMode.REPLACE:
             slot = int(row["place"])
             values = self._get(SLOTS)[(slice(slot, slot + 1), *region)]
         else:
             values = self._get(DATASET)[region]
         if zlib.crc32(values.tobytes()) != row["checksum"]:
             return None
-        if self.declared.mode is Mode.REPLACE:
+        if self.declared.mode is UpdateMode.REPLACE:
             return values[0] if len(values) else None
         if self.declared.rows is Rows.RAGGED:
             rows = int(row["rows"])

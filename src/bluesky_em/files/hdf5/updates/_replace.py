@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from bluesky_em.documents import DATASET
-from bluesky_em.update_modes import Declaration
+from bluesky_em.update_modes import UpdateDeclaration
 
 from ._growing import GrowingFile, grow
 from ._slots import HOLDERS, SLOTS, create_shown, create_slots, put_slot, show
@@ -31,7 +31,7 @@ class ReplaceFile:
         owner: whose updates they are.
     """
 
-    def __init__(self, path: Path, declared: Declaration, owner: str):
+    def __init__(self, path: Path, declared: UpdateDeclaration, owner: str):
         self._declared = declared
         self._file = GrowingFile(path, declared, owner, _create)
         self._slots = self._file.dataset(SLOTS)
@@ -139,7 +139,7 @@ class ReplaceFile:
         self._file.flush()
 
 
-def _create(file: h5py.File, declared: Declaration) -> None:
+def _create(file: h5py.File, declared: UpdateDeclaration) -> None:
     keep = declared.keep_versions
     slots = None if keep == "all" else keep + 1
     create_slots(file, declared, slots, declared.dtype)

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from bluesky_em.documents import DATASET
-from bluesky_em.update_modes import Declaration, Mode, Rows
+from bluesky_em.update_modes import Rows, UpdateDeclaration, UpdateMode
 
 from ._growing import CHUNK_BYTES, GrowingFile, create_array, get, grow, put
 from ._table import TABLE, Row, Table, create_table
@@ -37,7 +37,7 @@ class SlicesFile:
         owner: whose updates they are.
     """
 
-    def __init__(self, path: Path, declared: Declaration, owner: str):
+    def __init__(self, path: Path, declared: UpdateDeclaration, owner: str):
         self._declared = declared
         self._file = GrowingFile(path, declared, owner, _create)
         self._array = self._file.dataset(DATASET)
@@ -171,13 +171,13 @@ class SlicesFile:
         return int(ends.max(initial=0))
 
 
-def _create(file: h5py.File, declared: Declaration) -> None:
-    chunks = _frames(declared) if declared.mode is Mode.ADD else None
+def _create(file: h5py.File, declared: UpdateDeclaration) -> None:
+    chunks = _frames(declared) if declared.mode is UpdateMode.ADD else None
     create_array(file, DATASET, declared, chunks)
     create_table(file, len(declared.shape))
 
 
-def _frames(declared: Declaration) -> tuple[int, ...]:
+def _frames(declared: UpdateDeclaration) -> tuple[int, ...]:
     """Give chunks of whole frames, as they come: an image has its own, spectra share one."""
     frame = [size or 1 for size in declared.shape[1:]]
     size = int(np.prod(frame, dtype=np.int64)) * np.dtype(declared.dtype).itemsize

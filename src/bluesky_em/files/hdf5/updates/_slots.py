@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from bluesky_em.update_modes import Declaration
+from bluesky_em.update_modes import UpdateDeclaration
 
 from ._growing import chunk_shape, grow, max_shape, put
 
@@ -16,7 +16,7 @@ HOLDERS = "/entry/slots/updates"
 
 
 def create_slots(
-    file: h5py.File, declared: Declaration, slots: int | None, dtype: np.dtype | str
+    file: h5py.File, declared: UpdateDeclaration, slots: int | None, dtype: np.dtype | str
 ) -> None:
     """Make `slots` slots for values as declared; None: ever more, from 0."""
     shape = [size or 0 for size in declared.shape]
@@ -45,7 +45,9 @@ def show(array: h5py.Dataset, value: np.ndarray, fill: float) -> None:
     array[...] = whole
 
 
-def create_shown(file: h5py.File, name: str, declared: Declaration, dtype: np.dtype | str) -> None:
+def create_shown(
+    file: h5py.File, name: str, declared: UpdateDeclaration, dtype: np.dtype | str
+) -> None:
     """Make the array that everybody reads: the newest value."""
     file.create_dataset(
         name,

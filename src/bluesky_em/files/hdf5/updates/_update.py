@@ -9,7 +9,7 @@ from enum import Enum
 import numpy as np
 
 from bluesky_em.errors import FrameMismatch
-from bluesky_em.update_modes import Declaration, Mode, Rows
+from bluesky_em.update_modes import Rows, UpdateDeclaration, UpdateMode
 
 
 class Held(Enum):
@@ -58,7 +58,7 @@ class Update:
         return cls(number=number, shape=values.shape, checksum=checksum, time=time, index=index)
 
 
-def fit(declared: Declaration, update: Update, values: np.ndarray) -> np.ndarray:
+def fit(declared: UpdateDeclaration, update: Update, values: np.ndarray) -> np.ndarray:
     """Give `values` one axis for each of the array's, new ones in front.
 
     Raises:
@@ -78,7 +78,7 @@ def fit(declared: Declaration, update: Update, values: np.ndarray) -> np.ndarray
     return block
 
 
-def place(declared: Declaration, update: Update) -> tuple[int, ...]:
+def place(declared: UpdateDeclaration, update: Update) -> tuple[int, ...]:
     """Give the index of an update, -1 where it goes behind what is there.
 
     Raises:
@@ -89,7 +89,7 @@ def place(declared: Declaration, update: Update) -> tuple[int, ...]:
     if len(index) != axes or min(index) < -1:
         right = f"{axes} integers from -1 on, one for each axis of {_words(declared)}"
         raise _mismatch(update, f"index {index}", right)
-    if declared.mode is Mode.ADD and any(index[1:]):
+    if declared.mode is UpdateMode.ADD and any(index[1:]):
         raise _mismatch(update, f"index {index}", "mode `add`, where only axis 0 has an index")
     return tuple(index)
 
@@ -104,7 +104,7 @@ def refuse_index(update: Update) -> None:
         raise _mismatch(update, f"index {update.index}", "a mode without indices: leave it out")
 
 
-def check_bounds(declared: Declaration, update: Update, end: np.ndarray) -> None:
+def check_bounds(declared: UpdateDeclaration, update: Update, end: np.ndarray) -> None:
     """Refuse what would reach beyond the declared shape.
 
     Raises:
@@ -116,18 +116,18 @@ def check_bounds(declared: Declaration, update: Update, end: np.ndarray) -> None
             raise _mismatch(update, reach, f"{_words(declared)}; nothing is cut")
 
 
-def _is_exact(declared: Declaration, axis: int) -> bool:
+def _is_exact(declared: UpdateDeclaration, axis: int) -> bool:
     match declared.mode:
-        case Mode.ADD if declared.rows is Rows.EQUAL:
+        case UpdateMode.ADD if declared.rows is Rows.EQUAL:
             return axis > 0
-        case Mode.ADD if declared.rows is Rows.RAGGED:
+        case UpdateMode.ADD if declared.rows is Rows.RAGGED:
             return axis > 1
-        case Mode.REPLACE | Mode.ACCUMULATE:
+        case UpdateMode.REPLACE | UpdateMode.ACCUMULATE:
             return True
     return False
 
 
-def _words(declared: Declaration) -> str:
+def _words(declared: UpdateDeclaration) -> str:
     sizes = ["any" if size is None else str(size) for size in declared.shape]
     return f"mode `{declared.mode.value}` with shape ({', '.join(sizes)})"
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from bluesky_em.errors import FrameMismatch
-from bluesky_em.files.hdf5.updates import Declaration, Update, UpdateReader, open_updates
+from bluesky_em.files.hdf5.updates import Update, UpdateDeclaration, UpdateReader, open_updates
 
 NAN = np.nan
 Puts = list[tuple[Any, Any]]
 
 
 def put(path: Path, declared: dict[str, Any], puts: Puts) -> None:
-    file = open_updates(path, Declaration.load({"dtype": "<f4", **declared}), "owner")
+    file = open_updates(path, UpdateDeclaration.load({"dtype": "<f4", **declared}), "owner")
     try:
         for number, (values, index) in enumerate(puts):
             array = np.asarray(values, "<f4")

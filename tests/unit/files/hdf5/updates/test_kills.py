@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import pytest
 
-from bluesky_em.files.hdf5.updates import Held, Mode, UpdateReader
+from bluesky_em.files.hdf5.updates import Held, UpdateMode, UpdateReader
 from tests.support.update_streams import STREAMS, Stream, seen, write
 
 ROOT = Path(__file__).parents[5]
@@ -59,11 +59,11 @@ def check_reader(stream: Stream, path: Path, flushed: int) -> None:
     if path.exists() and flushed:
         with UpdateReader(path) as reader:
             assert set(range(flushed)) <= set(reader.numbers())
-            if stream.declared.mode is Mode.REPLACE:
+            if stream.declared.mode is UpdateMode.REPLACE:
                 newest = max(reader.versions())
                 assert newest >= flushed - 1
                 assert (reader.read() == stream.updates[newest][1]).all()
-            if stream.declared.mode is Mode.ACCUMULATE:
+            if stream.declared.mode is UpdateMode.ACCUMULATE:
                 summed = [stream.updates[number][1] for number in reader.numbers()]
                 total = sum(values.astype(stream.declared.sum_dtype) for values in summed)
                 assert (reader.read() == total).all()
@@ -143,7 +143,7 @@ def test_what_a_power_cut_left_since_the_last_fsync_is_written_again(
         torn.write_bytes(after)
         torn.write_bytes(cut(before, after, chunks_of(torn), dice))
         again = stream.open(torn)
-        if stream.declared.mode is not Mode.ADD_SLICE:  # those written over may be half gone
+        if stream.declared.mode is not UpdateMode.ADD_SLICE:  # those written over may be half gone
             assert all(again.holds(update) for update, _ in stream.updates[:confirmed])
         write(again, stream.updates[confirmed:])
         assert all(again.holds(update) for update, _ in stream.updates)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bluesky_em.files.hdf5.updates import Declaration, Update, UpdateReader, open_updates
+from bluesky_em.files.hdf5.updates import Update, UpdateDeclaration, UpdateReader, open_updates
 
 ROOT = Path(__file__).parents[5]
 
@@ -16,9 +16,9 @@ import sys
 from itertools import count
 from pathlib import Path
 import numpy as np
-from bluesky_em.files.hdf5.updates import Declaration, Update, open_updates
+from bluesky_em.files.hdf5.updates import UpdateDeclaration, Update, open_updates
 plain = {"mode": sys.argv[2], "shape": [300, 400], "dtype": "<f4"}
-file = open_updates(Path(sys.argv[1]), Declaration.load(plain), "owner")
+file = open_updates(Path(sys.argv[1]), UpdateDeclaration.load(plain), "owner")
 for number in count():
     values = np.full((300, 400), number, "<f4")
     file.write(Update.of(number, values, time=0.0), values)
@@ -58,7 +58,7 @@ def opened(writer: subprocess.Popen, path: Path) -> Path:
 
 def test_versions_are_the_newest_ones(path: Path):
     plain = {"mode": "replace", "shape": [2], "dtype": "<f4", "keep_versions": 3}
-    file = open_updates(path, Declaration.load(plain), "owner")
+    file = open_updates(path, UpdateDeclaration.load(plain), "owner")
     for number in (4, 0, 1, 2, 3):
         values = np.full(2, number, "<f4")
         file.write(Update.of(number, values, time=0.0), values)
@@ -75,7 +75,7 @@ def test_versions_are_the_newest_ones(path: Path):
 
 def test_a_sum_has_a_count_but_no_versions(path: Path):
     plain = {"mode": "accumulate", "shape": [2], "dtype": "<u2"}
-    file = open_updates(path, Declaration.load(plain), "owner")
+    file = open_updates(path, UpdateDeclaration.load(plain), "owner")
     values = np.full(2, 65535, "<u2")
     for number in range(3):
         file.write(Update.of(number, values, time=0.0), values)
@@ -91,7 +91,7 @@ def test_a_sum_has_a_count_but_no_versions(path: Path):
 
 def test_two_damaged_sums_are_an_error_and_no_new_beginning(path: Path):
     plain = {"mode": "accumulate", "shape": [100], "dtype": "<u2"}
-    file = open_updates(path, Declaration.load(plain), "owner")
+    file = open_updates(path, UpdateDeclaration.load(plain), "owner")
     for number in range(3):
         values = np.full(100, 7 + number, "<u2")
         file.write(Update.of(number, values, time=0.0), values)
@@ -103,4 +103,4 @@ def test_two_damaged_sums_are_an_error_and_no_new_beginning(path: Path):
         damaged = damaged.replace(total_bytes, b"x" * len(total_bytes))
     path.write_bytes(damaged)
     with pytest.raises(OSError, match="haadf.h5 is damaged: neither of its two sums"):
-        open_updates(path, Declaration.load(plain), "owner")
+        open_updates(path, UpdateDeclaration.load(plain), "owner")

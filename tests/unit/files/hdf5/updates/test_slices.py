@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bluesky_em.errors import FrameMismatch
-from bluesky_em.files.hdf5.updates import Declaration, Held, Update, UpdateReader, open_updates
+from bluesky_em.files.hdf5.updates import (
+    Held,
+    Update,
+    UpdateDeclaration,
+    UpdateReader,
+    open_updates,
+)
 
 Slices = list[tuple[tuple[int, ...], tuple[int, ...]]]
 
@@ -57,7 +63,7 @@ def test_in_any_order_the_array_is_what_numpy_makes_of_it(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "haadf.h5"
         plain = {"mode": "add_slice", "shape": shape, "dtype": "<f8"}
-        with closing(open_updates(path, Declaration.load(plain), "owner")) as file:
+        with closing(open_updates(path, UpdateDeclaration.load(plain), "owner")) as file:
             for update, values in order:
                 file.write(update, values)
                 if dice.random() < 0.5:
@@ -82,7 +88,7 @@ def image(number: int, value: float, index: tuple[int, int], shape: tuple[int, i
     return Update.of(number, values, time=5.0, index=index), values
 
 
-DECLARED = Declaration.load({"mode": "add_slice", "shape": [4, 4], "dtype": "<f4"})
+DECLARED = UpdateDeclaration.load({"mode": "add_slice", "shape": [4, 4], "dtype": "<f4"})
 
 
 def test_what_is_written_over_is_recorded(path: Path):
@@ -140,7 +146,7 @@ def test_an_older_one_is_proved_before_it_is_written_over(path: Path):
 
 
 def test_a_row_that_was_lost_holds_the_fill_value(path: Path):
-    declared = Declaration.load({"mode": "add", "shape": [None, 2], "dtype": "<f4"})
+    declared = UpdateDeclaration.load({"mode": "add", "shape": [None, 2], "dtype": "<f4"})
     file = open_updates(path, declared, "owner")
     values = np.ones(2, "<f4")
     file.write(Update.of(1, values, time=0.0, index=(1, 0)), values)

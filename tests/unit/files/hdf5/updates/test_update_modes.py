@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bluesky_em.errors import FrameMismatch
-from bluesky_em.files.hdf5.updates import Held, Mode, Rows, Update, UpdateReader, open_updates
+from bluesky_em.files.hdf5.updates import Held, Rows, Update, UpdateMode, UpdateReader, open_updates
 from tests.support.update_streams import OWNER, STREAMS, Stream, seen, write
 
 ROOT = Path(__file__).parents[5]
@@ -201,7 +201,7 @@ def test_other_bytes_in_the_file_are_noticed(stream: Stream, path: Path):
     file = stream.open(path)
     forged = replace(update, checksum=zlib.crc32(b"others"))
     write(file, [(forged, values)])
-    if stream.declared.mode is not Mode.ACCUMULATE:  # a sum is proved as a whole
+    if stream.declared.mode is not UpdateMode.ACCUMULATE:  # a sum is proved as a whole
         assert file.verify(0) is Held.ABSENT
         assert not file.holds(forged)
     assert not file.holds(update)
@@ -230,7 +230,7 @@ def test_an_empty_file_is_read_as_empty(stream: Stream, path: Path):
     stream.open(path).close()
     with UpdateReader(path) as reader:
         assert (reader.numbers(), reader.count()) == ([], 0)
-        if stream.declared.mode is Mode.REPLACE:
+        if stream.declared.mode is UpdateMode.REPLACE:
             with pytest.raises(LookupError, match=r"haadf.h5 holds no whole value \(yet\)"):
                 reader.read()
         elif stream.declared.rows is not Rows.RAGGED:
