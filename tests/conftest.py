@@ -1,15 +1,49 @@
-"""One microscope session for the whole test run: a Tiled server needs 10-15 s to start."""
+"""Tiers, and one microscope session for all tests: a Tiled server takes 10 to 15 s to start."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from bluesky_em import Data
 from bluesky_em.app.session import Session
 from bluesky_em.files.tiled.address import TiledAddress, address_of
 
 ROOT = Path(__file__).parents[1]
+SLOW_TIERS = {ROOT / "tests" / "system", ROOT / "tests" / "crash"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    tiers = parser.getgroup("bluesky-em")
+    tiers.addoption("--all", action="store_true", help="also run tests/system and tests/crash")
+    tiers.addoption("--long", action="store_true", help="more examples, kills and cases")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw the same examples in every run: a test that passed once passes again."""
+    settings.register_profile(
+        "same-every-time",
+        derandomize=True,
+        database=None,
+        deadline=None,
+        max_examples=1000 if config.getoption("--long") else 100,
+    )
+    settings.load_profile("same-every-time")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the slow tiers out, unless they are named or `--all` is given."""
+    named = config.args_source is pytest.Config.ArgsSource.ARGS
+    if collection_path in SLOW_TIERS and not named and not config.getoption("--all"):
+        return True
+    return None
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether to repeat until it hurts: `--long`."""
+    return request.config.getoption("--long")
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +58,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 @pytest.fixture(scope="session")
 def tiled(session: Session) -> TiledAddress:
-    """Where the session's Tiled server answers."""
+    """The address of the session's Tiled server."""
     assert session.data.catalog is not None  # waits for its start
     address = address_of(session.storage.layout)
     assert address is not None
@@ -33,7 +67,7 @@ def tiled(session: Session) -> TiledAddress:
 
 @pytest.fixture
 def http(tiled: TiledAddress) -> Iterator[Data]:
-    """What a PC has that has only the Tiled address."""
+    """A reader on a PC that has only the Tiled address."""
     data = Data(tiled.uri, api_key=tiled.api_key)
     yield data
     data.close()
