@@ -51,4 +51,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    try:
+        home = import_module(f".{_HOMES[name]}", __name__)
+    except ModuleNotFoundError as exc:
+        from .errors import extra_missing
+
+        raise extra_missing(exc.name or str(exc)) from exc
+    return getattr(home, name)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 
 from .app.command_line import app
-from .errors import BlueskyEMError
+from .errors import BlueskyEMError, extra_missing
 
 
 def main() -> None:
     """Run the command line."""
     try:
         app()
+    except ModuleNotFoundError as exc:
+        sys.exit(f"bluesky-em: {extra_missing(exc.name or str(exc))}")
     except (BlueskyEMError, RuntimeError, ValueError, OSError, LookupError) as exc:
         sys.exit(f"bluesky-em: {exc}")
     except KeyboardInterrupt:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from .errors import require
+
+require("bluesky", "ophyd_async", "Pyro5")
+
 import asyncio
 import logging
 import math

@@ -9,8 +9,11 @@ BlueskyEMError
 ├── SpoolFull             (TimeoutError)    no room for a frame, however long a trigger waited
 ├── NotEnoughSpace        (OSError)         a run's frames would not fit on the storage disk
 ├── StorageBusy           (RuntimeError)    another writer owns this storage folder
-└── StorageFailed         (RuntimeError)    storage has failed, and the plan was to notice
+├── StorageFailed         (RuntimeError)    storage has failed, and the plan was to notice
+└── ExtraMissing          (ImportError)     a part of this package needs packages of an extra
 """
+
+from importlib.util import find_spec
 
 
 class BlueskyEMError(Exception):
@@ -51,3 +54,33 @@ class StorageBusy(BlueskyEMError, RuntimeError):
 
 class StorageFailed(BlueskyEMError, RuntimeError):
     """Storage has failed for good, and its policy is that plans end then."""
+
+
+class ExtraMissing(BlueskyEMError, ImportError):
+    """This part of bluesky-em needs packages that are not installed; an extra brings them."""
+
+
+_EXTRAS = {
+    "control": ("bluesky", "ophyd", "ophyd_async", "Pyro5", "pydantic_settings", "fastapi",
+                "uvicorn", "IPython"),
+    "plot": ("matplotlib",),
+    "export": ("rsciio", "zarr"),
+    "analysis": ("hyperspy", "exspy"),
+}  # fmt: skip
+
+
+def require(*modules: str) -> None:
+    """Raise `ExtraMissing`, with what to install, unless all these modules can be imported."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise extra_missing(module)
+
+
+def extra_missing(module: str) -> ExtraMissing:
+    """Return the error that says which extra brings a module."""
+    package = module.partition(".")[0]
+    extra = next((name for name, modules in _EXTRAS.items() if package in modules), "all")
+    return ExtraMissing(
+        f"this needs the package {package!r}, which is not installed here: "
+        f"pip install 'bluesky-em[{extra}]'"
+    )

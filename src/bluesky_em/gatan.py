@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from .errors import require
+
+require("bluesky", "ophyd_async", "Pyro5")
+
 from typing import Any
 
 from ophyd_async.core import PathProvider, StandardReadableFormat, soft_signal_rw

@@ -1,5 +1,9 @@
 """Detectors that hand out references: an acquisition server's answers become documents."""
 
+from bluesky_em.errors import require
+
+require("bluesky", "ophyd_async", "Pyro5")
+
 from ._detector import RefDetector
 from ._flyer import hold_all
 from ._signals import SETTLING, ServerSignal, server_signal_r, server_signal_rw

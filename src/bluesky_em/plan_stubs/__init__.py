@@ -1,5 +1,9 @@
 """The yields that plans share."""
 
+from bluesky_em.errors import require
+
+require("bluesky", "ophyd_async")
+
 from ._beam import beam_on
 from ._events import per_shot, per_step, trigger_and_refer
 from ._fly import fly
