@@ -10,6 +10,7 @@ import xarray
 
 from bluesky_em.axes import Axis
 from bluesky_em.errors import UnknownReference
+from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.row_map import KEY, axes_at, find, read_update
 from bluesky_em.reference import Reference, ReferenceState
 
@@ -165,7 +166,6 @@ class TiledSource:
     def _run(self, run: str) -> Any:
         client = self._client()
         try:
-            # `.v3`, since databroker's use of `.v2` changes what every client of this process gets
-            return getattr(client, "v3", client)[run]
+            return runs_of(client)[run]
         except KeyError:
             return None

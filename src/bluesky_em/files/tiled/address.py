@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from bluesky_em.files.layout import Layout
 
@@ -23,6 +24,15 @@ class TiledAddress:
     """for those who publish results; empty for none"""
     ready: bool = True
     """False while the embedded server starts"""
+
+
+def runs_of(client: Any) -> Any:
+    """Return the client whose runs are `BlueskyRunV3`; a plain container is returned as it is.
+
+    A client need not be one: databroker's use of `.v2` changes the class of run that every later
+    client of this process returns.
+    """
+    return getattr(client, "v3", client)
 
 
 def address_of(layout: Layout) -> TiledAddress | None:

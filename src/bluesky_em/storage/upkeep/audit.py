@@ -18,6 +18,7 @@ from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Entry, Ledger
+from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.row_map import KEY
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
@@ -179,7 +180,7 @@ def _check_catalog(
     run_documents: list[tuple[str, Document]],
     entries: list[Entry],
 ) -> Iterator[Finding]:
-    client = getattr(catalog, "v3", catalog)
+    client = runs_of(catalog)
     if run not in client:
         yield Finding(
             fault=Fault.LOST, place=Location.CATALOG, run=run, what="Tiled does not have the run"
