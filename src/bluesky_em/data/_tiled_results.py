@@ -16,8 +16,7 @@ from bluesky_em.files.results import RESULTS, Result, plain_data
 from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.nodes import IdempotentNode
 
-from .follow import Point
-from .follow._tiled_run import TiledRun
+from .follow import Point, TiledRun
 
 logger = logging.getLogger(__name__)
 

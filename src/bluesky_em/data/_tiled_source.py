@@ -18,7 +18,7 @@ from ._reference_status import ReferenceStatus
 from ._results import ResultStore
 from ._stored_frame import StoredFrame
 from ._superseded import superseded
-from .follow import RunSource, RunsSource, lost_bookmark
+from .follow import RunSource, RunsSource, TiledRun, TiledRuns, lost_bookmark
 
 
 class TiledSource:
@@ -94,15 +94,11 @@ class TiledSource:
 
     def follow(self, run: str, streams: tuple[str, ...] | None, patience: float) -> RunSource:
         """Follow a run as it grows; whoever reads a frame waits `patience` s for the server."""
-        from .follow._tiled_run import TiledRun  # seconds of imports
-
         return TiledRun(self._client().include_data_sources(), run, streams, patience)
 
     def follow_runs(self, *, last: int, since: float | None, at: str) -> RunsSource:
         """Follow runs as they come: first the `last`, those since a time, or from run `at` on."""
         from tiled.queries import Key
-
-        from .follow._tiled_run import TiledRuns
 
         client = self._client()
         if at:
