@@ -40,7 +40,7 @@ from bluesky_em.files import journal, manifest
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.tiled.address import address_of
 from bluesky_em.storage import supervisor
-from bluesky_em.storage.upkeep.audit import Fault, audit_run
+from bluesky_em.storage.upkeep.audit import FindingKind, audit_run
 
 RANDOM = "at random"
 TILED_EVERY = 50  # kills: it needs 10-15 s to start
@@ -228,7 +228,7 @@ class Slaughter:
         """Look for every reference, everywhere."""
         outcome, ledger = self.outcome, Ledger(self.storage.layout.ledger, read_only=True)
         handed_out = set(self.references)
-        faults_found: Counter[Fault] = Counter()
+        found: Counter[FindingKind] = Counter()
         for path in sorted(self.storage.layout.journal.glob("*.msgpack")):
             entries = ledger.frames(path.stem)
             handed_out.difference_update(*(entry.frame.references for entry in entries))
@@ -239,14 +239,14 @@ class Slaughter:
                 continue  # killed before its start document was whole
             catalog = self.storage.data.catalog
             for finding in audit_run(self.storage.layout, ledger, path.stem, catalog):
-                faults_found[finding.fault] += 1
+                found[finding.kind] += 1
                 outcome.findings.append(str(finding))
         outcome.findings += [f"lost: {reference} is nowhere" for reference in sorted(handed_out)]
         outcome.references = len(self.references)
-        outcome.lost = faults_found[Fault.LOST] + len(handed_out)
-        outcome.doubled = faults_found[Fault.DOUBLED]
-        outcome.wrong = faults_found[Fault.WRONG]
-        outcome.unfinished = faults_found[Fault.UNFINISHED]
+        outcome.lost = found[FindingKind.LOST] + len(handed_out)
+        outcome.doubled = found[FindingKind.DOUBLED]
+        outcome.wrong = found[FindingKind.WRONG]
+        outcome.unfinished = found[FindingKind.UNFINISHED]
         ledger.close()
         return outcome
 

@@ -44,7 +44,7 @@ from rich.console import Console
 from tiled.client import from_uri
 
 from bluesky_em.files.layout import Layout
-from bluesky_em.storage.tiled_server._server import _config
+from bluesky_em.storage.tiled_server import tiled_config
 
 SCALARS = ("emitted", "energy", "current")
 STARTING = 60.0  # seconds a server or a follower may take until it is ready
@@ -120,7 +120,7 @@ def tiled_server(folder: Path) -> Iterator[tuple[str, str]]:
     layout = Layout(folder)
     layout.catalog.mkdir()
     layout.data.mkdir()
-    config = _config(layout) | {"streaming_cache": {"uri": "memory"}}
+    config = tiled_config(layout) | {"streaming_cache": {"uri": "memory"}}
     file = folder / "config.yml"
     file.write_text(json.dumps(config))  # which is YAML, too
     port, key = _free_port(), config["authentication"]["single_user_api_key"]

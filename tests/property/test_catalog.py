@@ -1,4 +1,4 @@
-"""Documents on their way into Tiled: it takes all of them, and is told of what it does not get."""
+"""Any document can be written to Tiled, with a note of each value that it cannot store."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ from tiled.utils import safe_json_dump
 
 from bluesky_em.files.tiled.columns import column_types
 from bluesky_em.files.tiled.values import blank, columns, fit, json_ready
-from bluesky_em.storage.catalog._normalizer import MOST, Normalizer
+from bluesky_em.storage.catalog._normalizer import NOTES_LIMIT, Normalizer
 
 TEXT = st.text(max_size=5)
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="./"), min_size=1, max_size=4)
@@ -55,7 +55,7 @@ METADATA = st.recursive(
 
 @st.composite
 def keys_and_values(draw: st.DrawFn) -> tuple[dict[str, Any], list[Any]]:
-    """A data key, and values of which most are as it promises."""
+    """A data key, and values most of which match it."""
     key = draw(DATA_KEYS)
     right: Any = {
         "number": st.floats(), "integer": st.integers(-(2**63), 2**63 - 1),
@@ -74,7 +74,7 @@ def fitted(value: Any, key: dict[str, Any]) -> tuple[Any, bool]:
 
 
 @given(st.lists(KEYS, max_size=8, unique=True))
-def test_every_key_has_a_column_of_its_own_by_its_own_name_where_that_is_possible(keys: list[str]):
+def test_every_key_has_its_own_column_with_its_name_where_possible(keys: list[str]):
     names = columns(keys)
     assert names == columns(reversed(keys))
     assert names.keys() == set(keys)
@@ -83,7 +83,7 @@ def test_every_key_has_a_column_of_its_own_by_its_own_name_where_that_is_possibl
     for name in names.values():
         assert is_safe_identifier(f"ts_{name}", COLUMN_NAME_PATTERN)
         assert is_safe_identifier(name, COLUMN_NAME_PATTERN)
-        assert not name.startswith(("_", "ts_"))  # which Tiled has for itself, and for time stamps
+        assert not name.startswith(("_", "ts_"))  # reserved by Tiled, and for time stamps
     for key in {"x", "X", "a-b"} & set(keys):
         assert names[key] == key or "X" in keys
 
@@ -92,7 +92,7 @@ def test_every_key_has_a_column_of_its_own_by_its_own_name_where_that_is_possibl
 @example(({"dtype": "integer", "shape": []}, [0, 2.5, 2**63, math.nan, "1"]), 1)
 @example(({"dtype": "number", "shape": []}, ["abc", 1.0, None, True]), 1)
 @example(({"dtype": "array", "shape": [2, 2]}, [None, [[1, 2], [3, 4]], [1, 2]]), 1)
-def test_a_table_takes_every_value_and_gives_back_those_that_were_promised(
+def test_a_table_accepts_every_value_and_returns_those_that_match_their_data_key(
     key_and_values: tuple[dict[str, Any], list[Any]], cut: int
 ):
     key, values = key_and_values
@@ -116,7 +116,7 @@ def _same(value: Any, back: Any, key: dict[str, Any]) -> bool:
     one, other = np.asarray(value), np.asarray(back)
     if one.size == 0:
         return True
-    if other.shape != one.shape:  # shorter than promised, and padded
+    if other.shape != one.shape:  # shorter than its data key promises, so padded
         other = other[: len(one)]
     exact = one.dtype.kind not in "iuf" or other.dtype.kind != "f"
     return bool(
@@ -127,7 +127,7 @@ def _same(value: Any, back: Any, key: dict[str, Any]) -> bool:
 
 @given(METADATA)
 @example({"a": 2**53 + 1, "b": [math.inf, 1e20], "c": np.array([1j]), "d": np.array(1.5), 1: b"x"})
-def test_metadata_are_json_and_no_number_has_become_another(metadata: Any):
+def test_metadata_become_json_and_no_number_changes(metadata: Any):
     ready = json_ready(metadata)
     assert repr(truncate_json_overflow(ready)) == repr(ready)
     json.loads(safe_json_dump({"metadata": ready}))
@@ -139,7 +139,7 @@ def test_metadata_are_json_and_no_number_has_become_another(metadata: Any):
     st.lists(st.dictionaries(KEYS, VALUES, max_size=4), max_size=4),
     METADATA,
 )
-def test_a_run_of_any_values_passes_whole_with_a_note_of_each_that_does_not(
+def test_a_run_of_any_values_passes_with_a_note_of_each_value_left_out(
     data_keys: dict[str, Any], events: list[dict[str, Any]], metadata: Any
 ):
     given_on: list[tuple[str, Any]] = []
@@ -168,7 +168,7 @@ def test_a_run_of_any_values_passes_whole_with_a_note_of_each_that_does_not(
     assert [name for name, _ in given_on] == [name for name, _ in documents]
     names = columns(data_keys)
     notes = given_on[-1][1]["_run_normalizer_notes"]
-    assert len(notes) <= MOST + 1
+    assert len(notes) <= NOTES_LIMIT + 1
     for (_, document), (_, passed) in zip(documents[2:-1], given_on[2:-1], strict=True):
         assert passed["data"].keys() == {names[key] for key in document["data"]}
         assert passed["timestamps"].keys() == passed["data"].keys()

@@ -1,4 +1,4 @@
-"""A real Tiled server seen through a proxy that refuses, stalls, or passes on."""
+"""A proxy before a real Tiled server: it refuses, delays or passes on requests."""
 
 import contextlib
 import threading
@@ -12,12 +12,12 @@ PASSED_ON = {"content-type", "etag", "retry-after"}
 
 
 class TiledProxy(ThreadingHTTPServer):
-    """Passes requests on to `target`, unless told otherwise.
+    """Passes requests on to `target`, unless `refusal` is set.
 
     Attributes:
-        refusal: an HTTP status to answer everything with; 0 passes on.
+        refusal: the HTTP status of every answer; 0 passes requests on.
         delay: s before each answer.
-        asked: how often, by answer.
+        asked: number of requests by HTTP status of the answer.
     """
 
     daemon_threads = True
@@ -32,7 +32,7 @@ class TiledProxy(ThreadingHTTPServer):
         self.client = httpx.Client(base_url=target, timeout=60)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients come and go: the writer gives up on an answer that takes too long."""
+        """Ignore broken connections: the writer closes one whose answer takes too long."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager

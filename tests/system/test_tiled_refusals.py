@@ -1,4 +1,4 @@
-"""A Tiled server that refuses, fails or takes its time: the plan and the files do not care."""
+"""A Tiled server that refuses, fails or is slow affects neither the plan nor the files."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def proxy(tiled: TiledAddress) -> Iterator[TiledProxy]:
 
 @pytest.fixture(scope="module")
 def storage(session: Session, tiled: TiledAddress, proxy: TiledProxy) -> Iterator[Storage]:
-    """Another storage folder, where that server may read, behind the proxy."""
+    """Another storage folder, readable by that server, whose feed uses the proxy."""
     folder = session.storage.layout.data / "behind-a-proxy"
     with Storage(folder, tiled=proxy.uri, api_key=tiled.writer_key) as storage:
         session.RE.unsubscribe(session.token)
@@ -35,7 +35,7 @@ def storage(session: Session, tiled: TiledAddress, proxy: TiledProxy) -> Iterato
         storage.close(wait=True)
 
 
-def until_in_trouble(storage: Storage, words: str) -> str:
+def wait_for_trouble(storage: Storage, words: str) -> str:
     deadline = time.monotonic() + PATIENCE
     while words not in (trouble := storage.status().trouble):
         assert time.monotonic() < deadline, f"expected {words!r} in {trouble!r}"
@@ -43,7 +43,7 @@ def until_in_trouble(storage: Storage, words: str) -> str:
 
 
 @pytest.mark.parametrize("status", [401, 413, 500])
-def test_whatever_tiled_answers_spectra_are_stored_and_catalogued_when_it_gives_way(
+def test_while_tiled_refuses_spectra_are_stored_and_later_catalogued(
     session: Session, storage: Storage, proxy: TiledProxy, http: Data, status: int
 ) -> None:
     storage.data.wait(session.acquire_eels(exposure=0.001))
@@ -51,11 +51,11 @@ def test_whatever_tiled_answers_spectra_are_stored_and_catalogued_when_it_gives_
     try:
         reference = session.acquire_eels(exposure=0.001)
         assert storage.data.wait(reference, until="stored").stage == "stored"
-        assert "Tiled" in until_in_trouble(storage, str(status))
+        assert "Tiled" in wait_for_trouble(storage, str(status))
         asked = proxy.asked[status]
         for _ in range(5):
             session.acquire_eels(exposure=0.001)
-        assert proxy.asked[status] <= asked + 8, "a refusal per document is no circuit breaker"
+        assert proxy.asked[status] <= asked + 8, "it tried more than one request at a time"
     finally:
         proxy.refusal = 0
     uid = reference.partition("/")[0]
@@ -63,17 +63,19 @@ def test_whatever_tiled_answers_spectra_are_stored_and_catalogued_when_it_gives_
     assert http.open(reference).read().shape == (2048,)
     assert list(http.catalog[uid]["primary"].base["internal"].read()["seq_num"]) == [1]
     storage.flush(PATIENCE)
-    assert "Tiled" not in storage.status().trouble or until_calm(storage)
+    assert "Tiled" not in storage.status().trouble or wait_until_calm(storage)
 
 
-def until_calm(storage: Storage) -> bool:
+def wait_until_calm(storage: Storage) -> bool:
     deadline = time.monotonic() + PATIENCE
     while storage.status().trouble:
         assert time.monotonic() < deadline
     return True
 
 
-def test_a_slow_tiled_slows_no_plan(session: Session, storage: Storage, proxy: TiledProxy) -> None:
+def test_a_slow_tiled_does_not_slow_a_plan(
+    session: Session, storage: Storage, proxy: TiledProxy
+) -> None:
     storage.data.wait(session.acquire_eels(exposure=0.001))
     proxy.delay = 0.3
     try:

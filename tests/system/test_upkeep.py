@@ -1,4 +1,4 @@
-"""What a person does when something is wrong: status, verify, retry, give-up, doctor."""
+"""The commands for an operator when something is wrong: status, verify, retry, give-up, doctor."""
 
 import contextlib
 import json
@@ -51,7 +51,7 @@ def complete_run(session: Session) -> str:
     return uid
 
 
-def test_a_lost_frame_fails_truthfully_and_a_retry_brings_it_once_it_is_found(
+def test_a_lost_frame_fails_and_a_retry_stores_it_once_it_is_found(
     session: Session, http: Data, tmp_path: Path
 ) -> None:
     assert session.pcs is not None
@@ -89,7 +89,9 @@ def test_a_lost_frame_fails_truthfully_and_a_retry_brings_it_once_it_is_found(
     assert "0 findings" in run(session, "verify", uid).stdout
 
 
-def test_frames_of_a_server_that_is_gone_are_given_up_and_taken_back(session: Session) -> None:
+def test_frames_of_a_server_that_is_gone_are_given_up_and_later_stored_by_a_retry(
+    session: Session,
+) -> None:
     assert session.pcs is not None
     with writer_stopped(session):
         reference = session.acquire_eels(exposure=0.001)
@@ -98,8 +100,8 @@ def test_frames_of_a_server_that_is_gone_are_given_up_and_taken_back(session: Se
     status = json.loads(run(session, "status", "--json").stdout)
     silent = {spool["server"]: spool["trouble"] for spool in status["spools"]}
     assert "No acquisition server answers" in silent[session.pcs.uris["gatan"]]
-    ailing = run(session, "doctor", "--runs", "0")
-    assert ailing.exit_code == 1 and "1 frames wait at PYRO:eels_server" in ailing.stdout
+    found = run(session, "doctor", "--runs", "0")
+    assert found.exit_code == 1 and "1 frames wait at PYRO:eels_server" in found.stdout
     assert run(session, "give-up", uid, "--reason", "that PC burnt").exit_code == 0
     session.data.wait(uid)
     with pytest.raises(ReferenceFailed, match="given up by request: that PC burnt"):
@@ -109,9 +111,7 @@ def test_frames_of_a_server_that_is_gone_are_given_up_and_taken_back(session: Se
     assert session.data.wait(reference).stage == "catalogued"
 
 
-def test_bytes_that_were_changed_behind_storages_back_are_found(
-    session: Session, complete_run: str
-) -> None:
+def test_bytes_that_another_program_changed_are_found(session: Session, complete_run: str) -> None:
     (path,) = session.storage.layout.data.rglob(f"{complete_run}/eels.h5")
     assert run(session, "verify", complete_run).exit_code == 0
     with FramesReader(path) as reader:
@@ -125,7 +125,7 @@ def test_bytes_that_were_changed_behind_storages_back_are_found(
     path.write_bytes(content)
 
 
-def test_rows_of_an_array_inside_events_that_are_doubled_in_tiled_are_found(
+def test_doubled_rows_in_tiled_of_an_array_inside_events_are_found(
     session: Session, tiled: TiledAddress
 ) -> None:
     trace = soft_signal_rw(Array1D[np.float64], np.arange(32.0), name="trace")
@@ -140,13 +140,13 @@ def test_rows_of_an_array_inside_events_that_are_doubled_in_tiled_are_found(
 
 
 def lose(layout: Layout, uid: str) -> None:
-    """Take a run out of the embedded server's database: nobody has a key that deletes."""
+    """Delete a run from the embedded server's database, since no key can delete."""
     with contextlib.closing(sqlite3.connect(layout.catalog / "catalog.db", timeout=10)) as db, db:
         db.execute("PRAGMA foreign_keys=ON")
         db.execute("DELETE FROM nodes WHERE key=?", [uid])
 
 
-def test_a_run_that_tiled_has_lost_is_found_and_brought_back(
+def test_a_run_that_tiled_has_lost_is_found_and_written_again(
     session: Session, http: Data, complete_run: str
 ) -> None:
     lose(session.storage.layout, complete_run)
@@ -159,7 +159,9 @@ def test_a_run_that_tiled_has_lost_is_found_and_brought_back(
     assert http.open(f"{complete_run}/eels/0").read().shape == (2048,)
 
 
-def test_status_counts_and_shows_what_waits_where(session: Session, complete_run: str) -> None:
+def test_status_shows_counts_and_what_waits_at_each_server(
+    session: Session, complete_run: str
+) -> None:
     shown = run(session, "status").stdout
     assert "catalogued" in shown and "frames/s stored" in shown and "no trouble" in shown
     status = json.loads(run(session, "status", "--json").stdout)
@@ -167,7 +169,7 @@ def test_status_counts_and_shows_what_waits_where(session: Session, complete_run
     assert {spool["frames"] for spool in status["spools"]} == {0}
 
 
-def test_asking_for_what_nobody_knows_says_so(session: Session) -> None:
+def test_a_request_for_an_unknown_run_is_refused(session: Session) -> None:
     asked = run(session, "retry", "no-such-run")
     assert isinstance(asked.exception, LookupError)
     assert "neither a reference nor the uid of a run" in str(asked.exception)

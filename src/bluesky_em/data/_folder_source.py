@@ -26,8 +26,7 @@ from ._reference_status import ReferenceStatus
 from ._results import ResultStore
 from ._stored_frame import StoredFrame
 from ._superseded import superseded
-from .follow import RunSource, RunsSource
-from .follow._folder_run import FolderRun, FolderRuns
+from .follow import FolderRun, FolderRuns, RunSource, RunsSource
 
 
 class FolderSource:

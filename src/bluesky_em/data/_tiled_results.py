@@ -13,10 +13,10 @@ import pyarrow
 from tiled.structures.core import Spec
 
 from bluesky_em.files.results import RESULTS, Result, plain_data
+from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.nodes import IdempotentNode
 
-from .follow import Point
-from .follow._tiled_run import TiledRun
+from .follow import Point, TiledRun
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class TiledResults:
 
     def _find_or_make(self, now: float) -> Any:
         client = self._client()
-        run = IdempotentNode(getattr(client, "v3", client)[self._run].base)
+        run = IdempotentNode(runs_of(client)[self._run].base)
         descriptor = {
             "name": RESULTS,
             "time": now,

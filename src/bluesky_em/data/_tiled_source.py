@@ -10,6 +10,7 @@ import xarray
 
 from bluesky_em.axes import Axis
 from bluesky_em.errors import UnknownReference
+from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.row_map import KEY, axes_at, find, read_update
 from bluesky_em.reference import Reference, ReferenceState
 
@@ -17,7 +18,7 @@ from ._reference_status import ReferenceStatus
 from ._results import ResultStore
 from ._stored_frame import StoredFrame
 from ._superseded import superseded
-from .follow import RunSource, RunsSource, lost_bookmark
+from .follow import RunSource, RunsSource, TiledRun, TiledRuns, lost_bookmark
 
 
 class TiledSource:
@@ -93,15 +94,11 @@ class TiledSource:
 
     def follow(self, run: str, streams: tuple[str, ...] | None, patience: float) -> RunSource:
         """Follow a run as it grows; whoever reads a frame waits `patience` s for the server."""
-        from .follow._tiled_run import TiledRun  # seconds of imports
-
         return TiledRun(self._client().include_data_sources(), run, streams, patience)
 
     def follow_runs(self, *, last: int, since: float | None, at: str) -> RunsSource:
         """Follow runs as they come: first the `last`, those since a time, or from run `at` on."""
         from tiled.queries import Key
-
-        from .follow._tiled_run import TiledRuns
 
         client = self._client()
         if at:
@@ -165,7 +162,6 @@ class TiledSource:
     def _run(self, run: str) -> Any:
         client = self._client()
         try:
-            # `.v3`, since databroker's use of `.v2` changes what every client of this process gets
-            return getattr(client, "v3", client)[run]
+            return runs_of(client)[run]
         except KeyError:
             return None

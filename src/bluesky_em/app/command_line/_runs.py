@@ -57,14 +57,14 @@ def plot(
     """Plot a run as it goes on, or the runs to come, until the window is closed."""
     from bluesky_em.storage import processes
 
-    from ..live import _plot
+    from ..live import plot as plot_runs
 
     if held:
         processes.on_parent_exit(lambda hurry: os._exit(0))
     if png is not None and not png.absolute().parent.is_dir():
         raise FileNotFoundError(f"--png {png}: there is no folder {png.absolute().parent}")
     with _data(storage, tiled) as data:
-        _plot.plot(_runs(data, run, stream, last, since), x=x, y=y, png=png)
+        plot_runs(_runs(data, run, stream, last, since), x=x, y=y, png=png)
 
 
 def analyse(

@@ -79,27 +79,27 @@ def doctor(
     tiled: Tiled = None,
     with_tiled: Annotated[bool, typer.Option("--tiled-too/--without-tiled")] = True,
     runs: Annotated[int, typer.Option(min=0, help="How many of the newest to read whole.")] = 20,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired.")] = False,
 ) -> None:
     """Look for what is wrong with a storage folder; only with --repair is anything changed."""
     from bluesky_em.data import Data
-    from bluesky_em.storage.upkeep import doctor as practice
+    from bluesky_em.storage.upkeep.doctor import examine
 
     layout = layout_of(storage)
     data = Data(tiled, storage=layout.root)
-    ailments = 0
+    problems = 0
     try:
         client = (lambda: data.catalog) if with_tiled else None
-        for ailment in practice.examine(layout, client, runs):
-            ailments += 1
-            print(f"- {ailment.what}\n  {ailment.cure}")
-            if repair and ailment.repair is not None:
-                ailment.repair()
+        for problem in examine(layout, client, runs):
+            problems += 1
+            print(f"- {problem.what}\n  {problem.remedy}")
+            if repair and problem.repair is not None:
+                problem.repair()
                 print("  done")
     finally:
         data.close()
-    print(f"{ailments} ailments" if ailments else "all is well")
-    sys.exit(bool(ailments) and not repair)
+    print(f"{problems} problems" if problems else "all is well")
+    sys.exit(bool(problems) and not repair)
 
 
 def retry(what: What, storage: StorageFolder = DEFAULT_STORAGE) -> None:

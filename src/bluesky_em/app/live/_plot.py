@@ -9,15 +9,16 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 
 from bluesky_em.data import Point, RunFollower
 
 from ._table import first_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PERIOD = 0.2  # seconds between two pictures
 KEPT = 100_000  # points of a curve
@@ -113,6 +114,8 @@ def plot(
     Raises:
         RuntimeError: there is nothing to open a window on.
     """
+    import matplotlib.pyplot as plt  # a second of imports: only for those who plot
+
     if png is None and plt.get_backend().lower() == "agg":
         raise RuntimeError("there is no display to open a window on: give --png FILE, look at that")
     picture = _Picture(x, y)

@@ -7,10 +7,12 @@ before is read from the catalog, or the journal: no cache has to have kept it.
 """
 
 from ._bookmark import Bookmark, lost_bookmark
+from ._folder_run import FolderRun, FolderRuns
 from ._follower import RunFollower, RunsFollower, RunSource, RunsSource
 from ._point import End, Point
+from ._tiled_run import TiledRun, TiledRuns
 
 __all__ = [
     "Point", "End", "RunFollower", "RunsFollower", "Bookmark", "RunSource", "RunsSource",
-    "lost_bookmark",
+    "FolderRun", "FolderRuns", "TiledRun", "TiledRuns", "lost_bookmark",
 ]  # fmt: skip

@@ -10,7 +10,6 @@ import httpx
 import numpy as np
 import pyarrow
 import stamina
-from tiled.client.utils import handle_error
 
 from ._tiled_events import CLOSED
 
@@ -161,6 +160,8 @@ def _key(row: Row) -> tuple[Any, Any]:
 
 
 def _get(client: Any, link: str, params: dict[str, str], media_type: str) -> bytes:
+    from tiled.client.utils import handle_error  # seconds of imports
+
     http = client.context.http_client
     response = http.get(link, params=params, headers={"Accept": media_type})
     handle_error(response)

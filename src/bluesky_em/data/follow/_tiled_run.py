@@ -17,6 +17,7 @@ import numpy as np
 
 from bluesky_em.axes import Axis
 from bluesky_em.files.results import RESULTS
+from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.row_map import KEY, axes_at, read_update, reference_at
 
 from .._stored_frame import StoredFrame
@@ -121,8 +122,7 @@ class TiledRun:
             return
         self._looked = time.monotonic()
         try:
-            # `.v3`, since databroker's use of `.v2` changes what every client of this process gets
-            node = getattr(self._client, "v3", self._client)[self.run].base
+            node = runs_of(self._client)[self.run].base
         except KeyError:
             return  # it is yet to come
         self._metadata = node.metadata
@@ -305,7 +305,7 @@ class TiledRuns:
     """
 
     def __init__(self, client: Any, known: int):
-        self._client = getattr(client, "v3", client)
+        self._client = runs_of(client)
         self._listener = TiledEvents(client.context.api_key)
         self._listener.listen(client.uri.rstrip("/"))
         self._known = known

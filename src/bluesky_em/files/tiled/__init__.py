@@ -1,1 +1,1 @@
-"""What a run looks like in Tiled."""
+"""The form of a run in Tiled: its nodes, columns, values and row maps."""

@@ -1,41 +1,51 @@
-"""Where a Tiled server answers; the embedded one publishes it in the storage folder."""
+"""Address and keys of a Tiled server; the embedded one publishes them in the storage folder."""
 
 from __future__ import annotations
 
 import json
 import os
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from bluesky_em.files.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
 class TiledAddress:
-    """Where a Tiled server answers."""
+    """Address and keys of a Tiled server."""
 
     uri: str
     """e.g. `http://127.0.0.1:8000`"""
     api_key: str
-    """for those who read; empty for none"""
+    """for reading; empty for none"""
     writer_key: str = ""
-    """for the feed; empty for none"""
+    """for the catalog feed; empty for none"""
     analyst_key: str = ""
-    """for those who publish results; empty for none"""
+    """for publishing results; empty for none"""
     ready: bool = True
     """False while the embedded server starts"""
 
 
+def runs_of(client: Any) -> Any:
+    """Return the client whose runs are `BlueskyRunV3`; a plain container is returned as it is.
+
+    A client need not be one: databroker's use of `.v2` changes the class of run that every later
+    client of this process returns.
+    """
+    return getattr(client, "v3", client)
+
+
 def address_of(layout: Layout) -> TiledAddress | None:
-    """Give the embedded server's address, or None while it is not ready."""
+    """Return the embedded server's address, or None while it is not ready."""
     address = last_address(layout)
     return address if address and address.ready else None
 
 
 def last_address(layout: Layout) -> TiledAddress | None:
-    """Return what the embedded server published last, or None."""
+    """Return the address that the embedded server published last, or None."""
     try:
         return TiledAddress(**json.loads((layout.catalog / "address.json").read_text()))
-    except (FileNotFoundError, ValueError):  # never there, or emptied by a power cut
+    except (FileNotFoundError, ValueError):  # never written, or emptied by a power cut
         return None
 
 

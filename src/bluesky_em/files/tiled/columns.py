@@ -1,4 +1,4 @@
-"""The types of an event table's columns: what the descriptor says, not what came first."""
+"""Column types of an event table: taken from the descriptor, not from the first rows."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TYPES = {
 
 
 def column_types(schema: pyarrow.Schema, data_keys: Mapping[str, Any]) -> pyarrow.Schema:
-    """Give each column the type of its data key.
+    """Return a schema in which each column has the type of its data key.
 
-    A table's types are fixed by its first rows, and those may be integers in a column of
-    numbers, or missing.
+    Tiled fixes a table's types when it writes the first rows, and their values may be integers in
+    a column of numbers, or missing.
 
     Args:
         schema: as guessed from some rows.
-        data_keys: of the descriptor, by column name; other columns stay as they are.
+        data_keys: of the descriptor, by column name; other columns are not changed.
     """
     for index, column in enumerate(schema):
         wanted = _type_of(data_keys.get(column.name, {}), column.type)

@@ -1,4 +1,4 @@
-"""Tiled nodes that are found where they exist and made where they do not."""
+"""Tiled nodes that are created unless they exist."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tiled.client.utils import ClientError
 
 from .columns import column_types
 
-CONFLICT = 409  # HTTP status: there is a node of that name already
+CONFLICT = 409  # HTTP status: a node of that name exists
 
 
 class ReplayedRows:
-    """A Tiled array whose length is that of the rows given in this attempt.
+    """A Tiled array whose length is the number of rows written in this attempt.
 
-    There may be more: an earlier attempt's. Who appends at `shape[0]` writes over those, with the
-    same values, and over rows that were made and never filled.
+    The array may have more rows, from an earlier attempt. Appending at `shape[0]` overwrites them
+    with the same values, and fills rows that were created and never written.
     """
 
     def __init__(self, node: Any, given: int = 0):
@@ -28,7 +28,7 @@ class ReplayedRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of what was given."""
+        """Shape of the rows written in this attempt."""
         return (self._given, *self._node.shape[1:])
 
     def patch(self, array: Any, offset: tuple[int, ...], extend: bool) -> None:
@@ -37,28 +37,28 @@ class ReplayedRows:
         self._given = offset[0] + len(array)
 
 
-class GivenRaggedRows(ReplayedRows):
-    """The same of a ragged array, which cannot be written over: rows that are there are left."""
+class ReplayedRaggedRows(ReplayedRows):
+    """Like `ReplayedRows`, for a ragged array: it cannot be overwritten, so old rows are kept."""
 
     def patch(self, array: Any, offset: Any, extend: bool) -> None:
-        """Append the rows that are not there, of those that begin at `offset`."""
-        there = self._node.shape[0]
-        if offset + len(array) > there:
-            self._node.patch(array[max(0, there - offset) :], offset=there, extend=extend)
+        """Append those of the rows from `offset` on that do not exist yet."""
+        existing = self._node.shape[0]
+        if offset + len(array) > existing:
+            self._node.patch(array[max(0, existing - offset) :], offset=existing, extend=extend)
         self._given = offset + len(array)
 
 
 class IdempotentNode:
-    """A Tiled container whose making of children can be repeated.
+    """A Tiled container in which creating a child can be repeated.
 
-    Everything else is the container's own. Needed since a writer that was killed, or whose
-    request got no answer, cannot know which nodes exist.
+    All else is passed to the container. A writer that was killed, or that got no answer to its
+    request, cannot know which nodes exist.
     """
 
     def __init__(self, node: Any):
         self._node = node
         self.found: set[str] = set()
-        """keys of the children that were there already"""
+        """keys of the children that existed already"""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._node, name)
@@ -69,20 +69,20 @@ class IdempotentNode:
         return IdempotentNode(self._node.base)
 
     def create_container(self, key: str, **kwargs: Any) -> IdempotentNode:
-        """Make the container `key`, or give the one there is."""
-        return IdempotentNode(self._make(self._node.create_container, key, **kwargs))
+        """Create the container `key`, or return the existing one."""
+        return IdempotentNode(self._create(self._node.create_container, key, **kwargs))
 
     def create_appendable_table(self, schema: Any, key: str, **kwargs: Any) -> Any:
-        """Make the table `key`, or give the one there is, with the rows it has."""
+        """Create the table `key`, or return the existing one with its rows."""
         schema = column_types(schema, kwargs.get("metadata", {}))
-        return self._make(self._node.create_appendable_table, key, schema=schema, **kwargs)
+        return self._create(self._node.create_appendable_table, key, schema=schema, **kwargs)
 
     def new(self, key: str, **kwargs: Any) -> Any:
-        """Make the node `key`, or give the one there is, with the rows it has."""
-        return self._make(self._node.new, key, **kwargs)
+        """Create the node `key`, or return the existing one with its rows."""
+        return self._create(self._node.new, key, **kwargs)
 
     def write_array(self, array: Any, key: str, **kwargs: Any) -> ReplayedRows:
-        """Write the array `key`, or write its first rows anew in the one there is."""
+        """Write the array `key`; if it exists, overwrite its first rows."""
         try:
             return ReplayedRows(self._node.write_array(array, key=key, **kwargs), len(array))
         except ClientError as exc:
@@ -90,23 +90,23 @@ class IdempotentNode:
         rows.patch(array, offset=(0,), extend=True)
         return rows
 
-    def write_ragged(self, array: Any, key: str, **kwargs: Any) -> GivenRaggedRows:
-        """Write the ragged array `key`, or add to the one there is the rows it lacks."""
+    def write_ragged(self, array: Any, key: str, **kwargs: Any) -> ReplayedRaggedRows:
+        """Write the ragged array `key`; if it exists, append the missing rows."""
         try:
-            return GivenRaggedRows(self._node.write_ragged(array, key=key, **kwargs), len(array))
+            return ReplayedRaggedRows(self._node.write_ragged(array, key=key, **kwargs), len(array))
         except ClientError as exc:
             node = self._existing(key, exc)
-        try:  # was it made and never filled?
+        try:  # it may have been created and never written
             node.write(array[: node.shape[0]])
         except ClientError as exc:
             _expect_conflict(exc)
-        rows = GivenRaggedRows(node)
+        rows = ReplayedRaggedRows(node)
         rows.patch(array, offset=0, extend=True)
         return rows
 
-    def _make(self, make: Callable[..., Any], key: str, **kwargs: Any) -> Any:
+    def _create(self, create: Callable[..., Any], key: str, **kwargs: Any) -> Any:
         try:
-            return make(key=key, **kwargs)
+            return create(key=key, **kwargs)
         except ClientError as exc:
             return self._existing(key, exc)
 

@@ -1,4 +1,4 @@
-"""Which of our frames is in which row of an array in Tiled."""
+"""Map from references to rows of an array in Tiled."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from bluesky_em.frame import Frame
 from bluesky_em.reference import Reference
 
 KEY = "bluesky_em"
-"""Where an array node's metadata hold its row map, and a run's its manifest."""
+"""Key of our metadata: of an array node its row map, of a run its manifest."""
 
 
 class RowMap:
-    """References to rows, for those who have only the Tiled address.
+    """Map from references to rows, for clients that have only the Tiled address.
 
-    Tiled keeps no datum ids. Numbers and rows usually rise together, under one calibration: so
-    the map is a list of *segments*, a new one only where a number was skipped (a point the
-    RunEngine interrupted and repeated), where the axes changed, or where the frames of several
-    open runs carry uids of their own. All but the last tell how many `rows` they have.
+    Tiled keeps no datum ids. Numbers and rows usually increase together and the axes stay the
+    same, so the map is a list of *segments*. A new one begins where a number was skipped (the
+    RunEngine interrupted a point and repeated it), where the axes changed, or where the run uid in
+    the references changes (several runs are open). All segments but the last have a number of
+    `rows`.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,7 @@ class RowMap:
         self._next: tuple[str, int, int] | None = None
 
     def add(self, frame: Frame) -> None:
-        """Add the next row, or the rows of a block."""
+        """Add the next row, or the rows of a block of frames."""
         uid = Reference.parse(frame.reference).run
         axes = [asdict(axis) for axis in frame.axes]
         scan = [asdict(axis) for axis in frame.scan]
@@ -50,25 +51,25 @@ class RowMap:
         self._next = (uid, frame.number + frame.count, frame.row + frame.count)
 
     def fail(self, frame: Frame, reason: str) -> None:
-        """Note that a row (those of a block) holds no data, and why."""
+        """Record that a row (or the rows of a block) has no data, and why."""
         self.failed.update(dict.fromkeys(map(str, frame.rows), reason))
         self.changed = True
 
     @property
     def size(self) -> dict[str, int]:
-        """How much it tells: never less than before."""
+        """Number of entries; never decreases."""
         return {"segments": len(self.segments), "failed": len(self.failed)}
 
     def dump(self) -> dict[str, Any]:
-        """Give the metadata for Tiled, to be had under `KEY`."""
+        """Return the metadata that Tiled keeps under `KEY`."""
         self.changed = False
         return {"segments": self.segments, "failed": self.failed}
 
 
 def find(segments: Sequence[Mapping[str, Any]], reference: Reference) -> int | None:
-    """Find a reference's row, from the segments of one array; None if it is not among them.
+    """Return a reference's row from the segments of one array, None if no segment has it.
 
-    It may be beyond the rows that are there: the last segment is open.
+    The row may be beyond the end of the array: the last segment has no end.
 
     >>> segments = [
     ...     {"run": "a", "number": 0, "row": 0, "rows": 3}, {"run": "a", "number": 5, "row": 3}
@@ -77,14 +78,14 @@ def find(segments: Sequence[Mapping[str, Any]], reference: Reference) -> int | N
     [2, None, 4]
     """
     for segment in segments:
-        ahead = reference.number - segment["number"]
-        if segment["run"] == reference.run and 0 <= ahead < segment.get("rows", math.inf):
-            return segment["row"] + ahead
+        offset = reference.number - segment["number"]
+        if segment["run"] == reference.run and 0 <= offset < segment.get("rows", math.inf):
+            return segment["row"] + offset
     return None
 
 
 def reference_at(segments: Sequence[Mapping[str, Any]], detector: str, row: int) -> str:
-    """Give the reference of the frame in a row: the reverse of `find`.
+    """Return the reference of the frame in a row: the inverse of `find`.
 
     >>> segments = [{"run": "a", "number": 0, "row": 0}, {"run": "a", "number": 5, "row": 3}]
     >>> reference_at(segments, "eels", 4)
@@ -95,7 +96,7 @@ def reference_at(segments: Sequence[Mapping[str, Any]], detector: str, row: int)
 
 
 def axes_at(segments: Sequence[Mapping[str, Any]], row: int) -> tuple[Axis, ...]:
-    """Give the axes of the frame in a row."""
+    """Return the axes of the frame in a row."""
     return tuple(Axis.load(axis) for axis in _segment(segments, row)["axes"])
 
 
@@ -107,17 +108,17 @@ def read_update(array: Any, row: int, axes: tuple[Axis, ...], about: Mapping[str
     """Read the values of one update from Tiled.
 
     Args:
-        array: its node.
+        array: the array's node.
         row: the update's number.
-        axes: of the frame.
-        about: what `UpdateMap.dump` has put under `update`.
+        axes: of the frame; its shape is that of the result.
+        about: the entry `update` of `UpdateMap.dump`.
 
     Raises:
-        LookupError: a later one has changed them, or taken their place.
+        LookupError: a later update has changed or replaced the values.
     """
     kept = about["values"].get(str(row))
     if kept is None:
-        raise LookupError(f"update {row} has no values of its own (any more)")
+        raise LookupError(f"update {row} has no values of its own, or a later one replaced them")
     shape = [axis.size for axis in axes]
     start = kept["index"] or [0] * len(array.shape)
     size = [1] * (len(start) - len(shape)) + shape

@@ -1,7 +1,7 @@
-"""What Tiled can hold of a document: names of columns, values of the promised type, JSON.
+"""Conversion of document values to the columns, types and JSON that Tiled can store.
 
-Pure functions. What does not fit is left out by the caller, who says so in the run's notes; the
-journal has it as it was.
+Pure functions. The caller leaves out what cannot be converted and records it in the run's notes;
+the journal keeps the original.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from bluesky_tiled_plugins.utils import truncate_json_overflow
 from bluesky_tiled_plugins.writing.tiled_writer import MAX_ARRAY_SIZE
 
 _COLUMN = re.compile(r"(?!(?i:ts_))[A-Za-z](?!.*(--|/\*|\*/))[^'\"`;\\%()=+\x00-\x1f]*")
-"""Names that every database takes, and that are no time stamps'."""
-_LONGEST = 56  # bytes; a database takes 63, and a time stamp's column begins with `ts_`
+"""Names that every database accepts and that are not names of time stamp columns."""
+_NAME_BYTES = 56  # a database accepts 63, and the name of a time stamp column begins with `ts_`
 _RESERVED = {"time", "seq_num"}
 
 
 def columns(keys: Iterable[str]) -> dict[str, str]:
-    """Give each data key the name of its column: its own, wherever a database can have that.
+    """Return the name of each data key's column: the key itself if a database accepts it.
 
-    Names differ also where case does not count, and from those of the columns beside them.
+    Names differ even if case is ignored, and differ from the columns that every table has.
     """
     names: dict[str, str] = {}
     taken = set(_RESERVED)
     for key in sorted(keys, key=lambda key: (not _is_column(key) or key in _RESERVED, key)):
-        name = key if _is_column(key) else _harmless(key)
+        name = key if _is_column(key) else _safe_name(key)
         while name.lower() in taken:
             name = f"{name}_"
         taken.add(name.lower())
@@ -39,10 +39,10 @@ def columns(keys: Iterable[str]) -> dict[str, str]:
 
 
 def fit(value: Any, data_key: Mapping[str, Any]) -> Any:
-    """Give a value the type that its data key promises; None stays None.
+    """Return a value in the type that its data key promises; None stays None.
 
     Raises:
-        ValueError: it is of another type, and would not be the same any more.
+        ValueError: the value has another type and the conversion would change it.
     """
     dtype = data_key.get("dtype")
     if dtype == "array":
@@ -60,11 +60,11 @@ def fit(value: Any, data_key: Mapping[str, Any]) -> Any:
         return bool(value)
     if dtype == "string" and (is_number or isinstance(value, str)):
         return str(value)
-    raise ValueError(f"{value!r} is no {dtype}")
+    raise ValueError(f"{value!r} is not of type {dtype}")
 
 
 def blank(data_key: Mapping[str, Any]) -> Any:
-    """Give what stands for a value that did not fit: nothing, or an array of nothing."""
+    """Return the placeholder of a value that was left out: None, or an array of NaN, 0 or ''."""
     dtype = numpy_dtype(data_key)
     if data_key.get("dtype") != "array" or dtype is None or not _has_node(data_key, dtype):
         return None
@@ -72,7 +72,7 @@ def blank(data_key: Mapping[str, Any]) -> Any:
 
 
 def numpy_dtype(data_key: Mapping[str, Any]) -> np.dtype | None:
-    """Give the dtype of an array as the run writer takes it; None for structured ones."""
+    """Return the dtype of an array as the run writer reads it; None for structured ones."""
     dtype = data_key.get("dtype_numpy") or "<f8"
     try:
         return np.dtype(dtype) if isinstance(dtype, str) else None
@@ -81,7 +81,7 @@ def numpy_dtype(data_key: Mapping[str, Any]) -> np.dtype | None:
 
 
 def json_ready(value: Any) -> Any:
-    """Give metadata as JSON can hold them: text instead of a number that would become another."""
+    """Return metadata as JSON can store them; numbers that JSON would change become text."""
     if isinstance(value, Mapping):
         return {str(key): json_ready(each) for key, each in value.items()}
     if isinstance(value, np.ndarray):
@@ -99,17 +99,17 @@ def json_ready(value: Any) -> Any:
     return value
 
 
-def _harmless(key: str) -> str:
-    cleaned = re.sub(r"\W", "_", key, flags=re.ASCII)[: _LONGEST - 13]
+def _safe_name(key: str) -> str:
+    cleaned = re.sub(r"\W", "_", key, flags=re.ASCII)[: _NAME_BYTES - 13]
     return f"key_{cleaned}_{zlib.crc32(key.encode()):08x}"
 
 
 def _is_column(key: str) -> bool:
-    return bool(_COLUMN.fullmatch(key)) and len(key.encode()) <= _LONGEST
+    return bool(_COLUMN.fullmatch(key)) and len(key.encode()) <= _NAME_BYTES
 
 
 def _has_node(data_key: Mapping[str, Any], dtype: np.dtype) -> bool:
-    """Tell whether an array has a node of its own, as the run writer decides it."""
+    """Return whether an array has its own node, by the run writer's rule."""
     shape = data_key.get("shape") or ()
     return None not in shape and (math.prod(shape) > MAX_ARRAY_SIZE or dtype.kind in "USO")
 
@@ -118,23 +118,23 @@ def _fit_array(value: Any, data_key: Mapping[str, Any]) -> Any:
     shape, dtype = tuple(data_key.get("shape") or ()), numpy_dtype(data_key)
     if dtype is None or None in shape or (value is None and not _has_node(data_key, dtype)):
         return value
-    array = np.asarray(value)  # ValueError: it is ragged
+    array = np.asarray(value)  # ValueError if it is ragged
     if array.dtype.kind == "U" and dtype.kind == "S":
-        array = np.char.encode(array, "utf-8")  # what ophyd-async promises of lists of strings
+        array = np.char.encode(array, "utf-8")  # ophyd-async describes lists of strings so
     if not ({array.dtype.kind, dtype.kind} <= set("biuf") or array.dtype.kind == dtype.kind):
-        raise ValueError(f"an array of {array.dtype} is none of {dtype}")
+        raise ValueError(f"an array of {array.dtype} is not an array of {dtype}")
     with np.errstate(invalid="ignore", over="ignore"):
         converted = array.astype(dtype)
     kept = (np.isfinite(converted), np.isfinite(array)) if dtype.kind == "f" else (converted, array)
     if not np.array_equal(*kept):
-        raise ValueError(f"an array of {array.dtype} is none of {dtype}")
+        raise ValueError(f"an array of {array.dtype} is not an array of {dtype}")
     if not _has_node(data_key, dtype):
         if converted.ndim != max(1, len(shape)) or dtype.kind not in "biuf":
-            raise ValueError(f"a table has no place for {converted.shape} of {dtype}")
+            raise ValueError(f"a column cannot store an array of {converted.shape} {dtype}")
         return converted.tolist()
     if dtype.kind == "f" and converted.ndim == len(shape) == 1:
-        lacks = max(0, math.prod(shape) - len(converted))
-        converted = np.pad(converted, (0, lacks), constant_values=np.nan)
+        missing = max(0, math.prod(shape) - len(converted))
+        converted = np.pad(converted, (0, missing), constant_values=np.nan)
     if converted.shape != shape:
-        raise ValueError(f"an array of shape {converted.shape} is none of {shape}")
+        raise ValueError(f"an array of shape {converted.shape} is not one of shape {shape}")
     return converted

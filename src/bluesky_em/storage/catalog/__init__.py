@@ -1,7 +1,8 @@
-"""The catalog: documents in, runs in Tiled out, in bluesky-tiled-plugins' layout.
+"""The catalog feed: writes documents to Tiled as runs, in bluesky-tiled-plugins' layout.
 
-Events wait here until what they refer to can be read; a run's stop document comes last. Nothing
-here survives a crash, and nothing needs to: journal, ledger and Tiled itself tell where to go on.
+An event waits here until the data that it refers to can be read; a run's stop document comes last.
+Nothing here survives a crash, and nothing needs to: journal, ledger and Tiled itself show where to
+continue.
 """
 
 from ._feeder import Feeder

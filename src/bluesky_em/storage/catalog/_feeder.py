@@ -1,4 +1,4 @@
-"""The thread that keeps Tiled up to date, run by run."""
+"""The thread that writes runs to Tiled, one after the other."""
 
 from __future__ import annotations
 
@@ -24,44 +24,45 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PERIOD = 0.02  # seconds between two looks at the journals
-BACKOFF = (0.5, 10.0)  # seconds, first and longest wait while Tiled is away
-ASIDE = (1.0, 600.0)  # seconds until a run that Tiled could not take is tried again
-REFUSALS = {401, 403, 429, 502, 503, 504}  # HTTP statuses that have nothing to do with the run
+POLL_INTERVAL = 0.02  # seconds between two checks of the journals
+BACKOFF = (0.5, 10.0)  # seconds, first and longest wait while Tiled is unreachable
+RUN_BACKOFF = (1.0, 600.0)  # seconds, first and longest wait before a refused run is tried again
+SERVER_ERRORS = {401, 403, 429, 502, 503, 504}  # HTTP statuses that do not depend on the run
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Aside:
-    """A run that Tiled could not take."""
+class _Postponed:
+    """A run that Tiled refused."""
 
     why: str
     pause: float
-    """s, growing with each attempt"""
+    """s, increased after each attempt"""
     until: float
+    """time of the next attempt, on the monotonic clock"""
 
 
 class Feeder:
-    """Feeds Tiled from all journals that are not complete.
+    """Writes all journals that are not complete to Tiled.
 
-    While Tiled is away, slow or refusing, nothing is tried but one request after each wait (a
-    circuit breaker, not a retry per document); then every run goes on where Tiled stands.
+    While Tiled is unreachable, slow or refuses everything, one request is tried after each wait (a
+    circuit breaker, not a retry per document). Then every run continues from what Tiled has.
 
     Args:
         layout: the storage folder.
-        ledger: tells stages, and is told of catalogued frames.
-        address: gives Tiled's address, or None while it is not known.
+        ledger: has the stages of frames; catalogued frames are recorded in it.
+        address: returns Tiled's address, or None while it is not known.
     """
 
     def __init__(self, layout: Layout, ledger: Ledger, address: Callable[[], TiledAddress | None]):
-        self._away = ""
-        self._aside: dict[Path, _Aside] = {}
+        self._trouble = ""
+        self._postponed: dict[Path, _Postponed] = {}
         self._layout = layout
         self._ledger = ledger
         self._address = address
         self._client: Any = None
         self._journals: dict[Path, RunEnding] = {}
         self._feeds: dict[Path, RunFeed] = {}
-        self._anew: set[Path] = set()
+        self._restarted: set[Path] = set()
         self._stopping = threading.Event()
         self._backoff = BACKOFF[0]
         self._thread = threading.Thread(target=self._work, name="feeder", daemon=True)
@@ -69,58 +70,57 @@ class Feeder:
 
     @property
     def trouble(self) -> str:
-        """What keeps runs from being complete; empty when nothing does."""
-        return "; ".join(
-            filter(None, [self._away, *(aside.why for aside in list(self._aside.values()))])
-        )
+        """Why runs do not become complete; empty when all is well."""
+        postponed = [run.why for run in list(self._postponed.values())]
+        return "; ".join(filter(None, [self._trouble, *postponed]))
 
     def add(self, journal: Path, ending: RunEnding) -> None:
-        """Take on a run, or begin anew with it; `ending` will tell how it ends."""
-        self._anew.add(journal)
+        """Add a run, or restart it; `ending` is updated by the caller when the run ends."""
+        self._restarted.add(journal)
         self._journals[journal] = ending
 
     def stop(self) -> None:
-        """Finish the step at hand and end the thread."""
+        """Finish the current step and end the thread."""
         self._stopping.set()
         self._thread.join(timeout=30.0)
 
     def _work(self) -> None:
-        from ._run_feed import RunFeed  # seconds of imports: storing must not wait for them
+        from ._run_feed import RunFeed  # seconds of imports, which must not delay storing
 
-        while not self._stopping.wait(PERIOD):
+        while not self._stopping.wait(POLL_INTERVAL):
             if not self._journals:
                 continue
             try:
                 self._step(RunFeed)
                 self._backoff = BACKOFF[0]
-                self._away = ""
-            except Exception as exc:  # any answer of Tiled's: nothing is lost, try again later
+                self._trouble = ""
+            except Exception as exc:  # from Tiled; nothing is lost, so try again later
                 self._open_circuit(exc)
 
-    def _step(self, make_feed: type[RunFeed]) -> None:
+    def _step(self, create_feed: type[RunFeed]) -> None:
         if self._client is None:
             self._client = self._connect()
         for journal, ending in list(self._journals.items()):
-            if journal in self._anew:
-                self._anew.discard(journal)
+            if journal in self._restarted:
+                self._restarted.discard(journal)
                 self._drop(journal)
-                self._aside.pop(journal, None)
-            if journal in self._aside and time.monotonic() < self._aside[journal].until:
+                self._postponed.pop(journal, None)
+            if journal in self._postponed and time.monotonic() < self._postponed[journal].until:
                 continue
             feed = self._feeds.get(journal)
             if feed is None:
-                feed = self._feeds[journal] = make_feed(
+                feed = self._feeds[journal] = create_feed(
                     journal, self._client, self._ledger, self._layout, ending
                 )
             try:
                 complete = feed.step()
-                self._aside.pop(journal, None)
+                self._postponed.pop(journal, None)
             except Exception as exc:
-                if _concerns_all(exc):
+                if _is_server_error(exc):
                     raise
-                self._set_aside(journal, exc)
+                self._postpone(journal, exc)
                 continue
-            if complete and journal not in self._anew:
+            if complete and journal not in self._restarted:
                 del self._journals[journal], self._feeds[journal]
 
     def _connect(self) -> Any:
@@ -137,24 +137,24 @@ class Feeder:
         if feed is not None:
             feed.close()
 
-    def _set_aside(self, journal: Path, exc: Exception) -> None:
-        """Leave one run alone for a while: what Tiled cannot take of it must not stop others."""
-        if journal not in self._aside:
-            logger.exception("run %s is set aside", journal.stem, extra={"action": "catalog"})
+    def _postpone(self, journal: Path, exc: Exception) -> None:
+        """Try a run again later: if Tiled refuses it, the other runs must not wait."""
+        if journal not in self._postponed:
+            logger.exception("run %s is postponed", journal.stem, extra={"action": "catalog"})
         self._drop(journal)
-        before = self._aside.get(journal)
-        pause = min(2 * before.pause, ASIDE[1]) if before else ASIDE[0]
-        self._aside[journal] = _Aside(
+        before = self._postponed.get(journal)
+        pause = min(2 * before.pause, RUN_BACKOFF[1]) if before else RUN_BACKOFF[0]
+        self._postponed[journal] = _Postponed(
             why=f"Tiled refuses run {journal.stem}, its data are safe: {exc}",
             pause=pause, until=time.monotonic() + pause,
         )  # fmt: skip
 
     def _open_circuit(self, exc: Exception) -> None:
         trouble = f"Tiled: {exc}"
-        if trouble != self._away:
+        if trouble != self._trouble:
             logger.warning("waiting: %s", trouble, extra={"action": "catalog"})
-            logger.debug("because of", exc_info=exc)
-        self._away = trouble
+            logger.debug("the reason", exc_info=exc)
+        self._trouble = trouble
         for feed in self._feeds.values():
             feed.close()
         self._feeds.clear()
@@ -165,8 +165,8 @@ class Feeder:
         self._backoff = min(2 * self._backoff, BACKOFF[1])
 
 
-def _concerns_all(exc: Exception) -> bool:
-    """Tell whether Tiled is away, or refuses everything, rather than this one run."""
+def _is_server_error(exc: Exception) -> bool:
+    """Return whether Tiled is unreachable or refuses everything, not only this run."""
     status = getattr(getattr(exc, "response", None), "status_code", None)
-    away = (ConnectionError, httpx.TransportError, sqlite3.OperationalError)
-    return isinstance(exc, away) or status in REFUSALS
+    unreachable = (ConnectionError, httpx.TransportError, sqlite3.OperationalError)
+    return isinstance(exc, unreachable) or status in SERVER_ERRORS

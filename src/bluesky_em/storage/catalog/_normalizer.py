@@ -1,4 +1,4 @@
-"""Documents as Tiled can take them, with a note of each thing that it could not."""
+"""Normalise documents that Tiled cannot store as they are; record each change in `notes`."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
 
 from bluesky_em.files.tiled.values import blank, columns, fit, json_ready
 
-MOST = 100  # notes of one run
-_LONG = 80  # characters of a value in a note
+NOTES_LIMIT = 100  # notes of one run
+_VALUE_LIMIT = 80  # characters of a value in a note
 
 
 class Normalizer(RunNormalizer):
-    """Lets a run into Tiled, whole, though some of it cannot be there as it was.
+    """Changes the documents of a run so that Tiled can store all of them.
 
-    A column is renamed, a value that is not what its descriptor promises is left out, and what no
-    datum document tells of is missing. The run's `notes` in Tiled say so; the journal has it all.
+    A column is renamed, a value that does not match its descriptor is left out, and data without a
+    datum document are missing. The run's `notes` in Tiled record this; the journal has everything.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._keys: dict[str, dict[str, Any]] = {}
         self._columns: dict[str, dict[str, str]] = {}
-        self._unsaid = 0
+        self._omitted = 0
 
     def start(self, doc: Any) -> None:
-        """Take the start document, with metadata as JSON can hold them."""
+        """Pass on the start document, with metadata that JSON can store."""
         super().start(json_ready(doc))
 
     def descriptor(self, doc: Any) -> None:
-        """Take a descriptor, with the columns that a database can have."""
+        """Pass on a descriptor, with column names that a database accepts."""
         doc = copy.deepcopy(doc)
         keys = {key: about for key, about in doc["data_keys"].items() if "external" not in about}
         names = columns(keys)
@@ -48,7 +48,7 @@ class Normalizer(RunNormalizer):
         super().descriptor(doc)
 
     def event(self, doc: Any) -> None:
-        """Take an event, with values of the types that its descriptor promises."""
+        """Pass on an event, with values of the types that its descriptor promises."""
         renamed, data = self._columns[doc["descriptor"]], dict(doc["data"])
         for key, about in self._keys[doc["descriptor"]].items():
             if key in data:
@@ -59,7 +59,7 @@ class Normalizer(RunNormalizer):
         super().event(doc)
 
     def stop(self, doc: Any) -> None:
-        """End the run, with a note of data that its events refer to and no document tells of."""
+        """Pass on the stop document, with notes about references without a datum document."""
         missing = [ref for ref in self._ext_ref_cache if ref.datum_id not in self._datum_cache]
         self._ext_ref_cache = [ref for ref in self._ext_ref_cache if ref not in missing]
         for ref in missing:
@@ -67,26 +67,26 @@ class Normalizer(RunNormalizer):
                 f"{ref.data_key} of event {ref.seq_num} refers to {ref.datum_id!r}, for which no "
                 "datum document came"
             )
-        if self._unsaid:
-            self.notes.append(f"and {self._unsaid} more like these")
+        if self._omitted:
+            self.notes.append(f"and {self._omitted} more like these")
         super().stop(json_ready(doc))
 
     def _fitted(self, seq_num: int, key: str, value: Any, data_key: Mapping[str, Any]) -> Any:
         try:
             return fit(value, data_key)
         except (ValueError, TypeError):
-            promised = f"{data_key['dtype']} of shape {data_key.get('shape')}"
             self._note(
-                f"{key} of event {seq_num} is left out here: {str(value)[:_LONG]!r} is no "
-                f"{promised}, which its descriptor promised"
+                f"{key} of event {seq_num} is left out here: {str(value)[:_VALUE_LIMIT]!r} is not "
+                f"of type {data_key['dtype']} and shape {data_key.get('shape')}, as its descriptor "
+                "promises"
             )
             return blank(data_key)
 
     def _note(self, note: str) -> None:
-        if len(self.notes) < MOST:
+        if len(self.notes) < NOTES_LIMIT:
             self.notes.append(note)
         else:
-            self._unsaid += 1
+            self._omitted += 1
 
 
 def _rename(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

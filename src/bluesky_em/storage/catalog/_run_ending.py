@@ -1,4 +1,4 @@
-"""What the writer tells the catalog of a run's end."""
+"""The end of a run, as the writer reports it to the catalog feed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ class RunEnding:
     """How a run ends, as far as the writer knows."""
 
     files_closed: bool = False
-    """All frames have been stored (or have failed), and their files closed for good."""
+    """All frames have been stored (or have failed), and their files are finally closed."""
     abandoned: bool = False
-    """The RunEngine's process died: there will be no stop document."""
+    """The RunEngine's process died: no stop document will follow."""

@@ -1,4 +1,4 @@
-"""One run in Tiled, written any number of times with one result."""
+"""Write one run to Tiled; every repetition gives the same result."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ._updates import UpdateMap, UpdatesConsolidator
 
 
 class TiledRunWriter(_RunWriter):
-    """Takes a run's normalized documents; `flush` brings Tiled up to date with them.
+    """Collects a run's normalised documents; `flush` writes them to Tiled.
 
-    Builds on bluesky-tiled-plugins' run writer (private; pinned, and covered by tests), which
-    knows the layout. Added here: an earlier attempt's nodes and rows are found instead of made
-    twice; released documents are flushed on request, not by count; all frames of a detector in a
-    stream make one array, whatever resources they came with.
+    Extends bluesky-tiled-plugins' run writer (private; its version is pinned, and tests cover it),
+    which defines the layout. Added here: nodes and rows of an earlier attempt are found instead of
+    created twice; documents are flushed on request, not by count; all frames of a detector in a
+    stream form one array, whatever resources they belong to.
 
-    After any error this object is spent: make a new one and give it the run's documents again.
+    After any error this object is unusable: create another and pass it the run's documents again.
 
     Args:
         client: the catalog.
-        frames_of: gives our frames behind a datum id, or a stream datum's uid; none for other
+        frames_of: returns our frames of a datum id, or of a stream datum's uid; none for other
             packages' data.
-        uri_of: gives the URI of a path in the storage folder.
+        uri_of: returns the URI of a path in the storage folder.
     """
 
     def __init__(
@@ -41,47 +41,47 @@ class TiledRunWriter(_RunWriter):
         self._frames_of = frames_of
         self._uri_of = uri_of
         self._maps: dict[str, RowMap] = {}
-        self._rows_there: dict[str, int] = {}
+        self._rows_found: dict[str, int] = {}
         self._rows_given: dict[str, int] = {}
         self._tables: dict[str, Any] = {}
         self._data_keys: dict[str, dict[str, Any]] = {}
 
     def flush(self) -> None:
-        """Write what has come since the last time: files' new rows first, then the events."""
+        """Write what was added since the last flush: first the files' new rows, then the events."""
         for document in self._external_data_cache.values():
             self._write_external_data(document)
         self._external_data_cache.clear()
         step("feed: files registered")
         for stream, rows in self._internal_data_cache.items():
             if rows:
-                self.data_keys = dict(self._data_keys[stream])  # another stream's may differ
+                self.data_keys = dict(self._data_keys[stream])  # other streams may have others
                 self._write_internal_data(rows, self._desc_nodes[stream])
                 rows.clear()
         step("feed: events appended")
 
     def note_failed(self, frame: Frame, reason: str) -> None:
-        """Tell readers that a frame's row holds no data, and why."""
+        """Record for readers that a frame's row has no data, and why."""
         self._map_of(frame).fail(frame, reason)
 
     def conclude(self, manifest: dict[str, Any]) -> None:
-        """Put the run's manifest into its metadata: what became of its references.
+        """Write the run's manifest, with the state of its references, into its metadata.
 
         Raises:
-            RuntimeError: Tiled lacks events that it has acknowledged. (A Tiled 0.2.20 that is not
-                ours shares one DuckDB connection between threads: a read may roll an append
-                back.) The next attempt adds them.
+            RuntimeError: events that Tiled acknowledged are missing. (A Tiled 0.2.20 server other
+                than the embedded one shares a DuckDB connection between threads: a read may roll
+                an append back.) The next attempt adds them.
         """
         for uri, table in self._tables.items():
-            there = _rows_of(table)
-            if there < self._rows_given[uri]:
+            found, acknowledged = _rows_of(table), self._rows_given[uri]
+            if found < acknowledged:
                 raise RuntimeError(
-                    f"{uri} has {there} events in Tiled, acknowledged were {self._rows_given[uri]}"
+                    f"Tiled acknowledged {acknowledged} events of {uri}, but has {found}"
                 )
         if self.root_node is not None:
             _describe(self.root_node, manifest)
 
     def descriptor(self, doc: Any) -> None:
-        """Make the stream's node, or add a later descriptor to it, once."""
+        """Create the stream's node, or add a later descriptor to it once."""
         self._data_keys.setdefault(doc["name"], {}).update(doc["data_keys"])
         node = self._desc_nodes.get(doc["name"])
         updates: Any = node.metadata.get("_config_updates", []) if node is not None else []
@@ -91,7 +91,7 @@ class TiledRunWriter(_RunWriter):
             super().descriptor(doc)
 
     def stream_datum(self, doc: Any) -> None:
-        """Count rows in."""
+        """Add the rows of a stream datum."""
         frames = self._frames_of(doc["uid"])
         if frames:
             for frame in frames:
@@ -108,7 +108,7 @@ class TiledRunWriter(_RunWriter):
         super().stream_datum(doc)
 
     def get_sres_node(self, sres_uid: str, desc_uid: str | None = None) -> Any:
-        """Find or make the array; one that frames change has a shape of its own."""
+        """Find or create the array; the shape of one that updates change comes from the updates."""
         updates = self._maps.get(sres_uid)
         if isinstance(updates, UpdateMap) and sres_uid not in self._sres_nodes:
             assert desc_uid is not None, "a stream datum has one"
@@ -126,26 +126,26 @@ class TiledRunWriter(_RunWriter):
         node, consolidator, patch = self._update_consolidator(doc)
         rows = self._maps.get(doc["stream_resource"])
         if rows is not None and rows.changed and not isinstance(rows, UpdateMap):
-            # before the rows themselves: whoever sees a row can find its reference
+            # before the rows: a client that sees a row must find its reference
             _describe(node, rows.dump())
         source = consolidator.get_data_source()
-        if rows is not None:  # whoever follows the array must have seen so much of the row map
+        if rows is not None:  # a follower of the array waits for a row map of this size
             source.properties = {**source.properties, **rows.size}
         self._update_data_source_for_node(node, source, patch)
         if isinstance(rows, UpdateMap):
-            # after the array: an update that is counted can be read
+            # after the array: an update that is counted must be readable
             _describe(node, rows.dump())
 
     def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:
-        """Append the rows that are not there yet; an unsure outcome is for the next attempt."""
+        """Append the missing rows; if the result is unknown, the next attempt checks it."""
         key = df_client.uri  # a stream of many columns has several tables
         self._tables[key] = df_client
-        if key not in self._rows_there:
-            found = bool(self._desc_nodes[desc_name].found)  # type: ignore (a FindOrMake)
-            self._rows_there[key] = _rows_of(df_client) if found else 0
+        if key not in self._rows_found:
+            found = bool(self._desc_nodes[desc_name].found)  # type: ignore (an IdempotentNode)
+            self._rows_found[key] = _rows_of(df_client) if found else 0
         given = self._rows_given.get(key, 0)
         self._rows_given[key] = given + table.num_rows
-        table = table.slice(max(0, self._rows_there[key] - given))
+        table = table.slice(max(0, self._rows_found[key] - given))
         if table.num_rows:
             df_client.append_partition(0, table.cast(column_types(table.schema, self.data_keys)))
 
@@ -161,11 +161,11 @@ def _key(frame: Frame) -> str:
 
 
 def _rows_of(table: Any) -> int:
-    """Count a table's rows by one column: a table of many columns is one of several."""
+    """Return the number of a table's rows, reading one column only."""
     return len(table.read(table.columns[:1]))
 
 
 def _describe(node: Any, what: dict[str, Any]) -> None:
-    """Put our metadata into a node, whole: `update_metadata` would keep what was there before."""
+    """Replace our metadata of a node; `update_metadata` would keep old entries."""
     patch = [{"op": "add", "path": f"/{KEY}", "value": what}]
     node.patch_metadata(metadata_patch=patch, drop_revision=True)

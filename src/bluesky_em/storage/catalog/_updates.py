@@ -1,4 +1,4 @@
-"""An array in Tiled that frames change, instead of each adding a row."""
+"""An array in Tiled that updates change, instead of each frame adding a row."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from bluesky_em.files.tiled.row_map import RowMap
 from bluesky_em.frame import Frame
 from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
-REQUEST = 4 << 20  # bytes that a client reads at once
+CHUNK_BYTES = 4 << 20  # bytes of a chunk, which a client reads with one request
 
 
 class UpdateMap(RowMap):
-    """A row map of updates, a row being an update's number; it grows with every update.
+    """A row map of updates, in which a row is an update's number; every update changes it.
 
-    What it adds, under `update`: how the stream was declared, `count` (updates that have been
-    catalogued), and `values`: of each update that may still be read by itself its checksum and
-    index. In mode `replace` that is the newest, since Tiled shows no other; in mode `accumulate`
-    none.
+    It adds an entry `update`: the stream's declaration, `count` (number of catalogued updates) and
+    `values`: checksum and index of each update that can still be read separately. In mode
+    `replace` that is the newest only, since Tiled shows no other; in mode `accumulate` none.
 
     Args:
         first: a frame of the stream.
@@ -32,7 +31,7 @@ class UpdateMap(RowMap):
 
     def __init__(self, first: Frame):
         super().__init__()
-        assert first.update is not None, "else its rows are rows"
+        assert first.update is not None, "a frame without an update belongs in a RowMap"
         self.extent = Extent(UpdateDeclaration.load(first.update))
         axes = axes_of_array(first.scan, first.axes, len(self.extent.declared.shape))
         self.dims = tuple(axis.name for axis in axes)
@@ -54,23 +53,23 @@ class UpdateMap(RowMap):
             self._values[str(frame.row)] = {"checksum": frame.checksum, "index": frame.index}
 
     def dump(self) -> dict[str, Any]:
-        """Give the metadata for Tiled, to be had under `KEY`."""
+        """Return the metadata that Tiled keeps under `KEY`."""
         declared = self.extent.declared.dump()
         update = {**declared, "count": self._count, "values": self._values}
         return {**super().dump(), "update": update}
 
 
 class UpdatesConsolidator(HDF5Consolidator):
-    """Describes to Tiled the array as it is now.
+    """Describes the current state of the array to Tiled.
 
     Args:
         stream_resource: of the file.
         descriptor: of the stream.
-        updates: what is known of the updates; grows meanwhile.
+        updates: the updates so far; more are added later.
     """
 
     def __new__(cls, *args: Any) -> UpdatesConsolidator:
-        """Make one, never the parent's relative for many files."""
+        """Create one; the parent would create one for several files."""
         return object.__new__(cls)
 
     def __init__(self, stream_resource: Any, descriptor: Any, updates: UpdateMap):
@@ -82,14 +81,14 @@ class UpdatesConsolidator(HDF5Consolidator):
         self.data_type = BuiltinDtype.from_numpy_dtype(dtype)
         self.dims = updates.dims
         row = prod(size or 1 for size in declared.shape[1:]) * dtype.itemsize
-        self.chunk_shape = (max(1, REQUEST // row),)
+        self.chunk_shape = (max(1, CHUNK_BYTES // row),)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the array, not of rows one behind the other."""
+        """Shape of the array; the parent would concatenate rows."""
         return self._extent.shape
 
     def consume_stream_datum(self, doc: Any) -> Patch:
-        """Tell which part of the array has changed."""
+        """Return which part of the array has changed."""
         offset, shape = self._extent.changed()
         return Patch(offset=offset, shape=shape)

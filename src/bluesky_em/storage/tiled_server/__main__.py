@@ -12,5 +12,5 @@ if __name__ == "__main__":
     try:
         serve(Path(sys.argv[1]))
     except filelock.Timeout:
-        print(f"the catalog of {sys.argv[1]} is being served already")
+        print(f"another process serves the catalog of {sys.argv[1]} already")
         sys.exit(processes.BUSY)

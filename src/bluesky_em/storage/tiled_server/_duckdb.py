@@ -1,4 +1,4 @@
-"""The database of event tables, as threads may use it together."""
+"""The database of event tables, made safe for use by several threads."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-_SPOILED = "database has been invalidated"  # what DuckDB answers to everything, once it is
+_INVALIDATED = "database has been invalidated"  # DuckDB's answer to every call from then on
 
 
 @contextmanager
 def connection_per_request(uri: str) -> Iterator[None]:
-    """Open Tiled's table storage `uri`, and give each request a connection of its own.
+    """Open Tiled's table storage `uri`, with a separate connection for each request.
 
-    Tiled 0.2.20 has all threads share one, which DuckDB does not allow: reading while events are
-    appended crashes the process, or takes the events back.
+    In Tiled 0.2.20 all threads share one connection, which DuckDB does not allow: reading while
+    events are appended crashes the process, or rolls the events back.
 
-    A disk that is full at the wrong moment (when DuckDB tidies up its file) spoils the database
-    until it is opened anew, and no thread may do that while others use it. So the process ends:
-    whoever keeps it starts it again.
+    If the disk is full while DuckDB writes a checkpoint, DuckDB invalidates the database until it
+    is opened again, and no thread may do that while others use it. So the process exits; its
+    supervisor starts it again.
     """
     from tiled.storage import SQLStorage, get_storage
     from tiled.utils import ensure_uri
@@ -35,10 +35,10 @@ def connection_per_request(uri: str) -> Iterator[None]:
             try:
                 return database.adbc_clone()
             except database.Error as exc:
-                if _SPOILED in str(exc):
-                    logger.critical("ending, to open the event tables anew: %s", exc)
+                if _INVALIDATED in str(exc):
+                    logger.critical("exiting, to open the event tables again: %s", exc)
                     os._exit(1)
                 raise
 
-        object.__setattr__(storage, "connect", connect)  # it is frozen
+        object.__setattr__(storage, "connect", connect)  # the dataclass is frozen
         yield

@@ -1,4 +1,4 @@
-"""The live messages of the embedded Tiled server, as it keeps them for those who come late."""
+"""Storage of the embedded Tiled server's live messages, for clients that subscribe later."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tiled.server.streaming import (
 
 logger = logging.getLogger(__name__)
 
-_InMemory: Any = TTLCacheDatastore  # which a type checker takes for abstract
+_InMemory: Any = TTLCacheDatastore  # a type checker considers it abstract
 _InRedis: Any = RedisStreamingDatastore
 
-MESSAGE = 1024  # bytes a message takes beside its payload
+MESSAGE_BYTES = 1024  # memory that a message needs beside its payload
 ACTION = {"action": "live"}
 
 
-def keep_in_memory(seconds: float, most: int) -> None:
-    """Have a Tiled server of this process keep `most` bytes of messages for so many seconds.
+def keep_in_memory(seconds: float, limit: int) -> None:
+    """Configure a Tiled server in this process to keep at most `limit` bytes for `seconds`.
 
-    Tiled 0.2.20 by itself keeps 1000 messages, and begins to count anew after 1000 nodes.
+    By default Tiled 0.2.20 keeps 1000 messages, and restarts its counting after 1000 nodes.
     """
 
     class Messages(_InMemory):
@@ -33,28 +33,28 @@ def keep_in_memory(seconds: float, most: int) -> None:
             super().__init__(tiled_settings)
             self._seq_cache: Any = {}
             self._seq_counters: Any = {}
-            self._data_cache: Any = cachetools.TTLCache(most, seconds, getsizeof=_size)
+            self._data_cache: Any = cachetools.TTLCache(limit, seconds, getsizeof=_size)
 
         async def set(
             self, node_id: Any, sequence: int, metadata: Any, payload: bytes | None = None
         ) -> None:
-            if payload is not None and len(payload) > most // 2:
-                payload = None  # followers read it from the catalog
+            if payload is not None and len(payload) > limit // 2:
+                payload = None  # followers read the data from the catalog
             try:
                 await super().set(node_id, sequence, metadata, payload)
-            except ValueError as exc:  # larger than all that may be kept
+            except ValueError as exc:  # larger than the limit
                 logger.warning("a live message is not sent: %s", exc, extra=ACTION)
 
     register_datastore("memory")(Messages)
 
 
 def keep_in_redis() -> None:
-    """Have it do without its Redis while that is away."""
+    """Configure a Tiled server in this process to work without its Redis while that is away."""
     register_datastore("redis")(_Redis)
 
 
 class _Redis(_InRedis):
-    """A Redis that may be away: followers then read the catalog, and nothing is kept from it."""
+    """A Redis that may be unreachable: no message is kept then, and followers read the catalog."""
 
     async def incr_seq(self, node_id: Any) -> int:
         try:
@@ -73,8 +73,8 @@ class _Redis(_InRedis):
         try:
             await super().close(node_id)
         except RedisError as exc:
-            logger.warning("the end is not sent live: %s", exc, extra=ACTION)
+            logger.warning("the end of a stream is not sent live: %s", exc, extra=ACTION)
 
 
 def _size(message: dict[str, Any]) -> int:
-    return MESSAGE + len(message["metadata"]) + len(message.get("payload", b""))
+    return MESSAGE_BYTES + len(message["metadata"]) + len(message.get("payload", b""))

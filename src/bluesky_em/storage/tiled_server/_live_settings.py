@@ -1,4 +1,4 @@
-"""What the embedded Tiled server keeps for those who follow runs live."""
+"""Settings of the live messages that the embedded Tiled server keeps for followers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class LiveCache(BaseSettings):
-    """How much of the past a live subscription can be given; never about data.
+    """How many past messages a live subscription can receive; data are not affected.
 
     From the environment: `BLUESKY_EM_LIVE_SECONDS`, `_BYTES`, `_REDIS`.
 
     Raises:
-        ValueError: they are wrong; the message tells which, and what would be right.
+        ValueError: a setting is wrong; the message names it, and what would be right.
     """
 
     model_config = SettingsConfigDict(
@@ -23,16 +23,16 @@ class LiveCache(BaseSettings):
     )
 
     seconds: float = Field(default=86400.0, gt=0)
-    """after which a message is forgotten, in s"""
+    """age at which a message is deleted, in s"""
     bytes: int = Field(default=1 << 30, ge=1 << 20)
-    """of messages, the oldest of which are forgotten beyond that; of a Redis, `maxmemory` is"""
+    """limit of all messages in memory; above it the oldest are deleted. A Redis has `maxmemory`."""
     redis: str = Field(default="", pattern=r"^(rediss?://.*)?$")
-    """address of a Redis database, of this catalog's own, e.g. `redis://localhost:6379/0`; empty:
-    the server's memory"""
+    """address of a Redis database for this catalog only, e.g. `redis://localhost:6379/0`; empty:
+    keep messages in the server's memory"""
 
     def config(self) -> dict[str, Any]:
-        """Give Tiled's `streaming_cache`; its messages are kept as these settings say."""
-        from . import _live_messages  # Tiled's server
+        """Return Tiled's `streaming_cache`, and configure this process to follow these settings."""
+        from . import _live_messages  # imports Tiled's server, which takes seconds
 
         if self.redis:
             _live_messages.keep_in_redis()

@@ -1,4 +1,4 @@
-"""The embedded Tiled server: a process of its own, on loopback, with random keys."""
+"""The embedded Tiled server: a separate process on loopback, with random keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import filelock
 
@@ -20,21 +19,22 @@ from bluesky_em.files.tiled.address import TiledAddress, last_address, publish
 
 from .. import processes
 from ._duckdb import connection_per_request
-from ._live_settings import LiveCache
+from ._tiled_config import tables_uri, tiled_config
 
-_LOOK = 0.5  # seconds between two looks whether a writer works, once the parent is gone
-_ENDING = 20.0  # seconds the server may take to finish its requests
-_LINGERING = 15.0  # seconds without a writer until the server ends: the next Storage may be near
+_POLL_INTERVAL = 0.5  # seconds between two checks for a writer, after the parent has exited
+_SHUTDOWN_TIMEOUT = 20.0  # seconds the server may take to finish its requests
+_IDLE_TIMEOUT = 15.0  # seconds without a writer until the server ends: a new Storage may start soon
 
 
 def serve(root: Path) -> None:
-    """Serve a storage folder's catalog until nobody needs it.
+    """Serve a storage folder's catalog until no process needs it.
 
-    That is: until the parent is gone, and no writer works on the folder. Takes 10-15 s before it
-    answers; `address_of` tells where, from then on. Port and keys stay over restarts.
+    That is: until the parent has exited and no writer works on the folder. The server needs
+    10-15 s to start; from then on `address_of` returns its address. Port and keys stay the same
+    over restarts.
 
     Raises:
-        filelock.Timeout: it is being served already.
+        filelock.Timeout: another process serves it already.
     """
     layout = Layout(root)
     layout.catalog.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def serve(root: Path) -> None:
 
 
 def _run(layout: Layout) -> None:
-    # Seconds of imports: only where they are needed.
+    # These imports take seconds, so they are done only here.
     import uvicorn
     from tiled.server.app import build_app_from_config
 
@@ -66,10 +66,11 @@ def _run(layout: Layout) -> None:
             await super().startup(sockets)
             publish(layout, address)
 
-    # Tiled 0.2.20 means to do so, and does not: readers and the feed need not wait for each other
+    # Tiled 0.2.20 tries to set this and fails. With it, readers and the feed do not block each
+    # other.
     with closing(sqlite3.connect(layout.catalog / "catalog.db")) as database:
         database.execute("PRAGMA journal_mode=WAL")
-    app = build_app_from_config(_config(layout))
+    app = build_app_from_config(tiled_config(layout))
     keys = {
         address.api_key: _access.READER,
         address.analyst_key: _access.ANALYST,
@@ -78,58 +79,25 @@ def _run(layout: Layout) -> None:
     _access.grant(app, keys)
     server = Server(uvicorn.Config(app, log_level="warning"))
 
-    def leave(hurry: bool) -> None:
-        unneeded, enough = 0.0, _LOOK if hurry else _LINGERING
-        while unneeded < enough:
-            time.sleep(_LOOK)
-            unneeded = 0.0 if is_held(layout.writer_lock) else unneeded + _LOOK
+    def stop(hurry: bool) -> None:
+        idle, limit = 0.0, _POLL_INTERVAL if hurry else _IDLE_TIMEOUT
+        while idle < limit:
+            time.sleep(_POLL_INTERVAL)
+            idle = 0.0 if is_held(layout.writer_lock) else idle + _POLL_INTERVAL
         server.should_exit = True
-        time.sleep(_ENDING)  # a request that hangs must not keep the process for ever
+        time.sleep(_SHUTDOWN_TIMEOUT)  # a request that hangs must not keep the process alive
         os._exit(0)
 
-    processes.on_parent_exit(leave)
-    with connection_per_request(_tables(layout)):
+    processes.on_parent_exit(stop)
+    with connection_per_request(tables_uri(layout)):
         server.run(sockets=[listener])
     publish(layout, replace(address, ready=False))
 
 
-def _config(layout: Layout) -> dict[str, Any]:
-    return {
-        "trees": [
-            {
-                "path": "/",
-                "tree": "catalog",
-                "args": {
-                    "uri": f"sqlite:///{(layout.catalog / 'catalog.db').as_posix()}",
-                    "init_if_not_exists": True,
-                    "readable_storage": [str(layout.data)],
-                    "writable_storage": [
-                        str(layout.catalog / "arrays"),
-                        _tables(layout),
-                    ],
-                    "specs": [{"name": "CatalogOfBlueskyRuns", "version": "3.0"}],
-                },
-            }
-        ],
-        "authentication": {"single_user_api_key": secrets.token_hex(32)},  # see _keys
-        "expose_raw_assets": False,
-        "streaming_cache": LiveCache().config(),
-        "media_types": {
-            "BlueskyRun": {
-                "application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"
-            }
-        },
-    }
-
-
-def _tables(layout: Layout) -> str:
-    return f"duckdb:///{(layout.catalog / 'tables.duckdb').as_posix()}"
-
-
 def _bind(port: int) -> socket.socket:
-    """Bind, but do not listen: until the server is ready, connections are refused."""
+    """Bind without listening: connections are refused until the server is ready."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    if os.name == "posix":  # on Windows this would let two servers share the port
+    if os.name == "posix":  # on Windows this would allow two servers on one port
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""Hold journal, ledger, files and catalog against each other: all there, once, and true?"""
+"""Compare journal, ledger, files and catalog of a run: nothing lost, doubled or wrong."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Entry, Ledger
+from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.row_map import KEY
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 
-SLAB = 32 << 20  # bytes of pixels that are read from Tiled at once
+READ_BYTES = 32 << 20  # bytes of pixels that one request reads from Tiled
 
 
-class Fault(StrEnum):
-    """What can be the matter with a reference."""
+class FindingKind(StrEnum):
+    """What is wrong with a reference or its run."""
 
     LOST = "lost"
-    """It was handed out, and is neither where it should be nor called failed."""
+    """It was handed out, but is not where it should be and is not marked as failed."""
     DOUBLED = "doubled"
-    """It, or its event, is there more than once."""
+    """The reference, or its event, exists more than once."""
     WRONG = "wrong"
-    """What is there is not what was exposed, or what is said of it is not true."""
+    """The data are not those that were exposed, or a record about them is not true."""
     UNFINISHED = "unfinished"
-    """Its run is not complete; no fault, if the writer is at work."""
+    """Its run is not complete; not an error while the writer works on it."""
 
 
 class Location(StrEnum):
-    """Where it shows, which decides what can mend it."""
+    """Where a finding shows; it decides which repair is possible."""
 
     LEDGER = "ledger"
     FILE = "file"
@@ -50,24 +51,28 @@ class Location(StrEnum):
 class Finding:
     """One thing that is not as it should be."""
 
-    fault: Fault
-    place: Location
+    kind: FindingKind
+    location: Location
     run: str
     what: str
     """in words, with the reference and the values that disagree"""
 
     def __str__(self) -> str:
-        return f"{self.fault.value}: {self.what} (run {self.run})"
+        return f"{self.kind.value}: {self.what} (run {self.run})"
+
+
+_Findings = Iterator[tuple[FindingKind, str]]
+"""Kind and words of each finding of one check."""
 
 
 def audit_run(layout: Layout, ledger: Ledger, run: str, catalog: Any = None) -> Iterator[Finding]:
-    """Check one run, reading every frame's bytes in its file (and in Tiled).
+    """Check one run, reading every frame's bytes from its file (and from Tiled).
 
     Args:
         layout: the storage folder.
-        ledger: its ledger, read-only will do.
+        ledger: its ledger; read-only is enough.
         run: uid of the run.
-        catalog: a Tiled client; None leaves Tiled out.
+        catalog: a Tiled client; None skips Tiled.
 
     Raises:
         FileNotFoundError: there is no journal of that run here.
@@ -75,88 +80,97 @@ def audit_run(layout: Layout, ledger: Ledger, run: str, catalog: Any = None) -> 
     path = layout.journal_of(run)
     run_documents: list[tuple[str, Document]] = list(journal.read(path))
     if not ledger.is_complete(path.stem):
-        yield Finding(
-            fault=Fault.UNFINISHED, place=Location.LEDGER, run=run, what=f"{path} is not worked off"
-        )
+        what = f"{path} is not fully processed yet"
+        yield Finding(kind=FindingKind.UNFINISHED, location=Location.LEDGER, run=run, what=what)
         return
     entries = ledger.frames(run)
+    checks = [
+        (Location.LEDGER, _check_ledger(run_documents, entries)),
+        (Location.FILE, _check_files(layout, entries)),
+    ]
+    if catalog is not None:
+        found = _check_catalog(layout, catalog, run, run_documents, entries)
+        checks.append((Location.CATALOG, found))
+    for location, findings in checks:
+        for kind, what in findings:
+            yield Finding(kind=kind, location=location, run=run, what=what)
+
+
+def _check_ledger(run_documents: list[tuple[str, Document]], entries: list[Entry]) -> _Findings:
     known = {reference for entry in entries for reference in entry.frame.references}
     for reference in documents.references(run_documents):
         if reference not in known:
-            what = f"{reference} is in the journal and not in the ledger"
-            yield Finding(fault=Fault.LOST, place=Location.LEDGER, run=run, what=what)
+            yield FindingKind.LOST, f"{reference} is in the journal and not in the ledger"
     for entry in entries:
-        yield from _check_stage(run, entry)
-    yield from _check_files(layout, run, entries)
-    if catalog is not None:
-        yield from _check_catalog(layout, catalog, run, run_documents, entries)
+        reference, stage = entry.frame.reference, entry.stage
+        if stage not in (ReferenceState.CATALOGUED, ReferenceState.FAILED):
+            yield (
+                FindingKind.WRONG,
+                f"{reference} is only {stage.value}, though its run is complete",
+            )
+        if stage is ReferenceState.FAILED and not entry.reason:
+            yield FindingKind.WRONG, f"{reference} has failed without a reason"
 
 
-def _check_stage(run: str, entry: Entry) -> Iterator[Finding]:
-    ended = {ReferenceState.CATALOGUED, ReferenceState.FAILED}
-    if entry.stage not in ended:
-        what = f"{entry.frame.reference} is only {entry.stage.value}, though its run is complete"
-        yield Finding(fault=Fault.WRONG, place=Location.LEDGER, run=run, what=what)
-    if entry.stage is ReferenceState.FAILED and not entry.reason:
-        what = f"{entry.frame.reference} has failed without a reason"
-        yield Finding(fault=Fault.WRONG, place=Location.LEDGER, run=run, what=what)
-
-
-def _check_files(layout: Layout, run: str, entries: list[Entry]) -> Iterator[Finding]:
-    kept = [
-        entry
+def _check_files(layout: Layout, entries: list[Entry]) -> _Findings:
+    stored = [
+        entry.frame
         for entry in entries
         if entry.stage in (ReferenceState.STORED, ReferenceState.CATALOGUED)
     ]
-    for name in sorted({entry.frame.path for entry in kept}):
-        frames = [entry.frame for entry in kept if entry.frame.path == name]
+    for name in sorted({frame.path for frame in stored}):
+        frames = [frame for frame in stored if frame.path == name]
         check = _check_rows if frames[0].update is None else _check_updates
         try:
-            yield from check(layout.root / name, run, frames)
+            yield from check(layout.root / name, frames)
         except OSError as exc:
-            yield Finding(
-                fault=Fault.LOST, place=Location.FILE, run=run, what=f"{name} cannot be read: {exc}"
-            )
+            yield FindingKind.LOST, f"{name} cannot be read: {exc}"
 
 
-def _check_rows(path: Path, run: str, frames: list[Frame]) -> Iterator[Finding]:
+def _check_rows(path: Path, frames: list[Frame]) -> _Findings:
     with FramesReader(path) as reader:
         numbers = Counter(number for number in reader.numbers() if number >= 0)
-        yield from _check_doubled(path, run, numbers)
+        yield from _check_doubled(path, numbers)
         for frame in frames:
             found = zlib.crc32(reader.rows(frame.row, frame.count).tobytes())
             if found != frame.checksum:
-                what = (
+                yield (
+                    FindingKind.WRONG,
                     f"{frame.reference}: row {frame.row} of {frame.path} has CRC-32 {found:08x}, "
-                    f"exposed was {frame.checksum:08x}"
+                    f"exposed was {frame.checksum:08x}",
                 )
-                yield Finding(fault=Fault.WRONG, place=Location.FILE, run=run, what=what)
 
 
-def _check_updates(path: Path, run: str, frames: list[Frame]) -> Iterator[Finding]:
-    """Check that each update came once, and what is left of it.
+def _check_updates(path: Path, frames: list[Frame]) -> _Findings:
+    """Check that each update exists once, and those that can still be read.
 
-    That a later one has taken its place is no fault.
+    An update that a later one has replaced is not an error.
     """
     with UpdateReader(path) as reader:
         numbers = Counter(reader.numbers())
-        yield from _check_doubled(path, run, numbers)
+        yield from _check_doubled(path, numbers)
         checksums = {int(row["number"]): int(row["checksum"]) for row in reader.table()}
         readable = set(reader.readable())
         for frame in frames:
-            fault, said = None, ""
+            update = f"{frame.reference}: update {frame.row}"
             if numbers.pop(frame.row, 0) == 0:
-                fault, said = Fault.LOST, "is not among the updates"
-            elif checksums[frame.row] != frame.checksum:
-                fault, said = Fault.WRONG, f"came with CRC-32 {checksums[frame.row]:08x}"
+                yield FindingKind.LOST, f"{update} is not among the updates of {path.name}"
+            elif (recorded := checksums[frame.row]) != frame.checksum:
+                yield (
+                    FindingKind.WRONG,
+                    f"{update} of {path.name} was recorded with CRC-32 {recorded:08x}, exposed was "
+                    f"{frame.checksum:08x}",
+                )
             elif frame.row in readable and _checksum_of(reader, frame.row) != frame.checksum:
-                fault, said = Fault.WRONG, "cannot be read, though nothing came after it"
-            if fault is not None:
-                what = f"{frame.reference}: update {frame.row} {said} of {path.name}"
-                yield Finding(fault=fault, place=Location.FILE, run=run, what=what)
+                yield (
+                    FindingKind.WRONG,
+                    f"{update} of {path.name} cannot be read, though no later update replaced it",
+                )
         for number in numbers:
-            what = f"{path.name} has update {number}, which is not said to be stored"
-            yield Finding(fault=Fault.WRONG, place=Location.FILE, run=run, what=what)
+            yield (
+                FindingKind.WRONG,
+                f"{path.name} has update {number}, which the ledger does not list as stored",
+            )
 
 
 def _checksum_of(reader: UpdateReader, number: int) -> int | None:
@@ -166,10 +180,9 @@ def _checksum_of(reader: UpdateReader, number: int) -> int | None:
         return None
 
 
-def _check_doubled(path: Path, run: str, numbers: Counter[int]) -> Iterator[Finding]:
+def _check_doubled(path: Path, numbers: Counter[int]) -> _Findings:
     for number in (n for n, count in numbers.items() if count > 1):
-        what = f"{path.name} holds frame {number} {numbers[number]} times"
-        yield Finding(fault=Fault.DOUBLED, place=Location.FILE, run=run, what=what)
+        yield FindingKind.DOUBLED, f"{path.name} holds frame {number} {numbers[number]} times"
 
 
 def _check_catalog(
@@ -178,111 +191,110 @@ def _check_catalog(
     run: str,
     run_documents: list[tuple[str, Document]],
     entries: list[Entry],
-) -> Iterator[Finding]:
-    client = getattr(catalog, "v3", catalog)
+) -> _Findings:
+    client = runs_of(catalog)
     if run not in client:
-        yield Finding(
-            fault=Fault.LOST, place=Location.CATALOG, run=run, what="Tiled does not have the run"
-        )
+        yield FindingKind.LOST, "Tiled does not have the run"
         return
     node = client[run]
-    stop = [document for name, document in run_documents if name == "stop"]
-    if bool(stop) != bool(node.metadata.get("stop")):
-        what = "journal and Tiled disagree on whether the run has stopped"
-        yield Finding(fault=Fault.WRONG, place=Location.CATALOG, run=run, what=what)
+    stopped = any(name == "stop" for name, _ in run_documents)
+    if stopped != bool(node.metadata.get("stop")):
+        yield FindingKind.WRONG, "journal and Tiled disagree on whether the run has stopped"
     stages = manifest.count_stages(entries)
-    if (said := node.metadata.get(KEY, {}).get("references")) != stages:
-        what = f"the manifest in Tiled says {said}, the ledger says {stages}"
-        yield Finding(fault=Fault.WRONG, place=Location.CATALOG, run=run, what=what)
+    if (found := node.metadata.get(KEY, {}).get("references")) != stages:
+        yield FindingKind.WRONG, f"the manifest in Tiled says {found}, the ledger says {stages}"
+    for stream, events in _events_by_stream(run_documents).items():
+        base = node[stream].base
+        yield from _check_events(base, stream, [event["seq_num"] for event in events])
+        yield from _check_arrays(base, stream, events)
+    for stream in sorted({e.frame.stream for e in entries if e.stage is ReferenceState.CATALOGUED}):
+        yield from _check_frames(layout, node[stream].base, stream, entries)
+
+
+def _events_by_stream(run_documents: list[tuple[str, Document]]) -> dict[str, list[Document]]:
     names = {d["uid"]: d["name"] for name, d in run_documents if name == "descriptor"}
-    expected: dict[str, list[Document]] = {}
+    events: dict[str, list[Document]] = {}
     for name, document in run_documents:
         for event in documents.events(name, document):
-            expected.setdefault(names[event["descriptor"]], []).append(event)
-    for stream, events in expected.items():
-        base = node[stream].base
-        numbers = [event["seq_num"] for event in events]
-        yield from _check_events(base, run, stream, numbers)
-        yield from _check_arrays(base, run, stream, events)
-    taken = {e.frame.stream for e in entries if e.stage is ReferenceState.CATALOGUED}
-    for stream in sorted(taken):
-        yield from _check_frames(layout, node[stream].base, run, stream, entries)
+            events.setdefault(names[event["descriptor"]], []).append(event)
+    return events
 
 
-def _check_events(node: Any, run: str, stream: str, numbers: list[int]) -> Iterator[Finding]:
-    there = [int(number) for number in node["internal"].read(["seq_num"])["seq_num"]]
-    counts = Counter(there)
-    for number in sorted(set(numbers) - set(there)):
-        what = f"event {number} of stream {stream} is not in Tiled"
-        yield Finding(fault=Fault.LOST, place=Location.CATALOG, run=run, what=what)
+def _check_events(node: Any, stream: str, numbers: list[int]) -> _Findings:
+    counts = Counter(int(number) for number in node["internal"].read(["seq_num"])["seq_num"])
+    for number in sorted(set(numbers) - set(counts)):
+        yield FindingKind.LOST, f"event {number} of stream {stream} is not in Tiled"
     for number in (n for n, count in counts.items() if count > 1):
-        what = f"event {number} of stream {stream} is {counts[number]} times in Tiled"
-        yield Finding(fault=Fault.DOUBLED, place=Location.CATALOG, run=run, what=what)
+        yield (
+            FindingKind.DOUBLED,
+            f"event {number} of stream {stream} is {counts[number]} times in Tiled",
+        )
 
 
-def _check_frames(
-    layout: Layout, node: Any, run: str, stream: str, entries: list[Entry]
-) -> Iterator[Finding]:
-    placed = [entry for entry in entries if entry.frame.stream == stream]
-    for detector in sorted({entry.frame.detector for entry in placed}):
-        array, own = node[detector], [e for e in placed if e.frame.detector == detector]
-        if own[0].frame.update is not None:
-            yield from _check_array(layout.root / own[0].frame.path, array, run, own[0].frame)
+def _check_arrays(node: Any, stream: str, events: list[Document]) -> _Findings:
+    """Count the rows of arrays that came inside events.
+
+    An array of few numbers is a column of the table, as long as the stream.
+    """
+    given = Counter(key for event in events for key in event["data"])
+    inside = {key for key, about in node.metadata["data_keys"].items() if "external" not in about}
+    for key in sorted(inside & set(node)):
+        if (found := node[key].shape[0]) != given[key]:
+            kind = FindingKind.LOST if found < given[key] else FindingKind.DOUBLED
+            yield kind, f"{stream}/{key} has {found} rows in Tiled, events: {given[key]}"
+
+
+def _check_frames(layout: Layout, node: Any, stream: str, entries: list[Entry]) -> _Findings:
+    of_stream = [entry for entry in entries if entry.frame.stream == stream]
+    for detector in sorted({entry.frame.detector for entry in of_stream}):
+        own = [entry for entry in of_stream if entry.frame.detector == detector]
+        array, first = node[detector], own[0].frame
+        if first.update is not None:
+            yield from _check_array(layout.root / first.path, array, f"{stream}/{detector}")
             continue
         rows = sum(entry.frame.count for entry in own)
         if array.shape[0] != rows:
-            fault = Fault.LOST if array.shape[0] < rows else Fault.DOUBLED
-            what = f"{stream}/{detector} has {array.shape[0]} rows in Tiled, frames: {rows}"
-            yield Finding(fault=fault, place=Location.CATALOG, run=run, what=what)
+            kind = FindingKind.LOST if array.shape[0] < rows else FindingKind.DOUBLED
+            yield kind, f"{stream}/{detector} has {array.shape[0]} rows in Tiled, frames: {rows}"
             continue
-        for frame, pixels in _read(
-            array, [e.frame for e in own if e.stage is ReferenceState.CATALOGUED]
-        ):
+        catalogued = [e.frame for e in own if e.stage is ReferenceState.CATALOGUED]
+        for frame, pixels in _read(array, catalogued):
             if zlib.crc32(pixels.tobytes()) != frame.checksum:
-                what = f"{frame.reference}: Tiled gives other bytes than were exposed"
-                yield Finding(fault=Fault.WRONG, place=Location.CATALOG, run=run, what=what)
+                yield (
+                    FindingKind.WRONG,
+                    f"{frame.reference}: Tiled gives other bytes than were exposed",
+                )
 
 
-def _check_array(path: Path, array: Any, run: str, frame: Frame) -> Iterator[Finding]:
-    """Check that Tiled shows what updates have made."""
-    name = f"{frame.stream}/{frame.detector}"
+def _check_array(path: Path, array: Any, name: str) -> _Findings:
+    """Check that Tiled has the same array as the file of updates."""
     with UpdateReader(path) as reader:
         if array.shape != reader.shape:
-            what = f"{name} has shape {array.shape} in Tiled, and {reader.shape} in its file"
-            yield Finding(fault=Fault.WRONG, place=Location.CATALOG, run=run, what=what)
+            yield (
+                FindingKind.WRONG,
+                f"{name} has shape {array.shape} in Tiled, and {reader.shape} in its file",
+            )
             return
-        for rows in _slabs(array):
-            there, made = array[rows], reader.read((rows,))
-            if there.dtype != made.dtype or there.tobytes() != made.tobytes():
-                what = f"{name}: Tiled gives something else than its updates have made"
-                yield Finding(fault=Fault.WRONG, place=Location.CATALOG, run=run, what=what)
+        for rows in _slices(array):
+            found, expected = array[rows], reader.read((rows,))
+            if found.dtype != expected.dtype or found.tobytes() != expected.tobytes():
+                yield FindingKind.WRONG, f"{name}: Tiled gives other values than its file"
                 return
 
 
-def _slabs(array: Any) -> list[slice]:
-    """Cut an array on axis 0 into parts of a size that can be asked for at once."""
+def _slices(array: Any) -> list[slice]:
+    """Divide axis 0 of an array into parts that one request can read."""
     rows = array.shape[0]
-    most = max(1, SLAB * rows // max(1, prod(array.shape) * array.dtype.itemsize))
+    most = max(1, READ_BYTES * rows // max(1, prod(array.shape) * array.dtype.itemsize))
     return [slice(start, min(rows, start + most)) for start in range(0, rows, most)]
 
 
 def _read(array: Any, frames: list[Frame]) -> Iterator[tuple[Frame, Any]]:
-    """Read frames from Tiled, many with one request: each costs 15-30 ms."""
-    most = max(1, SLAB // max(1, frames[0].nbytes)) if frames else 1
+    """Read frames from Tiled, many with one request: each request takes 15-30 ms."""
+    most = max(1, READ_BYTES // max(1, frames[0].nbytes)) if frames else 1
     for start in range(0, len(frames), most):
         some = frames[start : start + most]
         first = some[0].row
         pixels = array[first : some[-1].rows.stop]
         for frame in some:
             yield frame, pixels[frame.row - first : frame.rows.stop - first]
-
-
-def _check_arrays(node: Any, run: str, stream: str, events: list[Document]) -> Iterator[Finding]:
-    """Count the rows of arrays that came inside events; few others are as long as their stream."""
-    given = Counter(key for event in events for key in event["data"])
-    inside = {key for key, about in node.metadata["data_keys"].items() if "external" not in about}
-    for key in sorted(inside & set(node)):
-        if (there := node[key].shape[0]) != given[key]:
-            fault = Fault.LOST if there < given[key] else Fault.DOUBLED
-            what = f"{stream}/{key} has {there} rows in Tiled, events: {given[key]}"
-            yield Finding(fault=fault, place=Location.CATALOG, run=run, what=what)

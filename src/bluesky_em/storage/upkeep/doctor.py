@@ -1,8 +1,8 @@
-"""Find out what is wrong with a storage folder, and mend it: `bluesky-em doctor`.
+"""Find problems of a storage folder, and repair them: `bluesky-em doctor`.
 
-First only looks. What it finds says what would mend it; with `--repair` it does so where it can,
-by the same means that the writer has: files are repaired only while no writer works, and runs are
-handed to the writer to be gone through again.
+Without `--repair` nothing is changed: each problem is printed with its remedy. With it, those that
+can be repaired are. Files are repaired only while no writer works on the folder; runs are handed
+to the writer, which processes their journals again.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from bluesky_em.files.locks import is_held
 from bluesky_em.files.operator_requests import Action, Request
 
 from ..disk_reserve import SIZE
-from .audit import Fault, Finding, Location, audit_run
+from .audit import Finding, FindingKind, Location, audit_run
 
-CLOCKS = 1.0  # seconds by which two PCs' clocks may differ
-HEARD = 5.0  # seconds a writer, if there is one, may take to hear a request
-ANSWER = 5.0  # seconds an acquisition server may take to answer
+CLOCK_LIMIT = 1.0  # seconds by which the clocks of two PCs may differ
+REQUEST_TIMEOUT = 5.0  # seconds a running writer may take to accept a request
+SERVER_TIMEOUT = 5.0  # seconds an acquisition server may take to answer
+FULL_SPOOL = 0.8  # of its capacity; above that a spool is reported
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,18 +43,20 @@ class Problem:
     """One thing that is not as it should be."""
 
     what: str
-    cure: str
-    """what `repair` does; without one, what a person can do"""
+    """in words, with the path or the server it is about"""
+    remedy: str
+    """what `repair` does; without `repair`, what the user can do"""
     repair: Callable[[], None] | None = None
+    """None if only the user can do it"""
 
 
 def examine(layout: Layout, catalog: Callable[[], Any] | None, newest: int) -> Iterator[Problem]:
-    """Look for ailments; changes nothing.
+    """Yield the problems of a storage folder; changes nothing.
 
     Args:
         layout: the storage folder.
-        catalog: gives a Tiled client; None leaves Tiled out.
-        newest: how many runs, counted from the newest, are read whole and compared.
+        catalog: returns a Tiled client; None skips Tiled.
+        newest: this number of the newest runs is read completely and compared.
     """
     ledger = Ledger(layout.ledger, read_only=True)
     try:
@@ -78,7 +81,7 @@ def _packages() -> Iterator[Problem]:
         if installed == "nothing" or not requirement.specifier.contains(installed, True):
             yield Problem(
                 what=f"{requirement.name} {installed} is installed; {requirement} is needed",
-                cure="pip install --upgrade bluesky-em",
+                remedy="pip install --upgrade bluesky-em",
             )
 
 
@@ -88,89 +91,89 @@ def _folder(layout: Layout, ledger: Ledger) -> Iterator[Problem]:
     except OSError as exc:
         yield Problem(
             what=f"{layout.root} cannot be written ({exc.strerror})",
-            cure="give this user the right to write there, and mount the disk for writing",
+            remedy="give this user write permission there, and mount the disk read-write",
         )
         return
     free = shutil.disk_usage(layout.root).free
     if free < 4 * SIZE:
         yield Problem(
             what=f"the disk of {layout.root} has only {decimal(free)} free",
-            cure="free some space; until then frames stay in their spools",
+            remedy="free some space; until then frames stay in their spools",
         )
     complete = ledger.complete_runs()
     waiting = [p for p in layout.journal.glob("*.msgpack") if p.stem not in complete]
     if waiting and not is_held(layout.writer_lock):
         yield Problem(
             what=f"{len(waiting)} runs are not complete, and no writer works on {layout.root}",
-            cure=f"open a Storage on it, or `bluesky-em writer {layout.root}`",
+            remedy=f"open a Storage on it, or `bluesky-em writer {layout.root}`",
         )
 
 
 def _leftovers(layout: Layout) -> Iterator[Problem]:
     if is_held(layout.writer_lock):
-        return  # they may be at work
+        return  # a writer may be using them
     leftovers = [*layout.data.rglob("*.part"), *layout.requests.glob("*.part")]
     leftovers += [p for p in layout.journal.glob("*.lock") if not is_held(p)]
     for path in leftovers:
         yield Problem(
             what=f"{path} was left by a process that was killed",
-            cure="remove it; nothing refers to it",
+            remedy="remove it; nothing refers to it",
             repair=path.unlink,
         )
 
 
 def _servers(ledger: Ledger) -> Iterator[Problem]:
     for server in ledger.servers():
-        line = Client(server)
+        client = Client(server)
         try:
             before = time.time()
-            status = line.call("status", timeout=ANSWER)
+            status = client.call("status", timeout=SERVER_TIMEOUT)
             after = time.time()
         except ServerUnreachable as exc:
             waiting = ledger.waiting_at(server)
             if waiting:
                 yield Problem(
                     what=f"{waiting} frames wait at {server}, which does not answer: {exc}",
-                    cure="start that server; if it will never come back, `bluesky-em give-up RUN`",
+                    remedy="start that server; if that is impossible, `bluesky-em give-up RUN`",
                 )
             continue
         finally:
-            line.close()
-        if not before - CLOCKS <= status["time"] <= after + CLOCKS:
+            client.close()
+        if not before - CLOCK_LIMIT <= status["time"] <= after + CLOCK_LIMIT:
             yield Problem(
                 what=f"the clock of {server} is {status['time'] - after:+.1f} s from this one",
-                cure="let both PCs follow one time server; only time stamps are wrong",
+                remedy="set both PCs to the same time server; only time stamps are wrong",
             )
         if status["protocol"] != PROTOCOL:
             yield Problem(
-                what=f"{server} speaks version {status['protocol']} of our protocol, this PC "
+                what=f"{server} uses version {status['protocol']} of the protocol, this PC "
                 f"version {PROTOCOL}",
-                cure="bring bluesky-em on both PCs to the same version",
+                remedy="install the same version of bluesky-em on both PCs",
             )
-        if status["bytes"] > 0.8 * status["capacity"]:
+        if status["bytes"] > FULL_SPOOL * status["capacity"]:
             yield Problem(
                 what=f"the spool of {server} holds {decimal(status['bytes'])} of "
                 f"{decimal(status['capacity'])}",
-                cure="see what holds the writer up: `bluesky-em status`",
+                remedy="see why the writer does not fetch the frames: `bluesky-em status`",
             )
 
 
 def _torn_files(layout: Layout) -> Iterator[Problem]:
     if is_held(layout.writer_lock):
-        return  # open files look like torn ones
+        return  # a file that is being written looks like one whose writer was killed
     for path in sorted(layout.data.rglob("*.h5")):
         try:
             torn = is_torn(path)
         except (OSError, ValueError) as exc:
             yield Problem(
                 what=f"{path} is damaged: {exc}",
-                cure="restore it from a backup; its documents are in the journal",
+                remedy="restore it from a backup; its documents are in the journal",
             )
             continue
         if torn:
             yield Problem(
                 what=f"{path} was being written when its writer was killed",
-                cure="repair its superblock; every flushed frame is there",
+                remedy="repair its superblock; every flushed frame is there",
                 repair=lambda path=path: _repair(layout, path),
             )
 
@@ -182,7 +185,7 @@ def _repair(layout: Layout, path: Path) -> None:
             FramesReader(path).close()
     except filelock.Timeout:
         raise StorageBusy(
-            f"a writer has begun to work on {layout.root}: it repairs {path}"
+            f"a writer has started on {layout.root}: it repairs {path} itself"
         ) from None
 
 
@@ -195,25 +198,25 @@ def _runs(
         try:
             documents = journal.read(path)
         except (OSError, ValueError) as exc:
-            yield Problem(what=str(exc), cure="restore the journal from a backup")
+            yield Problem(what=str(exc), remedy="restore the journal from a backup")
             continue
-        if documents and ledger.is_complete(path.stem):  # otherwise the writer will be at it
+        if documents and ledger.is_complete(path.stem):  # else the writer works on it
             run = documents[0][1]["uid"]
             found = audit_run(layout, ledger, run, client)
-            yield from (_of_run(layout, run, finding) for finding in found)
+            yield from (_problem_of(layout, run, finding) for finding in found)
 
 
-def _of_run(layout: Layout, run: str, finding: Finding) -> Problem:
-    if finding.place is Location.FILE:
-        cure = "restore the file from a backup; the journal tells what was in it"
-        return Problem(what=str(finding), cure=cure)
-    if finding.fault is Fault.DOUBLED:
-        cure = "delete the run in Tiled, with an administrator's key, and ask the doctor again"
-        return Problem(what=str(finding), cure=cure)
+def _problem_of(layout: Layout, run: str, finding: Finding) -> Problem:
+    if finding.location is Location.FILE:
+        remedy = "restore the file from a backup; the journal has the documents of its frames"
+        return Problem(what=str(finding), remedy=remedy)
+    if finding.kind is FindingKind.DOUBLED:
+        remedy = "delete the run in Tiled, with an administrator's key, and run the doctor again"
+        return Problem(what=str(finding), remedy=remedy)
 
-    def again() -> None:
+    def process_again() -> None:
         path = operator_requests.ask(layout, Request(action=Action.RETRY, run=run))
-        operator_requests.heard([path], HEARD)
+        operator_requests.heard([path], REQUEST_TIMEOUT)
 
-    cure = "have the writer go through the run's journal again, and bring to Tiled what it lacks"
-    return Problem(what=str(finding), cure=cure, repair=again)
+    remedy = "have the writer process the run's journal again and add to Tiled what is missing"
+    return Problem(what=str(finding), remedy=remedy, repair=process_again)

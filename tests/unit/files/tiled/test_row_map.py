@@ -32,13 +32,13 @@ def row_of(segments: list[dict[str, Any]], number: int, run: str = "run") -> int
     return find(segments, Reference(run=run, detector="eels", number=number))
 
 
-def test_one_segment_while_numbers_and_rows_rise_together():
+def test_one_segment_while_numbers_and_rows_increase_together():
     (segment,) = segments_of(*(frame(row, row + 2) for row in range(1000)))
     assert (segment["row"], segment["number"], segment["run"]) == (0, 2, "run")
     assert axes_at([segment], 999) == (ENERGY,)
 
 
-def test_a_segment_tells_the_scan_its_rows_belong_to_and_another_begins_one():
+def test_a_segment_has_the_scan_of_its_rows_and_another_scan_begins_a_segment():
     y, x = replace(ENERGY, name="y"), replace(ENERGY, name="x")
     below = replace(y, offset=2.0)
     first, second = segments_of(
@@ -63,18 +63,18 @@ def test_a_skipped_row_begins_a_segment():
     assert [row_of(segments, number) for number in (0, 1)] == [0, 2]
 
 
-def test_changed_axes_begin_a_segment_and_each_row_keeps_its_own():
+def test_changed_axes_begin_a_segment_and_each_row_keeps_its_axes():
     segments = segments_of(frame(0, 0), frame(1, 1, offset=7.0), frame(2, 2, offset=7.0))
     assert [s["row"] for s in segments] == [0, 1]
     assert [axes_at(segments, row)[0].offset for row in range(3)] == [0.0, 7.0, 7.0]
 
 
-def test_references_with_uids_of_their_own_have_segments_of_their_own():
+def test_references_with_different_uids_have_different_segments():
     segments = segments_of(frame(0, 0, uid="a"), frame(1, 0, uid="b"))
     assert [row_of(segments, 0, run) for run in ("a", "b")] == [0, 1]
 
 
-def test_what_is_in_no_segment_is_not_found():
+def test_a_reference_outside_all_segments_is_not_found():
     segments = segments_of(frame(0, 5))
     assert row_of(segments, 4) is None
     assert row_of(segments, 5, run="another") is None
@@ -93,7 +93,7 @@ def test_a_failed_row_is_listed_with_its_reason():
     assert rows.dump()["failed"] == {"0": "died with its server"}
 
 
-def test_the_map_has_changed_only_when_there_is_something_new_to_tell():
+def test_the_map_is_changed_only_when_its_metadata_are():
     rows = RowMap()
     assert not rows.changed
     rows.add(frame(0, 0))

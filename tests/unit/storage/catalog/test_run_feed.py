@@ -6,7 +6,7 @@ from bluesky_em.storage.catalog import RunEnding
 from bluesky_em.storage.catalog._run_feed import RunFeed
 
 
-def test_a_run_of_which_not_even_the_start_was_kept_is_done_with_at_once(tmp_path: Path):
+def test_a_run_whose_journal_is_empty_is_complete_at_once(tmp_path: Path):
     layout, ledger = Layout(tmp_path), Ledger(tmp_path / "ledger.sqlite")
     layout.journal.mkdir()
     path = layout.journal_of("run")

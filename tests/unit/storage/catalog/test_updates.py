@@ -1,4 +1,4 @@
-"""What Tiled is told of an array that frames change."""
+"""The description of an array that updates change, for Tiled."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def map_of(*frames: Frame, failed: int | None = None) -> UpdateMap:
     return updates
 
 
-def test_a_cube_is_as_high_as_the_highest_line_that_has_come():
+def test_a_cube_is_as_high_as_the_highest_line_received():
     updates = map_of(
         frame(0, CUBE, (0, 0, 0)), frame(1, CUBE, (4, 0, 0)), frame(2, CUBE, (2, 0, 0))
     )
@@ -51,7 +51,7 @@ def test_a_cube_is_as_high_as_the_highest_line_that_has_come():
     assert about["values"]["2"] == {"checksum": 9, "index": (2, 0, 0)}
 
 
-def test_subscribers_are_told_of_the_lines_that_are_new():
+def test_subscribers_receive_only_the_lines_that_are_new():
     updates = map_of(frame(0, CUBE, (0, 0, 0)))
     assert updates.extent.changed() == ((0, 0, 0), (1, 3, 4))
     updates.add(frame(1, CUBE, (3, 0, 0)))
@@ -60,7 +60,7 @@ def test_subscribers_are_told_of_the_lines_that_are_new():
     assert updates.extent.changed() == ((0, 0, 0), (0, 0, 0))
 
 
-def test_a_line_that_was_lost_is_counted_and_is_nowhere_in_the_cube():
+def test_a_lost_line_is_counted_and_is_not_in_the_cube():
     updates = map_of(frame(0, CUBE, (0, 0, 0)), frame(1, CUBE, (5, 0, 0)), failed=1)
     assert updates.extent.shape == (1, 3, 4)
     dump = updates.dump()
@@ -69,13 +69,13 @@ def test_a_line_that_was_lost_is_counted_and_is_nowhere_in_the_cube():
 
 
 @pytest.mark.parametrize("update, readable", [(SUM, []), (LIVE, ["2"])])
-def test_of_a_sum_no_frame_and_of_a_live_view_the_newest_can_be_read(update: Any, readable: Any):
+def test_a_sum_has_no_readable_frame_and_a_live_view_has_the_newest(update: Any, readable: Any):
     updates = map_of(*(frame(n, update) for n in range(4)), failed=3)
     assert updates.extent.shape == (4,) and updates.dims == ("energy",)
     assert [*updates.dump()["update"]["values"]] == readable
 
 
-def test_an_axis_without_limit_is_as_long_as_its_longest_update():
+def test_an_unlimited_axis_is_as_long_as_its_longest_update():
     extent = Extent(UpdateDeclaration.load({**CUBE, "shape": [None, None]}))
     extent.add((2, 5), (1, 0))
     extent.add((7,), (0, 3))

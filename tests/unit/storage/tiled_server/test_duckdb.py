@@ -15,7 +15,7 @@ def uri_in(folder: Path) -> str:
 
 
 def storage_at(uri: str) -> SQLStorage:
-    """Make what a Tiled server makes of its configuration."""
+    """Create the storage that a Tiled server creates from its configuration."""
     storage = parse_storage(uri)
     assert isinstance(storage, SQLStorage)
     register_storage(storage)
@@ -28,7 +28,7 @@ def execute(connection: Any, query: str) -> list[tuple[int]]:
         return cursor.fetchall()
 
 
-def test_a_reader_that_gives_up_does_not_take_back_what_another_request_appends(tmp_path: Path):
+def test_a_reader_that_rolls_back_does_not_undo_what_another_request_appends(tmp_path: Path):
     storage = storage_at(uri_in(tmp_path))
     with connection_per_request(uri_in(tmp_path)):
         with closing(storage.connect()) as writer, closing(storage.connect()) as reader:
@@ -59,19 +59,21 @@ with connection_per_request(sys.argv[1]):
         cursor.execute("FORCE CHECKPOINT")
     except connection.Error:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-        print("spoiled", flush=True)
+        print("invalidated", flush=True)
     storage.connect()
-    print("still there", flush=True)
+    print("still running", flush=True)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limits to a process' files there")
-def test_tables_spoiled_by_a_full_disk_end_the_process_and_the_next_one_has_them(tmp_path: Path):
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the file size of a process there")
+def test_tables_invalidated_by_a_full_disk_end_the_process_and_the_next_one_reads_them(
+    tmp_path: Path,
+):
     done = subprocess.run(
         [sys.executable, "-c", DISK_FULL, uri_in(tmp_path)], capture_output=True, text=True
     )
-    assert (done.returncode, done.stdout) == (1, "spoiled\n"), done.stderr
-    assert "ending, to open the event tables anew" in done.stderr
+    assert (done.returncode, done.stdout) == (1, "invalidated\n"), done.stderr
+    assert "exiting, to open the event tables again" in done.stderr
     storage = storage_at(uri_in(tmp_path))
     with connection_per_request(uri_in(tmp_path)), closing(storage.connect()) as connection:
         assert execute(connection, "SELECT count(*) FROM events") == [(1000,)]

@@ -1,4 +1,4 @@
-"""How much of the past the embedded Tiled server keeps for those who follow."""
+"""Limits of the live messages that the embedded Tiled server keeps for followers."""
 
 import asyncio
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from tiled.server.streaming import StreamingCache
 
 from bluesky_em import Storage
-from bluesky_em.storage.tiled_server._live_messages import MESSAGE
+from bluesky_em.storage.tiled_server._live_messages import MESSAGE_BYTES
 from bluesky_em.storage.tiled_server._live_settings import LiveCache
 
 DAY = 24 * 3600
@@ -17,7 +17,7 @@ GIGABYTE = 1 << 30
 
 
 def cache_of(settings: LiveCache) -> Any:
-    """The cache as Tiled makes it."""
+    """The cache as Tiled creates it."""
     config = settings.config()
     return StreamingCache({**config, "datastore": config["uri"].partition("://")[0]})
 
@@ -36,7 +36,7 @@ def kept(cache: Any, node: str, number: int) -> list[bytes | None]:
     return asyncio.run(cache._datastore.get(f"data:{node}:{number}", "metadata", "payload"))
 
 
-def test_a_day_and_a_gigabyte_are_kept_in_the_server_s_memory_unless_said_otherwise() -> None:
+def test_by_default_a_day_and_a_gigabyte_are_kept_in_the_server_s_memory() -> None:
     settings = LiveCache()
     assert (settings.seconds, settings.bytes, settings.redis) == (DAY, GIGABYTE, "")
     assert settings.config() == {"uri": "memory"}
@@ -44,7 +44,7 @@ def test_a_day_and_a_gigabyte_are_kept_in_the_server_s_memory_unless_said_otherw
     assert (data.ttl, data.maxsize) == (DAY, GIGABYTE)
 
 
-def test_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_changes_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BLUESKY_EM_LIVE_SECONDS", "90.5")
     monkeypatch.setenv("BLUESKY_EM_LIVE_BYTES", "5000000")
     data = cache_of(LiveCache())._datastore._data_cache
@@ -60,7 +60,7 @@ def test_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None
     ("BYTES", "1 GB", "bytes\n  Input should be a valid integer"),
     ("REDIS", "localhost:6379", "redis\n  String should match pattern .*redis"),
 ])  # fmt: skip
-def test_nonsense_is_refused_and_named(
+def test_wrong_settings_are_refused_and_named(
     name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"BLUESKY_EM_LIVE_{name}", value)
@@ -68,21 +68,21 @@ def test_nonsense_is_refused_and_named(
         LiveCache()
 
 
-def test_beyond_the_bytes_the_oldest_messages_are_forgotten() -> None:
+def test_above_the_byte_limit_the_oldest_messages_are_deleted() -> None:
     cache = cache_of(LiveCache(bytes=1 << 20))
-    keep(cache, "node", [b"x" * (100_000 - MESSAGE)] * 20)
-    there = [number for number in range(1, 21) if kept(cache, "node", number)[0]]
-    assert there == [*range(11, 21)]
+    keep(cache, "node", [b"x" * (100_000 - MESSAGE_BYTES)] * 20)
+    found = [number for number in range(1, 21) if kept(cache, "node", number)[0]]
+    assert found == [*range(11, 21)]
 
 
-def test_a_message_of_more_than_half_the_bytes_is_kept_without_its_payload() -> None:
+def test_a_message_above_half_the_byte_limit_is_kept_without_its_payload() -> None:
     cache = cache_of(LiveCache(bytes=1 << 20))
     keep(cache, "node", [b"small", b"x" * 600_000, b"small"])
     assert [kept(cache, "node", number)[1] for number in (1, 2, 3)] == [b"small", None, b"small"]
     assert kept(cache, "node", 2)[0] is not None
 
 
-def test_a_message_larger_than_all_that_may_be_kept_is_left_out(
+def test_a_message_larger_than_the_byte_limit_is_not_kept(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cache = cache_of(LiveCache(bytes=1 << 20))
@@ -91,14 +91,14 @@ def test_a_message_larger_than_all_that_may_be_kept_is_left_out(
     assert "a live message is not sent: value too large" in caplog.text
 
 
-def test_messages_of_more_than_a_thousand_nodes_are_counted_on() -> None:
+def test_messages_of_more_than_a_thousand_nodes_keep_their_numbers() -> None:
     cache = cache_of(LiveCache())
     for turn in (1, 2):
         for node in range(1500):
             assert asyncio.run(cache.incr_seq(f"node {node}")) == turn
 
 
-def test_a_storage_that_could_not_have_its_server_is_not_opened(
+def test_a_storage_whose_server_could_not_start_is_not_opened(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("BLUESKY_EM_LIVE_SECONDS", "-1")

@@ -43,12 +43,12 @@ def torn_file(layout: Layout) -> Path:
     return path
 
 
-def test_a_healthy_folder_is_called_healthy(layout: Layout) -> None:
+def test_a_folder_without_problems_is_reported_as_well(layout: Layout) -> None:
     done = doctor(layout)
     assert (done.exit_code, done.stdout) == (0, "all is well\n")
 
 
-def test_a_torn_file_is_found_and_only_with_repair_mended(layout: Layout) -> None:
+def test_a_torn_file_is_found_and_repaired_only_on_request(layout: Layout) -> None:
     path = torn_file(layout)
     before = path.read_bytes()
     assert "eels.h5 was being written when its writer was killed" in doctor(layout).stdout
@@ -59,13 +59,13 @@ def test_a_torn_file_is_found_and_only_with_repair_mended(layout: Layout) -> Non
     assert doctor(layout).stdout == "all is well\n"
 
 
-def test_files_are_left_alone_while_a_writer_works(layout: Layout) -> None:
+def test_files_are_not_repaired_while_a_writer_works(layout: Layout) -> None:
     torn_file(layout)
     with filelock.FileLock(layout.writer_lock):
         assert doctor(layout, "--repair").stdout == "all is well\n"
 
 
-def test_a_file_that_is_no_hdf5_at_all_is_named(layout: Layout) -> None:
+def test_a_file_that_is_not_hdf5_is_named(layout: Layout) -> None:
     (layout.data).mkdir()
     (layout.data / "eels.h5").write_bytes(b"overwritten")
     done = doctor(layout)
@@ -73,7 +73,7 @@ def test_a_file_that_is_no_hdf5_at_all_is_named(layout: Layout) -> None:
     assert "eels.h5 is damaged" in done.stdout and "backup" in done.stdout
 
 
-def test_what_killed_processes_left_behind_is_removed(layout: Layout) -> None:
+def test_files_left_by_killed_processes_are_removed(layout: Layout) -> None:
     (layout.data).mkdir()
     left = [layout.data / "eels.part", layout.journal / "run.lock"]
     for path in left:
@@ -84,9 +84,9 @@ def test_what_killed_processes_left_behind_is_removed(layout: Layout) -> None:
     assert not any(path.exists() for path in left)
 
 
-def test_runs_that_wait_for_a_writer_and_damaged_journals_are_told(layout: Layout) -> None:
+def test_runs_that_wait_for_a_writer_and_damaged_journals_are_reported(layout: Layout) -> None:
     layout.journal_of("run").write_bytes(journal.pack("start", {"uid": "run"}))
     layout.journal_of("torn").write_bytes(b"\x01\x02\x03")
-    told = doctor(layout).stdout
-    assert "2 runs are not complete, and no writer works" in told and "`bluesky-em writer" in told
-    assert "torn.msgpack is damaged at byte 0" in told
+    found = doctor(layout).stdout
+    assert "2 runs are not complete, and no writer works" in found and "`bluesky-em writer" in found
+    assert "torn.msgpack is damaged at byte 0" in found

@@ -1,0 +1,51 @@
+"""Tiled's configuration for the catalog of a storage folder."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from bluesky_em.files.layout import Layout
+
+from ._live_settings import LiveCache
+
+
+def tiled_config(layout: Layout) -> dict[str, Any]:
+    """Return the configuration of a server for this catalog, as `tiled serve config` reads it.
+
+    Its API key is random; the embedded server replaces it (see `_access`).
+
+    Raises:
+        ValueError: the environment's `BLUESKY_EM_LIVE_...` are wrong.
+    """
+    return {
+        "trees": [
+            {
+                "path": "/",
+                "tree": "catalog",
+                "args": {
+                    "uri": f"sqlite:///{(layout.catalog / 'catalog.db').as_posix()}",
+                    "init_if_not_exists": True,
+                    "readable_storage": [str(layout.data)],
+                    "writable_storage": [
+                        str(layout.catalog / "arrays"),
+                        tables_uri(layout),
+                    ],
+                    "specs": [{"name": "CatalogOfBlueskyRuns", "version": "3.0"}],
+                },
+            }
+        ],
+        "authentication": {"single_user_api_key": secrets.token_hex(32)},
+        "expose_raw_assets": False,
+        "streaming_cache": LiveCache().config(),
+        "media_types": {
+            "BlueskyRun": {
+                "application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"
+            }
+        },
+    }
+
+
+def tables_uri(layout: Layout) -> str:
+    """Return the URI of the database of event tables."""
+    return f"duckdb:///{(layout.catalog / 'tables.duckdb').as_posix()}"
