@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
-_Choice = TypeVar("_Choice", bound=StrEnum)
 _KINDS = "biufc"  # numpy kinds that are numbers
 _SUMS = {"b": "<i8", "i": "<i8", "u": "<i8", "f": "<f8", "c": "<c16"}
 
@@ -17,8 +16,6 @@ _SUMS = {"b": "<i8", "i": "<i8", "u": "<i8", "f": "<f8", "c": "<c16"}
 class UpdateMode(StrEnum):
     """What an update does to the array that is there."""
 
-    ADD = "add"
-    """It goes behind the last, on axis 0."""
     ADD_SLICE = "add_slice"
     """It goes where its index says."""
     REPLACE = "replace"
@@ -27,34 +24,21 @@ class UpdateMode(StrEnum):
     """It is added up with those before."""
 
 
-class Rows(StrEnum):
-    """How long the rows of mode `add` are."""
-
-    EQUAL = "equal"
-    """All as declared."""
-    PADDED = "padded"
-    """As declared or shorter; the rest holds the fill value."""
-    RAGGED = "ragged"
-    """Each its own length on axis 1."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class UpdateDeclaration:
     """How a stream's updates become one array.
 
-    >>> declared = UpdateDeclaration.load({"mode": "add", "shape": [None, 2048], "dtype": "<f4"})
-    >>> declared.shape, declared.rows.value
-    ((None, 2048), 'equal')
+    >>> plain = {"mode": "replace", "shape": [2048], "dtype": "<f4"}
+    >>> UpdateDeclaration.load(plain).keep_versions
+    1
     """
 
     mode: UpdateMode
     shape: tuple[int | None, ...]
     """The most the whole array can be, e.g. `(None, 2048)`: it never has more indices on an axis;
-    None: no limit. On axis 0 (modes `add`, `add_slice`) and where it is None it grows from 0."""
+    None: no limit. On axis 0 (mode `add_slice`) and where it is None it grows from 0."""
     dtype: str
     """Of every update, as numpy string, e.g. `<f4`."""
-    rows: Rows = Rows.EQUAL
-    """Mode `add` only."""
     keep_versions: int | Literal["all"] = 1
     """Mode `replace` only: how many of the newest values stay readable."""
 
@@ -66,8 +50,6 @@ class UpdateDeclaration:
         """
         self._check_shape()
         self._check_dtype()
-        if self.mode is not UpdateMode.ADD and self.rows is not Rows.EQUAL:
-            raise ValueError(_wrong("rows", self.rows.value, "leave it out: only `add` has rows"))
         keep = self.keep_versions
         if keep != "all" and (not _is_count(keep) or keep < 1):
             raise ValueError(_wrong("keep_versions", keep, 'give a number from 1 on, or "all"'))
@@ -90,10 +72,9 @@ class UpdateDeclaration:
         if not isinstance(shape, (list, tuple)):
             raise ValueError(_wrong("shape", shape, "give a list such as [null, 2048]"))
         return cls(
-            mode=_choice(UpdateMode, "mode", plain["mode"]),
+            mode=_mode(plain["mode"]),
             shape=tuple(shape),
             dtype=plain["dtype"],
-            rows=_choice(Rows, "rows", plain.get("rows", Rows.EQUAL)),
             keep_versions=plain.get("keep_versions", 1),
         )
 
@@ -104,8 +85,6 @@ class UpdateDeclaration:
             "shape": list(self.shape),
             "dtype": self.dtype,
         }
-        if self.mode is UpdateMode.ADD:
-            plain["rows"] = self.rows.value
         if self.mode is UpdateMode.REPLACE:
             plain["keep_versions"] = self.keep_versions
         return plain
@@ -127,17 +106,6 @@ class UpdateDeclaration:
             raise ValueError(_wrong("shape", list(shape), right))
         if self.mode is UpdateMode.ACCUMULATE and None in shape:
             raise ValueError(_wrong("shape", list(shape), "a sum needs all its sizes"))
-        if self.mode is not UpdateMode.ADD:
-            return
-        if self.rows is not Rows.EQUAL and len(shape) < 2:
-            right = f"{self.rows.value} rows need two axes or more, e.g. [null, 2048]"
-            raise ValueError(_wrong("shape", list(shape), right))
-        if None in shape[2 if self.rows is Rows.RAGGED else 1 :]:
-            right = (
-                "only axis 0 is without limit, and axis 1 with rows of any length: declare "
-                '"rows": "ragged", or the mode `add_slice`, whose axes all may grow'
-            )
-            raise ValueError(_wrong("shape", list(shape), right))
 
     def _check_dtype(self) -> None:
         try:
@@ -160,9 +128,12 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _choice(kind: type[_Choice], name: str, value: Any) -> _Choice:
+def _mode(value: Any) -> UpdateMode:
     try:
-        return kind(value)
+        return UpdateMode(value)
     except ValueError:
-        right = f"give one of {', '.join(member.value for member in kind)}"
-        raise ValueError(_wrong(name, value, right)) from None
+        right = (
+            f"give one of {', '.join(mode.value for mode in UpdateMode)}, or leave 'update' out: "
+            "without it frames are rows of their array"
+        )
+        raise ValueError(_wrong("mode", value, right)) from None

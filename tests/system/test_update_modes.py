@@ -20,6 +20,7 @@ from bluesky_em import Data, MapInfo
 from bluesky_em.app.session import Session
 from bluesky_em.detector._flyer import Flyer
 from bluesky_em.detector._trigger_info import UpdateInfo
+from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.plan_stubs import beam_on, fly, per_shot
 from bluesky_em.storage import supervisor
@@ -118,6 +119,21 @@ def test_a_flight_becomes_one_array_in_its_file_and_in_tiled(
     (file,) = manifest["files"]
     assert (tuple(file["shape"]), file["dtype"]) == (made.shape, made.dtype.str)
     assert file["count"] == BURST
+
+
+def test_mode_add_declares_nothing_and_its_frames_are_rows(session: Session, http: Data) -> None:
+    resources: list[Any] = []
+    token = session.RE.subscribe(lambda name, doc: resources.append(doc), "stream_resource")
+    uid = take(session, MapInfo(shape=(4, 8), livetime=1e-3, mode="add"))
+    session.RE.unsubscribe(token)
+    assert [resource["parameters"].get("update") for resource in resources] == [None]
+    session.data.wait(uid)
+    (path,) = session.storage.layout.data.rglob(f"{uid}/eels.h5")
+    with FramesReader(path) as reader:
+        assert reader.numbers() == [*range(32)]
+        assert reader.shape == (32, 2048)
+        np.testing.assert_array_equal(http.catalog[uid]["primary/eels"].read(), reader.rows(0, 32))
+    assert findings(session, uid) == []
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -65,9 +65,6 @@ class AccumulateFile:
         self._table.put(self._table.row(update, 0 * shape, shape))
         self._total += block
 
-    def extend(self, rows: int) -> None:
-        """Do nothing: an update that was lost leaves no gap."""
-
     def flush(self) -> None:
         """Make the sum visible to readers and safe against a power cut."""
         new = self._table.rows[self._count :]

@@ -11,7 +11,7 @@ class Extent:
     """The shape of the array that updates make, without a look into their file.
 
     Args:
-        declared: how they become one array; not mode `add`.
+        declared: how they become one array.
     """
 
     def __init__(self, declared: UpdateDeclaration):

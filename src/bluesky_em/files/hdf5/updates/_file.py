@@ -7,10 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from bluesky_em.update_modes import Rows, UpdateDeclaration, UpdateMode
+from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 from ._accumulate import AccumulateFile
-from ._ragged import RaggedFile
 from ._replace import ReplaceFile
 from ._slices import SlicesFile
 from ._update import Held, Update
@@ -21,10 +20,6 @@ class UpdateFile(Protocol):
 
     def write(self, update: Update, values: np.ndarray) -> None:
         """Apply an update; again: changes nothing. Refuses, and never cuts, what does not fit."""
-        ...
-
-    def extend(self, rows: int) -> None:
-        """Have at least so many indices on axis 0, where updates have rows: one was lost."""
         ...
 
     def flush(self) -> None:
@@ -65,6 +60,5 @@ def open_updates(path: Path, declared: UpdateDeclaration, owner: str) -> UpdateF
             return ReplaceFile(path, declared, owner)
         case UpdateMode.ACCUMULATE:
             return AccumulateFile(path, declared, owner)
-        case UpdateMode.ADD if declared.rows is Rows.RAGGED:
-            return RaggedFile(path, declared, owner)
-    return SlicesFile(path, declared, owner)
+        case UpdateMode.ADD_SLICE:
+            return SlicesFile(path, declared, owner)

@@ -134,16 +134,14 @@ def get(dataset: h5py.Dataset, start: np.ndarray, shape: np.ndarray) -> np.ndarr
     return dataset[_region(start, shape)]
 
 
-def create_array(
-    file: h5py.File, name: str, declared: UpdateDeclaration, chunks: tuple[int, ...] | None = None
-) -> None:
-    """Make the dataset of an array as declared: None, and axis 0 of rows, grow from 0."""
+def create_array(file: h5py.File, name: str, declared: UpdateDeclaration) -> None:
+    """Make the dataset of an array as declared: axis 0 and None grow from 0."""
     shape = [size or 0 for size in declared.shape]
     file.create_dataset(
         name,
         shape=(0, *shape[1:]),
         maxshape=max_shape(declared.shape),
-        chunks=chunks or chunk_shape(declared),
+        chunks=chunk_shape(declared),
         dtype=declared.dtype,
         fillvalue=declared.fill,
     )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bluesky_em.documents import DATASET
-from bluesky_em.update_modes import Rows, UpdateDeclaration, UpdateMode
+from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 from .._raw_bytes import open_to_read
 from ._slots import HOLDERS, SLOTS
@@ -28,7 +28,7 @@ _PAUSE = 0.01  # seconds between tries, while the writer is at what is being rea
 class UpdateReader:
     """Reads a file of updates. Single updates, newest values and sums are whole or an error.
 
-    The array of modes `add` and `add_slice` is read as it is: what was not flushed may be half
+    The array of mode `add_slice` is read as it is: what was not flushed may be half
     there, so wait for the document that tells of an update.
 
     Args:
@@ -48,45 +48,19 @@ class UpdateReader:
 
         Raises:
             LookupError: mode `replace`, and there is no value yet.
-            ValueError: rows of any length are no array.
         """
         match self.declared.mode:
             case UpdateMode.REPLACE:
                 return self._newest()[region]
             case UpdateMode.ACCUMULATE:
                 return self._sum()[0][region]
-        if self.declared.rows is Rows.RAGGED:
-            raise ValueError(f"{self._file.filename} has rows of any length: read them by `row`")
-        return self._get(DATASET)[region]
+            case UpdateMode.ADD_SLICE:
+                return self._get(DATASET)[region]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the array as it is now."""
         return self._get(DATASET).shape
-
-    def row(self, index: int) -> np.ndarray:
-        """Read row `index` as long as it is: without padding, shape `(length, *inner)`.
-
-        Raises:
-            LookupError: there is no such row.
-            ValueError: this mode has no rows.
-        """
-        rows = self._rows()
-        if self.declared.rows is Rows.RAGGED:
-            rows = rows[(rows["place"] <= index) & (index < rows["place"] + rows["rows"])]
-        elif (
-            self.declared.mode in (UpdateMode.ADD, UpdateMode.ADD_SLICE)
-            and len(self.declared.shape) > 1
-        ):
-            first = rows["offset"][:, 0]
-            rows = rows[(first <= index) & (index < first + rows["shape"][:, 0])]
-        else:
-            raise ValueError(f"{self._file.filename} has no rows, but {self.declared.dump()}")
-        if not len(rows):
-            raise LookupError(f"{self._file.filename} holds no row {index}")
-        if self.declared.rows is Rows.RAGGED:
-            return self.update(int(rows[0]["number"]))[index - int(rows[0]["place"])]
-        return self._get(DATASET)[index, : int((rows["offset"] + rows["shape"])[:, 1].max())]
 
     def update(self, number: int) -> np.ndarray:
         """Read the values of update `number`: in mode `replace`, of that version.
@@ -100,9 +74,10 @@ class UpdateReader:
         for attempt in range(tries):
             time.sleep(_PAUSE if attempt else 0)
             row = self._row(number)
-            if self.declared.mode is UpdateMode.REPLACE:
-                row = self._kept().get(number)
-            values = None if row is None else self._values(row)
+            if self.declared.mode is not UpdateMode.REPLACE:
+                values = self._values(row)
+            else:
+                values = self._version(number, self._kept())
             if values is not None:
                 return values
         raise LookupError(
@@ -165,22 +140,21 @@ class UpdateReader:
             time.sleep(_PAUSE if attempt else 0)
             kept = self._kept()
             for number in sorted(kept, reverse=True):
-                value = self._values(kept[number])
+                value = self._version(number, kept)
                 if value is not None:
                     return value
             if not kept:
                 break
         raise LookupError(f"{self._file.filename} holds no whole value (yet)")
 
-    def _kept(self) -> dict[int, Row]:
-        """Give the rows of the updates that are in slots, with the slot as their place."""
+    def _kept(self) -> dict[int, tuple[int, Row]]:
+        """Return by number the slot and the row of each update that is in a slot."""
         holders, known = self._get(HOLDERS)[:], set(self._rows()["number"])
-        kept: dict[int, Row] = {}
-        for slot, row in enumerate(holders):
-            if is_sealed(row) and row["number"] in known:
-                row["place"] = slot
-                kept[int(row["number"])] = row
-        return kept
+        return {
+            int(row["number"]): (slot, row)
+            for slot, row in enumerate(holders)
+            if is_sealed(row) and row["number"] in known
+        }
 
     def _sum(self) -> tuple[np.ndarray, int]:
         """Give the newest sum that is proved, and of how many updates it is."""
@@ -197,22 +171,18 @@ class UpdateReader:
         raise LookupError(f"{self._file.filename} holds no whole sum: is it damaged?")
 
     def _values(self, row: Row) -> np.ndarray | None:
-        """Give an update's own values; None if they are not there (any more)."""
-        first, last = row["offset"], row["offset"] + row["shape"]
-        region = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
-        if self.declared.mode is UpdateMode.REPLACE:
-            slot = int(row["place"])
-            values = self._get(SLOTS)[(slice(slot, slot + 1), *region)]
-        else:
-            values = self._get(DATASET)[region]
-        if zlib.crc32(values.tobytes()) != row["checksum"]:
+        """Return an update's own values; None if the array does not have them (any more)."""
+        values = self._get(DATASET)[_region(row)]
+        return values if zlib.crc32(values.tobytes()) == row["checksum"] else None
+
+    def _version(self, number: int, kept: dict[int, tuple[int, Row]]) -> np.ndarray | None:
+        """Return a value of mode `replace`; None if no slot has it (any more)."""
+        if number not in kept:
             return None
-        if self.declared.mode is UpdateMode.REPLACE:
-            return values[0] if len(values) else None
-        if self.declared.rows is Rows.RAGGED:
-            rows = int(row["rows"])
-            return values.reshape(rows, len(values) // max(1, rows), *values.shape[1:])
-        return values
+        slot, row = kept[number]
+        values = self._get(SLOTS)[(slice(slot, slot + 1), *_region(row))]
+        is_whole = len(values) and zlib.crc32(values.tobytes()) == row["checksum"]
+        return values[0] if is_whole else None
 
     def _row(self, number: int) -> Row:
         rows = self._rows()
@@ -228,6 +198,11 @@ class UpdateReader:
         dataset: Any = self._file[name]
         dataset.id.refresh()
         return dataset
+
+
+def _region(row: Row) -> tuple[slice, ...]:
+    first, last = row["offset"], row["offset"] + row["shape"]
+    return tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
 
 
 def _is_touched(row: Row, rows: np.ndarray) -> bool:

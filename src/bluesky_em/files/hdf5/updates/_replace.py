@@ -59,9 +59,6 @@ class ReplaceFile:
         if update.number not in self._held and not self._is_too_old(update.number):
             self._put(self._free_slot(), row, value)
 
-    def extend(self, rows: int) -> None:
-        """Do nothing: a value that was lost leaves no gap."""
-
     def flush(self) -> None:
         """Make what was written visible to readers and safe against a power cut."""
         self._file.sync()

@@ -1,4 +1,4 @@
-"""Modes `add` and `add_slice`: updates have their place in one array."""
+"""Mode `add_slice`: updates have their place in one array."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 
 from bluesky_em.documents import DATASET
-from bluesky_em.update_modes import Rows, UpdateDeclaration, UpdateMode
+from bluesky_em.update_modes import UpdateDeclaration
 
-from ._growing import CHUNK_BYTES, GrowingFile, create_array, get, grow, put
+from ._growing import GrowingFile, create_array, get, grow, put
 from ._table import TABLE, Row, Table, create_table
 from ._update import Held, Update, check_bounds, fit, place
 
@@ -33,7 +33,7 @@ class SlicesFile:
 
     Args:
         path: made, with its folders, if absent.
-        declared: of mode `add` (not ragged) or `add_slice`.
+        declared: of mode `add_slice`.
         owner: whose updates they are.
     """
 
@@ -64,12 +64,8 @@ class SlicesFile:
         if len(others):
             self._write_over(row, block, others)
             return
-        self._put(row, self._padded(block))
+        self._put(row, block)
         self._table.put(row)
-
-    def extend(self, rows: int) -> None:
-        """Have at least so many indices on axis 0, with the fill value; -1 does not count them."""
-        grow(self._array, np.array([rows, *self._array.shape[1:]]))
 
     def flush(self) -> None:
         """Make what was written visible to readers and safe against a power cut."""
@@ -138,13 +134,6 @@ class SlicesFile:
             block[common] = seen[common]
         return block
 
-    def _padded(self, block: np.ndarray) -> np.ndarray:
-        if self._declared.rows is not Rows.PADDED or not block.size:
-            return block
-        whole = (len(block), *self._array.shape[1:])
-        widths = [(0, more - size) for more, size in zip(whole, block.shape, strict=True)]
-        return np.pad(block, widths, constant_values=self._declared.fill)
-
     def _put(self, row: Row, block: np.ndarray) -> None:
         grow(self._array, row["offset"] + block.shape)
         put(self._array, row["offset"], block)
@@ -172,13 +161,5 @@ class SlicesFile:
 
 
 def _create(file: h5py.File, declared: UpdateDeclaration) -> None:
-    chunks = _frames(declared) if declared.mode is UpdateMode.ADD else None
-    create_array(file, DATASET, declared, chunks)
+    create_array(file, DATASET, declared)
     create_table(file, len(declared.shape))
-
-
-def _frames(declared: UpdateDeclaration) -> tuple[int, ...]:
-    """Give chunks of whole frames, as they come: an image has its own, spectra share one."""
-    frame = [size or 1 for size in declared.shape[1:]]
-    size = int(np.prod(frame, dtype=np.int64)) * np.dtype(declared.dtype).itemsize
-    return (max(1, min(64, CHUNK_BYTES // size, declared.shape[0] or 64)), *frame)

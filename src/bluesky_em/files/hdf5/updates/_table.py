@@ -109,11 +109,11 @@ class Table:
         self._rows[position] = row
         self._dataset[position] = row
 
-    def row(self, update: Update, offset: np.ndarray, shape: np.ndarray, place: int = 0) -> Row:
+    def row(self, update: Update, offset: np.ndarray, shape: np.ndarray) -> Row:
         """Compose the row of an update."""
         row: Row = np.zeros((), self._dataset.dtype)[()]
         row["number"], row["time"], row["checksum"] = update.number, update.time, update.checksum
-        row["offset"], row["shape"], row["place"] = offset, shape, place
+        row["offset"], row["shape"] = offset, shape
         return row
 
     def overlapping(self, row: Row) -> np.ndarray:
@@ -166,12 +166,12 @@ def _blank(dtype: np.dtype) -> Row:
 
 
 def _dtype(axes: int) -> np.dtype:
-    """Give the columns of the table.
+    """Return the columns of the table.
 
     number, time (s), checksum: the update's. offset, shape: the block of the array it was written
-    to. place, rows: the first of its ragged rows, and how many they are.
-    overwrote: how many earlier updates had elements there. landed: 1 if it was found whole before
-    a newer one was written over it. seal: CRC-32 of the row with landed and seal 0.
+    to. overwrote: the number of earlier updates that had elements there. landed: 1 if its bytes
+    were verified before a newer one was written over it. seal: CRC-32 of the row with landed and
+    seal 0.
     """
     return np.dtype(
         [
@@ -179,8 +179,6 @@ def _dtype(axes: int) -> np.dtype:
             ("time", "<f8"),
             ("offset", "<i8", (axes,)),
             ("shape", "<i8", (axes,)),
-            ("place", "<i8"),
-            ("rows", "<i8"),
             ("overwrote", "<u4"),
             ("checksum", "<u4"),
             ("landed", "<u4"),

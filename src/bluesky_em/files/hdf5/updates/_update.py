@@ -9,7 +9,7 @@ from enum import Enum
 import numpy as np
 
 from bluesky_em.errors import FrameMismatch
-from bluesky_em.update_modes import Rows, UpdateDeclaration, UpdateMode
+from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 
 class Held(Enum):
@@ -38,7 +38,7 @@ class Update:
     """s since the epoch"""
     index: tuple[int, ...] | None = None
     """Where its first element goes, one index per axis of the array; -1: behind what is there.
-    None: behind the last on axis 0. Modes `add` and `add_slice` only."""
+    None: behind the last on axis 0. Mode `add_slice` only."""
 
     def __post_init__(self) -> None:
         """Check the number.
@@ -71,8 +71,9 @@ def fit(declared: UpdateDeclaration, update: Update, values: np.ndarray) -> np.n
     if values.ndim > len(declared.shape):
         raise _mismatch(update, f"shape {values.shape}", f"at most {_words(declared)}")
     block = values.reshape((1,) * (len(declared.shape) - values.ndim) + values.shape)
+    is_exact = declared.mode is not UpdateMode.ADD_SLICE
     for axis, (size, limit) in enumerate(zip(block.shape, declared.shape, strict=True)):
-        if limit is not None and (size > limit or (size < limit and _is_exact(declared, axis))):
+        if limit is not None and (size > limit or (size < limit and is_exact)):
             given = f"shape {block.shape}, which is {size} on axis {axis}"
             raise _mismatch(update, given, _words(declared))
     return block
@@ -89,8 +90,6 @@ def place(declared: UpdateDeclaration, update: Update) -> tuple[int, ...]:
     if len(index) != axes or min(index) < -1:
         right = f"{axes} integers from -1 on, one for each axis of {_words(declared)}"
         raise _mismatch(update, f"index {index}", right)
-    if declared.mode is UpdateMode.ADD and any(index[1:]):
-        raise _mismatch(update, f"index {index}", "mode `add`, where only axis 0 has an index")
     return tuple(index)
 
 
@@ -114,17 +113,6 @@ def check_bounds(declared: UpdateDeclaration, update: Update, end: np.ndarray) -
         if limit is not None and end[axis] > limit:
             reach = f"an end at {end[axis]} on axis {axis}"
             raise _mismatch(update, reach, f"{_words(declared)}; nothing is cut")
-
-
-def _is_exact(declared: UpdateDeclaration, axis: int) -> bool:
-    match declared.mode:
-        case UpdateMode.ADD if declared.rows is Rows.EQUAL:
-            return axis > 0
-        case UpdateMode.ADD if declared.rows is Rows.RAGGED:
-            return axis > 1
-        case UpdateMode.REPLACE | UpdateMode.ACCUMULATE:
-            return True
-    return False
 
 
 def _words(declared: UpdateDeclaration) -> str:
