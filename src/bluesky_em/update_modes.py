@@ -1,4 +1,4 @@
-"""What a stream declares of its updates, once, before the first."""
+"""Declaration of how a stream's updates become one array; sent once, before the first update."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from typing import Any, Literal
 
 import numpy as np
 
-_KINDS = "biufc"  # numpy kinds that are numbers
-_SUMS = {"b": "<i8", "i": "<i8", "u": "<i8", "f": "<f8", "c": "<c16"}
+_NUMBER_KINDS = "biufc"  # numpy kinds that are numbers
+_SUM_DTYPES = {"b": "<i8", "i": "<i8", "u": "<i8", "f": "<f8", "c": "<c16"}
 
 
 class UpdateMode(StrEnum):
-    """What an update does to the array that is there."""
+    """The way in which an update changes the array.
+
+    Frames without a declared mode are rows of their array (BEC's mode `add`).
+    """
 
     ADD_SLICE = "add_slice"
-    """It goes where its index says."""
+    """It is written at its index."""
     REPLACE = "replace"
-    """It takes the place of the one before."""
+    """It replaces the update before it."""
     ACCUMULATE = "accumulate"
-    """It is added up with those before."""
+    """It is added to the sum of the updates before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateDeclaration:
-    """How a stream's updates become one array.
+    """Mode, shape and dtype of a stream's updates.
 
     >>> plain = {"mode": "replace", "shape": [2048], "dtype": "<f4"}
     >>> UpdateDeclaration.load(plain).keep_versions
@@ -35,18 +38,18 @@ class UpdateDeclaration:
 
     mode: UpdateMode
     shape: tuple[int | None, ...]
-    """The most the whole array can be, e.g. `(None, 2048)`: it never has more indices on an axis;
-    None: no limit. On axis 0 (mode `add_slice`) and where it is None it grows from 0."""
+    """The largest shape of the whole array, e.g. `(None, 2048)`; None: no limit. Axis 0 of mode
+    `add_slice`, and each axis without a limit, grow from 0."""
     dtype: str
     """Of every update, as numpy string, e.g. `<f4`."""
     keep_versions: int | Literal["all"] = 1
     """Mode `replace` only: how many of the newest values stay readable."""
 
     def __post_init__(self) -> None:
-        """Check that it makes sense.
+        """Check that the fields fit each other.
 
         Raises:
-            ValueError: it does not; the message says what would.
+            ValueError: they do not; the message says what would be right.
         """
         self._check_shape()
         self._check_dtype()
@@ -58,10 +61,10 @@ class UpdateDeclaration:
 
     @classmethod
     def load(cls, plain: Mapping[str, Any]) -> UpdateDeclaration:
-        """Make one from the plain dict that a stream resource's parameters carry.
+        """Create a declaration from the dict in the parameters of a stream resource.
 
         Raises:
-            ValueError: it is wrong; the message says what would be right.
+            ValueError: the dict is wrong; the message says what would be right.
         """
         known = [field.name for field in fields(cls)]
         if unknown := sorted(plain.keys() - set(known)):
@@ -79,7 +82,7 @@ class UpdateDeclaration:
         )
 
     def dump(self) -> dict[str, Any]:
-        """Give the plain dict, ready for JSON, of which `load` makes an equal one."""
+        """Return a dict, ready for JSON, from which `load` creates an equal declaration."""
         plain: dict[str, Any] = {
             "mode": self.mode.value,
             "shape": list(self.shape),
@@ -91,12 +94,12 @@ class UpdateDeclaration:
 
     @property
     def sum_dtype(self) -> np.dtype:
-        """Of mode `accumulate`'s sum: int64, float64 or complex128."""
-        return np.dtype(_SUMS[np.dtype(self.dtype).kind])
+        """Dtype of the sum in mode `accumulate`: int64, float64 or complex128."""
+        return np.dtype(_SUM_DTYPES[np.dtype(self.dtype).kind])
 
     @property
     def fill(self) -> float:
-        """What an element holds that nothing was written to: NaN, or 0 for integers."""
+        """Value of an element that was never written: NaN, or 0 for integers."""
         return np.nan if np.dtype(self.dtype).kind in "fc" else 0
 
     def _check_shape(self) -> None:
@@ -112,7 +115,7 @@ class UpdateDeclaration:
             dtype = np.dtype(self.dtype)
         except TypeError:
             dtype = None
-        if not isinstance(self.dtype, str) or dtype is None or dtype.kind not in _KINDS:
+        if not isinstance(self.dtype, str) or dtype is None or dtype.kind not in _NUMBER_KINDS:
             right = "give the numpy string of a number, such as '<f4' or '<u2'"
             raise ValueError(_wrong("dtype", self.dtype, right))
         if self.mode is UpdateMode.ACCUMULATE and dtype.kind in "iu" and dtype.itemsize > 4:

@@ -1,4 +1,4 @@
-"""Streams of updates of every mode, and what a reader sees of them."""
+"""Streams of updates of every mode, and what a reader returns of them."""
 
 import json
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def stream(declared: dict[str, Any], shapes: list[tuple[int, ...]], indices: lis
 
 
 def rows(shape: list[int | None], shapes: list[tuple[int, ...]]) -> Stream:
-    """Updates of `add_slice` one behind the other on axis 0, as the lines of a map are."""
+    """Return updates of `add_slice` one behind the other on axis 0, like the lines of a map."""
     starts = np.cumsum([0, *(s[0] if len(s) == len(shape) else 1 for s in shapes)])
     indices: list[Index] = [(int(start), *[0] * (len(shape) - 1)) for start in starts[:-1]]
     return stream({"mode": "add_slice", "shape": shape, "dtype": "<f4"}, shapes, indices)
@@ -97,17 +97,24 @@ def write(file: UpdateFile, updates: list[tuple[Update, np.ndarray]]) -> None:
 
 
 def text(array: np.ndarray) -> str:
-    """Of NaNs, too, so that equal is equal."""
+    """Return the values as text, in which NaN equals NaN."""
     return json.dumps(array.tolist())
 
 
-def seen(path: Path) -> dict[str, Any]:
-    """All that a reader can tell, in an order that does not depend on how it came."""
+def contents(path: Path) -> dict[str, Any]:
+    """Return all that a reader returns, independent of the order of writing."""
     with UpdateReader(path) as reader:
-        told: dict[str, Any] = {
+        return {
             "numbers": sorted(reader.numbers()),
             "count": reader.count(),
             "array": text(reader.read()),
+            "updates": {str(n): text(reader.update(n)) for n in reader.readable()},
         }
-        told["updates"] = {str(n): text(reader.update(n)) for n in reader.readable()}
-        return told
+
+
+def written_in_order(stream: Stream, path: Path) -> dict[str, Any]:
+    """Return the contents of a stream that was written in order by one writer."""
+    file = stream.open(path)
+    write(file, stream.updates)
+    file.close()
+    return contents(path)

@@ -15,7 +15,7 @@ def test_a_declaration_travels_as_json(name: str):
     assert UpdateDeclaration.load(json.loads(json.dumps(declared.dump()))) == declared
 
 
-def test_what_is_left_out_is_the_plain_case():
+def test_fields_that_are_left_out_have_their_defaults():
     declared = UpdateDeclaration.load(IMAGES)
     assert declared == UpdateDeclaration(mode=UpdateMode.ADD_SLICE, shape=(None, 4, 5), dtype="<u2")
     assert declared.keep_versions == 1
@@ -48,8 +48,8 @@ def test_what_is_left_out_is_the_plain_case():
         ),
     ],
 )
-def test_a_wrong_declaration_is_refused_with_what_is_right(wrong: dict[str, Any], words: str):
-    if words is None:  # numpy knows it by this name, too
+def test_a_wrong_declaration_is_refused_with_what_would_be_right(wrong: dict[str, Any], words: str):
+    if words is None:  # numpy accepts this name, too
         assert UpdateDeclaration.load(IMAGES | wrong).fill != UpdateDeclaration.load(IMAGES).fill
         return
     with pytest.raises(ValueError, match=words):
@@ -57,7 +57,7 @@ def test_a_wrong_declaration_is_refused_with_what_is_right(wrong: dict[str, Any]
 
 
 @pytest.mark.parametrize("field", ["mode", "shape", "dtype"])
-def test_what_is_missing_is_named(field: str):
+def test_missing_fields_are_named(field: str):
     plain = {key: value for key, value in IMAGES.items() if key != field}
     with pytest.raises(ValueError, match=rf"declared without \['{field}'\]"):
         UpdateDeclaration.load(plain)

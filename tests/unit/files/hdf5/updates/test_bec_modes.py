@@ -61,7 +61,7 @@ REPLACE = {"mode": "replace"}
         pytest.param(
             ADD | {"shape": [None, 3]}, [([1, 2, 3], None), ([4], None)],
             [[1, 2, 3], [4, NAN, NAN]],
-            id="add: what a short row leaves out holds the fill value",
+            id="add: the rest of a short row holds the fill value",
         ),
         pytest.param(
             SLICE | {"shape": [None, 4]}, [([1, 2], (0, -1)), ([3], (0, -1)), ([4], (1, -1))],
