@@ -18,13 +18,7 @@ from ._update import Held, Update
 class UpdateFile(ABC):
     """An update file, open for writing by one process; any number of processes may read it.
 
-    Args:
-        path: the file; created, with its folders, if absent.
-        declared: how the updates become one array.
-        owner: the stream of the updates, `<run>/<stream>/<detector>`.
-
-    Raises:
-        FrameMismatch: the file exists, but has another owner or declaration.
+    Created by `open_updates`, which describes its arguments and errors.
     """
 
     def __init__(self, path: Path, declared: UpdateDeclaration, owner: str):
