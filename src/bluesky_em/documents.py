@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 from event_model import unpack_datum_page, unpack_event_page
 
-from .update_modes import UpdateDeclaration, UpdateMode
+from .update_modes import UpdateDeclaration
 
 Document = Mapping[str, Any]
 Layout = tuple[list[int], str]
@@ -105,11 +105,7 @@ def _check_update(update: Any) -> None:
         return
     if not isinstance(update, Mapping):
         raise ValueError(f"this stream_resource document has {update!r} as 'update', no mapping")
-    if UpdateDeclaration.load(update).mode is UpdateMode.ADD:
-        raise ValueError(
-            "this stream_resource document declares updates of mode 'add': leave 'update' out, "
-            "since frames are rows of their array without it"
-        )
+    UpdateDeclaration.load(update)
 
 
 def _check_columns(name: str, page: Document) -> None:

@@ -1,8 +1,10 @@
-"""Writes a stream and dies on the way: one process that forks a writer for each order it gets.
+"""A process that forks a writer of an update file for each request, and kills it on the way.
 
-An order is a line of JSON: the stream's name, the file's path, how many updates share a flush,
-and either at which of its steps to die, or after how many seconds. A step is a call of HDF5 or of
-the operating system that changes the file. The answer is the number of updates that were flushed.
+A request is a line of JSON: the stream's name, the file's path, the number of updates per flush
+(`batch`), and the moment of the kill: `step`, or `seconds` after the start. A step is the beginning
+or end of a call of HDF5 or of the operating system that changes the file. The answer has the number
+of updates that were `flushed`, the number of `steps` (of a writer that was not killed), and the
+`end` of the writer: "killed" or "exit <code>".
 """
 
 import json
@@ -10,7 +12,6 @@ import os
 import signal
 import sys
 import time
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,58 +20,67 @@ import h5py
 from tests.support.update_streams import STREAMS, write
 
 
-def die_at(step: int) -> None:
-    steps = count()
+class Steps:
+    """Counts the steps of this process, and kills it at step `last`."""
 
-    def watched(call: Any) -> Any:
-        def watch(*args: Any, **kwargs: Any) -> Any:
-            if next(steps) == step:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def __init__(self, last: int | None):
+        self.count = 0
+        self._last = last
+        h5py.Dataset.__setitem__ = self._watch(h5py.Dataset.__setitem__)  # type: ignore
+        h5py.Dataset.resize = self._watch(h5py.Dataset.resize)  # type: ignore
+        h5py.File.flush = self._watch(h5py.File.flush)  # type: ignore
+        h5py.File.close = self._watch(h5py.File.close)  # type: ignore
+        os.fsync = self._watch(os.fsync)
+        os.replace = self._watch(os.replace)
+
+    def _watch(self, call: Any) -> Any:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self._step()
             result = call(*args, **kwargs)
-            if next(steps) == step:
-                os.kill(os.getpid(), signal.SIGKILL)
+            self._step()
             return result
 
-        return watch
+        return watched
 
-    h5py.Dataset.__setitem__ = watched(h5py.Dataset.__setitem__)  # type: ignore
-    h5py.Dataset.resize = watched(h5py.Dataset.resize)  # type: ignore
-    h5py.File.flush = watched(h5py.File.flush)  # type: ignore
-    h5py.File.close = watched(h5py.File.close)  # type: ignore
-    os.fsync = watched(os.fsync)
-    os.replace = watched(os.replace)
+    def _step(self) -> None:
+        if self.count == self._last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.count += 1
 
 
-def run(order: dict[str, Any], flushed: Path) -> None:
-    if "step" in order:
-        die_at(order["step"])
-    stream = STREAMS[order["name"]]
-    file = stream.open(Path(order["path"]))
-    for start in range(0, len(stream.updates), order["batch"]):
-        end = start + order["batch"]
-        write(file, stream.updates[start:end])
-        flushed.write_text(str(min(end, len(stream.updates))))
+def run(request: dict[str, Any], report: Path) -> None:
+    steps = Steps(request.get("step"))
+    stream = STREAMS[request["name"]]
+    file = stream.open(Path(request["path"]))
+    flushed = 0
+    for start in range(0, len(stream.updates), request["batch"]):
+        batch = stream.updates[start : start + request["batch"]]
+        write(file, batch)
+        flushed += len(batch)
+        report.write_text(json.dumps({"flushed": flushed}))
     file.close()
+    report.write_text(json.dumps({"flushed": flushed, "steps": steps.count}))
     os._exit(0)
 
 
 def main() -> None:
     for line in sys.stdin:
-        order = json.loads(line)
-        flushed = Path(order["path"]).with_suffix(".flushed")
-        flushed.write_text("0")
+        request = json.loads(line)
+        report = Path(request["path"]).with_suffix(".report")
+        report.write_text("")
         child = os.fork()
         if not child:
             try:
-                run(order, flushed)
+                run(request, report)
             finally:
                 os._exit(1)
-        if "seconds" in order:
-            time.sleep(order["seconds"])
+        if "seconds" in request:
+            time.sleep(request["seconds"])
             os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
-        how = "killed" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
-        print(json.dumps({"flushed": int(flushed.read_text() or 0), "how": how}), flush=True)
+        end = "killed" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
+        answer = {"flushed": 0, **json.loads(report.read_text() or "{}"), "end": end}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Streams of updates of every mode, and what a reader sees of them."""
+"""Streams of updates of every mode, and what a reader returns of them."""
 
 import json
 from dataclasses import dataclass
@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 
 from bluesky_em.files.hdf5.updates import (
-    Rows,
     Update,
     UpdateDeclaration,
     UpdateFile,
-    UpdateMode,
     UpdateReader,
     open_updates,
 )
@@ -39,24 +37,21 @@ def stream(declared: dict[str, Any], shapes: list[tuple[int, ...]], indices: lis
     return Stream(UpdateDeclaration.load(declared), updates)
 
 
-def _add(shape: list[int | None], shapes: list[tuple[int, ...]], **more: Any) -> Stream:
-    rows = np.cumsum([0, *(s[0] if len(s) == len(shape) else 1 for s in shapes)])
-    indices: list[Index] = [(int(row), *[0] * (len(shape) - 1)) for row in rows[:-1]]
-    declared = {"mode": "add", "shape": shape, "dtype": "<f4", **more}
-    return stream(declared, shapes, indices)
+def rows(shape: list[int | None], shapes: list[tuple[int, ...]]) -> Stream:
+    """Return updates of `add_slice` one behind the other on axis 0, like the lines of a map."""
+    starts = np.cumsum([0, *(s[0] if len(s) == len(shape) else 1 for s in shapes)])
+    indices: list[Index] = [(int(start), *[0] * (len(shape) - 1)) for start in starts[:-1]]
+    return stream({"mode": "add_slice", "shape": shape, "dtype": "<f4"}, shapes, indices)
 
 
 STREAMS = {
-    "add": _add([None, 8], [(8,)] * 8),
-    "add-frames": _add([100, 5, 6], [(5, 6), (3, 5, 6), (1, 5, 6), (5, 6), (4, 5, 6), (70, 5, 6)]),
-    "add-behind": stream(
-        {"mode": "add", "shape": [None, 300], "dtype": "<u2"}, [(2, 300)] * 8, [None] * 8
+    "add_slice-rows": rows([None, 8], [(8,)] * 8),
+    "add_slice-frames": rows(
+        [100, 5, 6], [(5, 6), (3, 5, 6), (1, 5, 6), (5, 6), (4, 5, 6), (70, 5, 6)]
     ),
-    "add-padded": _add([None, 9], [(9,), (4,), (2, 1), (0,), (7,), (9,)], rows="padded"),
-    "add-ragged": stream(
-        {"mode": "add", "shape": [None, None, 3], "dtype": "<f8", "rows": "ragged"},
-        [(5, 3), (0, 3), (2, 4, 3), (700, 3), (1, 3), (3, 3)],
-        [None] * 6,
+    "add_slice-short-rows": rows([None, 9], [(9,), (4,), (2, 1), (0,), (7,), (9,)]),
+    "add_slice-rows-behind": stream(
+        {"mode": "add_slice", "shape": [None, 300], "dtype": "<u2"}, [(2, 300)] * 8, [None] * 8
     ),
     "add_slice": stream(
         {"mode": "add_slice", "shape": [6, 7, 40], "dtype": "<f4"},
@@ -102,21 +97,24 @@ def write(file: UpdateFile, updates: list[tuple[Update, np.ndarray]]) -> None:
 
 
 def text(array: np.ndarray) -> str:
-    """Of NaNs, too, so that equal is equal."""
+    """Return the values as text, in which NaN equals NaN."""
     return json.dumps(array.tolist())
 
 
-def seen(path: Path) -> dict[str, Any]:
-    """All that a reader can tell, in an order that does not depend on how it came."""
+def contents(path: Path) -> dict[str, Any]:
+    """Return all that a reader returns, independent of the order of writing."""
     with UpdateReader(path) as reader:
-        declared = reader.declared
-        is_ragged = declared.rows is Rows.RAGGED
-        told: dict[str, Any] = {
+        return {
             "numbers": sorted(reader.numbers()),
             "count": reader.count(),
-            "array": None if is_ragged else text(reader.read()),
+            "array": text(reader.read()),
+            "updates": {str(n): text(reader.update(n)) for n in reader.readable()},
         }
-        numbers = reader.versions() if declared.mode is UpdateMode.REPLACE else told["numbers"]
-        if declared.mode in (UpdateMode.ADD, UpdateMode.REPLACE):
-            told["updates"] = {str(n): text(reader.update(n)) for n in numbers}
-        return told
+
+
+def written_in_order(stream: Stream, path: Path) -> dict[str, Any]:
+    """Return the contents of a stream that was written in order by one writer."""
+    file = stream.open(path)
+    write(file, stream.updates)
+    file.close()
+    return contents(path)

@@ -20,13 +20,14 @@ from bluesky_em import Data, MapInfo
 from bluesky_em.app.session import Session
 from bluesky_em.detector._flyer import Flyer
 from bluesky_em.detector._trigger_info import UpdateInfo
+from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.plan_stubs import beam_on, fly, per_shot
 from bluesky_em.storage import supervisor
 from bluesky_em.storage.upkeep.audit import audit_run
 
 BURST = 24
-KILLS = 3  # of the writer, in each mode's flight
+KILLS = 3  # of the writer, in the fly scan of each mode
 MODES = {
     "accumulate": UpdateInfo(number_of_events=BURST, livetime=0.05, mode="accumulate"),
     "replace": UpdateInfo(number_of_events=BURST, livetime=0.05, mode="replace"),
@@ -39,7 +40,7 @@ Pixels = dict[str, np.ndarray]
 
 
 def take(session: Session, *infos: TriggerInfo, detectors: tuple[str, ...] = ("eels",)) -> str:
-    """Fly once for each info, in one run with the beam on; give its uid."""
+    """Fly once for each info, in one run with the beam on; return its uid."""
     devices = [session.devices[name] for name in detectors]
 
     @bpp.stage_decorator(devices)
@@ -54,7 +55,7 @@ def take(session: Session, *infos: TriggerInfo, detectors: tuple[str, ...] = ("e
 
 @pytest.fixture
 def exposed(monkeypatch: pytest.MonkeyPatch) -> Pixels:
-    """What was exposed, by reference: fetched before any document tells the writer of it."""
+    """The exposed pixels by reference, fetched before the writer receives their documents."""
     pixels: Pixels = {}
     assets = Flyer.assets
 
@@ -76,14 +77,14 @@ def exposed(monkeypatch: pytest.MonkeyPatch) -> Pixels:
 
 
 def made_of(mode: str, frames: list[np.ndarray]) -> np.ndarray:
-    """What the array must be, made of the frames in their order."""
+    """Return the array that the frames must make, in their order."""
     if mode == "accumulate":
         return np.sum(frames, axis=0, dtype="<f8")
     return frames[-1] if mode.startswith("replace") else np.stack(frames)
 
 
 def of(exposed: Pixels, uid: str, detector: str = "eels") -> list[np.ndarray]:
-    """The frames of a detector in a run, in the order of their numbers."""
+    """Return the frames of a detector in a run, in the order of their numbers."""
     count = sum(reference.startswith(f"{uid}/{detector}/") for reference in exposed)
     return [exposed[f"{uid}/{detector}/{n}"] for n in range(count)]
 
@@ -100,7 +101,7 @@ def in_file(session: Session, uid: str, detector: str = "eels") -> UpdateReader:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_flight_becomes_one_array_in_its_file_and_in_tiled(
+def test_a_fly_scan_becomes_one_array_in_its_file_and_in_tiled(
     session: Session, http: Data, exposed: Pixels, mode: str
 ) -> None:
     uid = take(session, MODES[mode])
@@ -120,13 +121,27 @@ def test_a_flight_becomes_one_array_in_its_file_and_in_tiled(
     assert file["count"] == BURST
 
 
+def test_mode_add_declares_nothing_and_its_frames_are_rows(session: Session, http: Data) -> None:
+    resources: list[Any] = []
+    token = session.RE.subscribe(lambda name, doc: resources.append(doc), "stream_resource")
+    uid = take(session, MapInfo(shape=(4, 8), livetime=1e-3, mode="add"))
+    session.RE.unsubscribe(token)
+    assert [resource["parameters"].get("update") for resource in resources] == [None]
+    session.data.wait(uid)
+    (path,) = session.storage.layout.data.rglob(f"{uid}/eels.h5")
+    with FramesReader(path) as reader:
+        assert reader.numbers() == [*range(32)]
+        assert reader.shape == (32, 2048)
+        np.testing.assert_array_equal(http.catalog[uid]["primary/eels"].read(), reader.rows(0, 32))
+    assert findings(session, uid) == []
+
+
 @pytest.mark.parametrize("mode", MODES)
-def test_a_writer_that_is_killed_in_a_flight_leaves_no_trace(
+def test_a_writer_that_is_killed_in_a_fly_scan_leaves_no_trace(
     session: Session, exposed: Pixels, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        supervisor, "BACKOFF", (0.05, 0.05)
-    )  # it dies more often here than anywhere
+    # the writer is killed more often here than anywhere else
+    monkeypatch.setattr(supervisor, "BACKOFF", (0.05, 0.05))
     rng, killed = random.Random(mode), set[int]()
 
     def kill() -> None:
@@ -169,7 +184,8 @@ def test_lines_can_be_read_while_the_cube_grows(
     session: Session, http: Data, exposed: Pixels
 ) -> None:
     lines = 40
-    session.data.wait(take(session, TriggerInfo(number_of_events=2)))  # Tiled's first takes seconds
+    # the first run takes Tiled seconds
+    session.data.wait(take(session, TriggerInfo(number_of_events=2)))
     exposed.clear()
 
     def watch(uid: str) -> list[int]:
@@ -184,7 +200,7 @@ def test_lines_can_be_read_while_the_cube_grows(
                 assert array.shape[0] >= len(known) and array.shape[1:] == (16, 2048)
                 heights.append(array.shape[0])
                 frames = [*exposed.values()][: heights[-1]]
-                # a slice: Tiled refuses to read the whole of what has grown meanwhile
+                # a slice: Tiled refuses to read the whole array if it has grown meanwhile
                 np.testing.assert_array_equal(array[: heights[-1]], np.stack(frames))
         return heights
 
@@ -199,7 +215,7 @@ def test_lines_can_be_read_while_the_cube_grows(
     assert heights == sorted(heights) and len(set(heights)) > 3
 
 
-def test_a_second_map_of_a_run_is_written_over_the_first(
+def test_a_second_map_of_a_run_overwrites_the_first(
     session: Session, http: Data, exposed: Pixels
 ) -> None:
     info = MapInfo(shape=(3, 8), livetime=1e-3, mode="add_slice")
@@ -215,7 +231,7 @@ def test_a_second_map_of_a_run_is_written_over_the_first(
     assert findings(session, uid) == []
 
 
-def test_the_newest_frames_of_a_live_view_can_be_opened_the_others_say_why_not(
+def test_the_newest_frames_of_a_live_view_can_be_opened_and_the_others_raise_why_not(
     session: Session, http: Data, exposed: Pixels
 ) -> None:
     uid = take(session, MODES["replace-versions"])
@@ -253,7 +269,7 @@ def test_a_frame_that_was_added_up_is_catalogued_and_has_no_values_of_its_own(
     ([MapInfo(shape=(1, 4), mode="add_slice"), MapInfo(shape=(2, 4), mode="add_slice")],
      "all its frames of a run become one array. Give each mode a run of its own"),
 ])  # fmt: skip
-def test_what_cannot_be_flown_says_what_can(
+def test_an_impossible_fly_scan_is_refused_with_what_is_possible(
     session: Session, infos: list[TriggerInfo], said: str
 ) -> None:
     with pytest.raises(FailedStatus) as caught:

@@ -142,7 +142,7 @@ def test_a_forgotten_run_is_unknown_and_the_other_one_stays():
 
 @pytest.mark.parametrize("update, said", [
     ("replace", "has 'replace' as 'update', no mapping"),
-    ({"mode": "append", "shape": [4], "dtype": "<f4"}, "give one of add, add_slice"),
+    ({"mode": "append", "shape": [4], "dtype": "<f4"}, "give one of add_slice, replace"),
     ({"mode": "add", "shape": [None, 4], "dtype": "<f4"}, "leave 'update' out"),
 ])  # fmt: skip
 def test_a_flight_that_declares_no_known_mode_is_refused(update: Any, said: str):

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from bluesky_em.files.hdf5.updates import Rows, UpdateDeclaration, UpdateMode
+from bluesky_em.files.hdf5.updates import UpdateDeclaration, UpdateMode
 from tests.support.update_streams import STREAMS
 
-IMAGES = {"mode": "add", "shape": [None, 4, 5], "dtype": "<u2"}
+IMAGES = {"mode": "add_slice", "shape": [None, 4, 5], "dtype": "<u2"}
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -15,29 +15,25 @@ def test_a_declaration_travels_as_json(name: str):
     assert UpdateDeclaration.load(json.loads(json.dumps(declared.dump()))) == declared
 
 
-def test_what_is_left_out_is_the_plain_case():
+def test_fields_that_are_left_out_have_their_defaults():
     declared = UpdateDeclaration.load(IMAGES)
-    assert declared == UpdateDeclaration(mode=UpdateMode.ADD, shape=(None, 4, 5), dtype="<u2")
-    assert (declared.rows, declared.keep_versions) == (Rows.EQUAL, 1)
+    assert declared == UpdateDeclaration(mode=UpdateMode.ADD_SLICE, shape=(None, 4, 5), dtype="<u2")
+    assert declared.keep_versions == 1
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"mode": "append"}, "'append' as 'mode': give one of add, add_slice, replace, accumulate"),
-        ({"mode": None}, "None as 'mode': give one of add"),
+        ({"mode": "append"}, "'append' as 'mode': give one of add_slice, replace, accumulate"),
+        ({"mode": None}, "None as 'mode': give one of add_slice"),
+        ({"mode": "add"}, "'add' as 'mode': .* or leave 'update' out: .* frames are rows of their"),
         ({"max_shape": [1]}, r"with \['max_shape'\]; there are only \['mode', 'shape', 'dtype'"),
         ({"shape": 3}, r"3 as 'shape': give a list such as \[null, 2048\]"),
         ({"shape": []}, r"\[\] as 'shape': give positive integers, .* and \[1\] for a scalar"),
         ({"shape": [None, 0]}, r"\[None, 0\] as 'shape': give positive"),
         ({"shape": [None, True]}, "as 'shape': give positive"),
         ({"shape": [None, 2.0]}, "as 'shape': give positive"),
-        ({"shape": [None, None]}, 'as \'shape\': only axis 0 .* "rows": "ragged", or .*add_slice'),
-        ({"shape": [None, None, None], "rows": "ragged"}, "and axis 1 with rows of any length"),
-        ({"shape": [None, None], "rows": "padded"}, "only axis 0 is without limit"),
-        ({"shape": [None], "rows": "ragged"}, "ragged rows need two axes or more"),
-        ({"rows": "vlen"}, "'vlen' as 'rows': give one of equal, padded, ragged"),
-        ({"mode": "replace", "rows": "padded"}, "'padded' as 'rows': leave it out: only `add`"),
+        ({"rows": "padded"}, r"with \['rows'\]; there are only \['mode', 'shape', 'dtype'"),
         ({"dtype": "float"}, None),
         ({"dtype": "nonsense"}, "'nonsense' as 'dtype': give the numpy string of a number"),
         ({"dtype": "<U8"}, "'<U8' as 'dtype': give the numpy string"),
@@ -52,8 +48,8 @@ def test_what_is_left_out_is_the_plain_case():
         ),
     ],
 )
-def test_a_wrong_declaration_is_refused_with_what_is_right(wrong: dict[str, Any], words: str):
-    if words is None:  # numpy knows it by this name, too
+def test_a_wrong_declaration_is_refused_with_what_would_be_right(wrong: dict[str, Any], words: str):
+    if words is None:  # numpy accepts this name, too
         assert UpdateDeclaration.load(IMAGES | wrong).fill != UpdateDeclaration.load(IMAGES).fill
         return
     with pytest.raises(ValueError, match=words):
@@ -61,7 +57,7 @@ def test_a_wrong_declaration_is_refused_with_what_is_right(wrong: dict[str, Any]
 
 
 @pytest.mark.parametrize("field", ["mode", "shape", "dtype"])
-def test_what_is_missing_is_named(field: str):
+def test_missing_fields_are_named(field: str):
     plain = {key: value for key, value in IMAGES.items() if key != field}
     with pytest.raises(ValueError, match=rf"declared without \['{field}'\]"):
         UpdateDeclaration.load(plain)

@@ -1,8 +1,8 @@
-"""Frames on disk: what comes in is a verified frame, what goes out is a file anyone can open.
+"""HDF5 files of frames: written from verified frames, readable by anything.
 
-One HDF5 file per detector and run, growing row by row, readable while it grows, and repaired
-where a killed writer left it torn. A row that was flushed survives any process. Streams whose
-updates are more than frames one behind the other are in `files.updates`.
+One file per detector and run. It grows row by row, can be read while it grows, and is repaired if
+its writer was killed. A flushed row survives the end of any process. A stream whose frames are not
+rows but change one array has a file of `files.hdf5.updates`.
 """
 
 from ._frames_file import FramesFile, FramesReader

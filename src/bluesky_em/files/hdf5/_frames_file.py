@@ -21,7 +21,7 @@ from ._repair import repair
 _GROUP = "/entry/data"
 _FRAMES = "/entry/frames"
 _CHUNK_BYTES = 1 << 19  # several spectra share a chunk of about this size; an image has its own
-_ABSENT = -1  # in /entry/frames/number: this row holds no frame
+_ABSENT = -1  # in /entry/frames/number: this row has no frame
 _COLUMNS = {
     # dtype, one value per dimension?, fill value
     "number": ("<i8", False, _ABSENT),
@@ -30,22 +30,26 @@ _COLUMNS = {
     "axis_offset": ("<f8", True, np.nan),
     "axis_scale": ("<f8", True, np.nan),
 }
-"""What /entry/frames has of each row."""
+"""The columns of /entry/frames, one value per row."""
 
 
 class FramesFile:
-    """An HDF5 file with one dataset of shape `(frames, *frame)` that grows, as NXdata.
+    """An HDF5 file with one growing dataset of shape `(frames, *frame)`, as NXdata.
 
-    Anyone may read it while it grows (SWMR), through `/entry/data`, whose axes are those of the
-    first frame; every frame's own calibration, number, checksum and time (of a fly scan, when its
-    block ended) are in `/entry/frames`. A row whose frame was lost holds the
-    fill value (NaN, or 0 for integers) and number -1.
+    Any process may read it while it grows (SWMR). The axes of `/entry/data` are those of the first
+    frame; the calibration, number, checksum and time of each frame (in a fly scan, the end of its
+    block) are in `/entry/frames`. A row whose frame was lost has the fill value (NaN, or 0 for
+    integers) and number -1.
 
-    Opening one that a killed writer left behind repairs it and goes on with the rows it has.
+    Opening the file of a killed writer repairs it and continues behind its rows.
 
     Args:
-        path: made, with its folders, if absent.
+        path: the file; created, with its folders, if absent.
         first: the frame that decides shape, dtype and axes.
+
+    Raises:
+        FrameMismatch: the file exists, but is an update file.
+        ValueError: the file exists, but has another owner.
     """
 
     def __init__(self, path: Path, first: Frame):
@@ -60,17 +64,18 @@ class FramesFile:
         self._pixels = self._dataset(DATASET)
         columns = [c for c in _COLUMNS if first.axes or not c.startswith("axis")]
         self._rows = {name: self._dataset(f"{_FRAMES}/{name}") for name in columns}
-        self._plain = open(path, "r+b", buffering=0)  # a buffer would keep bytes of before a flush
+        # unbuffered: a buffer would keep bytes from before a flush
+        self._plain = open(path, "r+b", buffering=0)
 
     def write(self, frame: Frame, pixels: np.ndarray) -> None:
-        """Put a frame, or the frames of a block, in their rows; doing so again changes nothing.
+        """Write a frame, or the frames of a block, to their rows; repeating it changes nothing.
 
         Args:
-            frame: tells the rows.
-            pixels: shape `(frame.count, *frame.shape)`, or of a single one `frame.shape`.
+            frame: the frame or block; it decides the rows.
+            pixels: shape `(frame.count, *frame.shape)`, or `frame.shape` for a single frame.
 
         Raises:
-            FrameMismatch: its shape or dtype is not this file's.
+            FrameMismatch: its shape or dtype is not that of this file.
         """
         own = self._pixels.shape[1:], self._pixels.dtype
         if (frame.shape, np.dtype(frame.dtype)) != own:
@@ -90,38 +95,38 @@ class FramesFile:
             self._rows["axis_scale"][rows] = [axis.scale for axis in frame.axes]
 
     def extend(self, rows: int) -> None:
-        """Have at least so many rows; new ones hold the fill value."""
+        """Grow to at least `rows` rows; new rows have the fill value."""
         for dataset in (self._pixels, *self._rows.values()):
             if dataset.shape[0] < rows:
                 dataset.resize(rows, axis=0)
 
     def flush(self) -> None:
-        """Make what was written visible to readers and safe against a power cut."""
+        """Flush what was written: visible to readers, safe against a kill and a power cut."""
         self._file.flush()
         os.fsync(self._plain.fileno())
 
     def holds(self, frame: Frame) -> bool:
-        """Tell whether a frame is in its row, flushed, byte for byte."""
+        """Check whether a frame is in its row, flushed, byte for byte."""
         rows = frame.rows
         if rows.stop > self._pixels.shape[0]:
             return False
         numbers = self._rows["number"][rows.start : rows.stop]
         if not np.array_equal(numbers, np.arange(frame.number, frame.number + frame.count)):
             return False
-        if frame.flown:  # then each row has what its spool said
+        if frame.flown:  # then each row has the checksum from the spool
             own = self._rows["checksum"][rows.start : rows.stop]
             return all(self.checksum(range(r, r + 1)) == c for r, c in zip(rows, own, strict=True))
         return self.checksum(rows) == frame.checksum
 
     def describe(self, frame: Frame) -> Frame:
-        """Add to a frame that is here what its documents did not tell."""
+        """Add the checksum and time to a frame of a fly scan, whose documents lack them."""
         if not frame.flown:
             return frame
         ended = float(self._rows["time"][frame.row])
         return replace(frame, checksum=self.checksum(frame.rows), ended=ended)
 
     def checksum(self, rows: range) -> int:
-        """Compute the CRC-32 of flushed rows from the file's bytes, behind HDF5's back."""
+        """Compute the CRC-32 of flushed rows from the bytes of the file, without HDF5."""
         checksum = checksum_of_rows(self._pixels, self._plain, rows)
         if checksum is None:
             first, last = rows.start, rows.stop - 1
@@ -129,7 +134,7 @@ class FramesFile:
         return checksum
 
     def close(self) -> None:
-        """Close it for good: readable by anything from now on. Closing twice is harmless."""
+        """Flush and close the file, which anything can read then. Closing twice is harmless."""
         if self._file:
             try:
                 self.flush()
@@ -164,17 +169,17 @@ class FramesReader:
         self._file = open_to_read(path)
 
     def read(self, row: int | tuple[slice, ...]) -> np.ndarray:
-        """Read one row's pixels, shape and dtype of a frame; or a part of all rows."""
+        """Read the pixels of one row, with shape and dtype of a frame; or a region of all rows."""
         return self._get(DATASET)[row]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the whole array."""
+        """Shape of the whole array."""
         return self._get(DATASET).shape
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the whole array."""
+        """Dtype of the whole array."""
         return self._get(DATASET).dtype
 
     def rows(self, first: int, count: int) -> np.ndarray:
@@ -182,11 +187,11 @@ class FramesReader:
         return self._get(DATASET)[first : first + count]
 
     def numbers(self) -> list[int]:
-        """Give the exposure number in each row; -1 where a frame was lost."""
+        """Return the exposure number of each row; -1 where a frame was lost."""
         return [int(number) for number in self._get(f"{_FRAMES}/number")[:]]
 
     def row_of(self, number: int) -> int:
-        """Find the row of a detector's exposure `number`.
+        """Return the row of a detector's exposure `number`.
 
         Raises:
             LookupError: that frame is not in this file.
@@ -197,7 +202,7 @@ class FramesReader:
         return int(rows[0])
 
     def close(self) -> None:
-        """Close; closing twice is harmless."""
+        """Close the file. Closing twice is harmless."""
         self._file.close()
 
     def __enter__(self) -> FramesReader:
@@ -211,7 +216,7 @@ class FramesReader:
 
 
 def _create(path: Path, first: Frame) -> None:
-    """Make the empty file under another name first: a file with the right name is whole."""
+    """Create the empty file under another name first: a file with the right name is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with h5py.File(part, "w", libver="latest") as file:
@@ -250,7 +255,7 @@ def _create_rows(group: h5py.Group, dimensions: int) -> None:
     group.attrs["NX_class"] = "NXcollection"
     for name, (dtype, calibration, fill) in _COLUMNS.items():
         if calibration and not dimensions:
-            continue  # a frame that is one number
+            continue  # a frame of one number has no axes
         shape = (dimensions,) if calibration else ()
         group.create_dataset(
             name,

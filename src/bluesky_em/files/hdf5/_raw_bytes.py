@@ -1,4 +1,4 @@
-"""Files as they are on the disk: opened while somebody writes them, and read behind HDF5's back."""
+"""Reading of HDF5 files while they are written, and of their flushed bytes without HDF5."""
 
 from __future__ import annotations
 
@@ -11,25 +11,22 @@ import numpy as np
 
 
 def open_to_read(path: Path) -> h5py.File:
-    """Open a file of ours for reading, also while it grows."""
+    """Open a file of this package for reading, also while it grows."""
     try:
         return h5py.File(path, "r", libver="latest", swmr=True)
-    except OSError:  # somebody in this process has it open the plain way: it is complete
+    except OSError:  # this process has it open without SWMR: it is complete
         return h5py.File(path, "r", libver="latest")
 
 
 def checksum_of_rows(dataset: h5py.Dataset, plain: RawIOBase, rows: range) -> int | None:
-    """Compute the CRC-32 of the flushed bytes of some rows, from the file without HDF5.
+    """Return the CRC-32 of the flushed bytes of some rows; None if one was never written.
 
     Args:
-        dataset: whose chunks are whole rows.
-        plain: its file, opened without a buffer: that would keep bytes of before a flush.
-        rows: consecutive ones.
-
-    Returns:
-        None if one was never written.
+        dataset: a dataset whose chunks are whole rows.
+        plain: its file, opened unbuffered: a buffer would keep bytes from before a flush.
+        rows: consecutive rows.
     """
-    assert dataset.chunks is not None, "what grows has chunks"
+    assert dataset.chunks is not None, "a growing dataset has chunks"
     checksum, (height, *inner) = 0, dataset.chunks
     for first in range(rows.start // height * height, rows.stop, height):
         part = range(max(rows.start, first), min(rows.stop, first + height))

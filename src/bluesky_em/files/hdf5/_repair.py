@@ -1,10 +1,10 @@
-"""Make an HDF5 file whose SWMR writer was killed readable and writable again.
+"""Repair of an HDF5 file whose SWMR writer was killed.
 
 A killed writer leaves the "open for SWMR writing" flags and a stale end-of-file address in the
-superblock, and then nothing but another SWMR reader opens the file. Setting the flags to 0, the
-end of file to the file's real size and the checksum to match repairs it in place; every flushed
-row is there. Layout and checksum: HDF5 File Format Specification 3.0, "Disk Format: Level 0A -
-Format Signature and Superblock" (version 3) and Jenkins' lookup3.
+superblock; then only SWMR readers can open the file. Setting the flags to 0, the end of file to the
+real size of the file and the checksum to match repairs it in place; every flushed row is there.
+Layout and checksum: HDF5 File Format Specification 3.0, "Disk Format: Level 0A - Format Signature
+and Superblock" (version 3) and Jenkins' lookup3.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _MASK = 0xFFFFFFFF
 
 
 def repair(path: Path) -> bool:
-    """Repair `path` if its writer died; tell whether that was needed.
+    """Repair `path` if its writer was killed; return whether that was necessary.
 
-    Only for the one writer of that file: nobody else may have it open for writing.
+    Only the writer of the file may call this: no other process may have it open for writing.
 
     Raises:
         ValueError: not an HDF5 file with a version 3 superblock, as this package writes them.
@@ -45,7 +45,11 @@ def repair(path: Path) -> bool:
 
 
 def is_torn(path: Path) -> bool:
-    """Tell whether `path` is open for writing, or was when its writer died; raises as `repair`."""
+    """Check whether `path` is open for writing, or was when its writer was killed.
+
+    Raises:
+        ValueError: as in `repair`.
+    """
     with open(path, "rb") as file:
         return bool(_superblock(file)[_FLAGS])
 
@@ -53,12 +57,12 @@ def is_torn(path: Path) -> bool:
 def _superblock(file: BinaryIO) -> bytearray:
     block = bytearray(file.read(_CHECKSUM + 4))
     if len(block) < _CHECKSUM + 4 or block[:8] != _SIGNATURE or block[_VERSION] != 3:
-        raise ValueError(f"{file.name} is no HDF5 file with a version 3 superblock")
+        raise ValueError(f"{file.name} is not an HDF5 file with a version 3 superblock")
     return block
 
 
 def lookup3(data: bytes) -> int:
-    """Hash as Bob Jenkins' `hashlittle` does, with initial value 0.
+    """Return the hash of Bob Jenkins' `hashlittle` with initial value 0.
 
     >>> hex(lookup3(b"Four score and seven years ago"))
     '0x17770551'

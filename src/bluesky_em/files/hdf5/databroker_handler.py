@@ -1,4 +1,4 @@
-"""The databroker handler for our `HDF5` resources, found by its entry point."""
+"""The databroker handler for `HDF5` resources of this package, registered as an entry point."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ._frames_file import FramesReader
 
 
 class FramesHandler:
-    """Opens what a `resource` of ours points to; called with a `datum`'s kwargs.
+    """Opens the file of a `resource`; called with the kwargs of a `datum`.
 
-    A detector used in several streams of one run has a file for each, side by side; the exposure
-    number tells which one holds a frame.
+    A detector used in several streams of one run has a file for each, in one folder; the exposure
+    number decides which of them has a frame.
     """
 
     specs = {"HDF5"}

@@ -20,7 +20,7 @@ FRAME = Frame(
 
 
 def store(path: Path, *numbers: int) -> Path:
-    """A file whose frames hold their own numbers."""
+    """Write a file whose pixels are the numbers of the frames."""
     file = FramesFile(path, FRAME)
     for row, number in enumerate(numbers):
         file.write(replace(FRAME, number=number, row=row), np.full(2, number, "<u2"))
@@ -43,7 +43,7 @@ def test_a_frame_of_the_second_stream_is_found_in_its_file(tmp_path: Path):
     assert [handler(number=number).tolist()[0] for number in range(4)] == [0, 1, 2, 3]
 
 
-def test_a_frame_that_is_nowhere_is_named_with_the_files_that_were_searched(tmp_path: Path):
+def test_a_missing_frame_is_named_with_the_files_that_were_searched(tmp_path: Path):
     path = store(tmp_path / "eels.h5", 0)
     with pytest.raises(LookupError, match=r"no frame with number 7 in \['.*eels.h5'\]"):
         FramesHandler(str(path))(number=7)
@@ -55,7 +55,7 @@ def test_databroker_finds_the_handler_by_its_entry_point():
     assert SPEC in FramesHandler.specs
 
 
-def test_the_frames_of_another_detector_are_never_given(tmp_path: Path):
+def test_the_frames_of_another_detector_are_never_returned(tmp_path: Path):
     layout = Layout(tmp_path)
     path = store(layout.frames_of("run", 0.0, "eels"), 0)
     store(layout.frames_of("run", 0.0, "eels-dark"), 0, 1)

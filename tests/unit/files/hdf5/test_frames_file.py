@@ -1,48 +1,14 @@
-import json
-import subprocess
-import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
-from bluesky_em.axes import Axis
 from bluesky_em.errors import FrameMismatch
 from bluesky_em.files.hdf5 import FramesFile, FramesReader
-from bluesky_em.frame import Frame
-
-SHAPE = (3, 4)
-ROOT = Path(__file__).parents[4]
-
-
-def pixels(number: int, dtype: str = "<f4") -> np.ndarray:
-    return (np.arange(12).reshape(SHAPE) + 100 * number).astype(dtype)
-
-
-def frame(row: int, number: int | None = None, dtype: str = "<f4", offset: float = 0.0) -> Frame:
-    number = row if number is None else number
-    return Frame(
-        reference=f"run/haadf/{number}",
-        run="run",
-        stream="primary",
-        detector="haadf",
-        number=number,
-        row=row,
-        server="PYRO:tem_server@tem-pc:9095",
-        path="haadf.h5",
-        shape=SHAPE,
-        dtype=dtype,
-        checksum=zlib.crc32(pixels(number, dtype).tobytes()),
-        axes=(
-            Axis(name="y", units="m", offset=offset, scale=2.0, size=3),
-            Axis(name="x", units="m", offset=-1.0, scale=0.5, size=4),
-        ),
-        ended=1000.0 + number,
-    )
+from tests.support.simple_frames import SHAPE, frame, pixels
 
 
 @pytest.fixture
@@ -57,34 +23,6 @@ def file(path: Path):
     file.close()
 
 
-def elsewhere(code: str, *args: Any) -> Any:
-    """What `code` prints, as JSON, when another process runs it."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, args)],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return json.loads(done.stdout)
-
-
-READ = """
-import json, sys
-from bluesky_em.files.hdf5 import FramesReader
-with FramesReader(sys.argv[1]) as reader:
-    rows = [reader.row_of(int(number)) for number in sys.argv[2:]]
-    print(json.dumps([[row, reader.read(row).tolist()] for row in rows]))
-"""
-
-
-def test_a_flushed_frame_is_read_by_another_process_while_the_file_is_open(
-    file: FramesFile, path: Path
-):
-    file.write(frame(0, number=5), pixels(5))
-    file.write(frame(1, number=7), pixels(7))
-    file.flush()
-    rows = elsewhere(READ, path, 7, 5)
-    assert rows == [[1, pixels(7).tolist()], [0, pixels(5).tolist()]]
-
-
 def test_a_reader_finds_rows_by_number_or_says_which_is_missing(file: FramesFile, path: Path):
     file.write(frame(0, number=5), pixels(5))
     file.flush()
@@ -95,7 +33,7 @@ def test_a_reader_finds_rows_by_number_or_says_which_is_missing(file: FramesFile
 
 
 def test_the_checksum_is_that_of_the_bytes_in_the_file(file: FramesFile):
-    for row in range(70):  # beyond one chunk
+    for row in range(70):  # more than one chunk
         file.write(frame(row), pixels(row))
     file.flush()
     for row in (0, 1, 63, 64, 69):
@@ -103,7 +41,7 @@ def test_the_checksum_is_that_of_the_bytes_in_the_file(file: FramesFile):
 
 
 def test_each_of_many_small_frames_is_found_right_after_its_flush(file: FramesFile):
-    for row in range(5):  # of one chunk: what was read of it before must not be remembered
+    for row in range(5):  # of one chunk: bytes that were read of it before must not be cached
         file.write(frame(row), pixels(row))
         file.flush()
         assert file.holds(frame(row))
@@ -177,7 +115,7 @@ def test_every_frame_keeps_its_own_calibration_time_and_checksum(file: FramesFil
         assert rows["checksum"][1] == frame(1).checksum
 
 
-def test_a_closed_file_is_gone_on_with_when_opened_again(file: FramesFile, path: Path):
+def test_a_closed_file_is_continued_when_opened_again(file: FramesFile, path: Path):
     file.write(frame(0), pixels(0))
     file.close()
     again = FramesFile(path, frame(1))
@@ -195,52 +133,13 @@ def test_closing_twice_is_harmless_and_leaves_only_the_file(file: FramesFile, pa
     assert [entry.name for entry in path.parent.iterdir()] == ["haadf.h5"]
 
 
-def test_a_half_made_file_of_a_killed_writer_is_made_anew(path: Path):
+def test_an_incomplete_file_of_a_killed_writer_is_created_again(path: Path):
     path.parent.mkdir(parents=True)
     path.with_suffix(".part").write_bytes(b"torn")
     file = FramesFile(path, frame(0))
     file.write(frame(0), pixels(0))
     file.close()
     assert [entry.name for entry in path.parent.iterdir()] == ["haadf.h5"]
-
-
-WRITE = """
-import sys
-from pathlib import Path
-from bluesky_em.files.hdf5 import FramesFile
-from tests.unit.files.hdf5.test_frames_file import frame, pixels
-file = FramesFile(Path(sys.argv[1]), frame(0))
-for row in range(100):
-    file.write(frame(row), pixels(row))
-    if row == 80:
-        file.flush()
-print("written", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_a_file_whose_writer_was_killed_is_repaired_and_continued(path: Path):
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITE, str(path)],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    with writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "written\n"
-        writer.kill()
-    with pytest.raises(OSError, match="Unable to synchronously open file"):
-        h5py.File(path, "r+")
-    file = FramesFile(path, frame(0))
-    assert [file.checksum(range(row, row + 1)) for row in range(81)] == [
-        frame(r).checksum for r in range(81)
-    ]
-    for row in range(81, 120):
-        file.write(frame(row), pixels(row))
-    file.close()
-    with h5py.File(path) as plain:
-        assert plain["entry/frames/number"][:].tolist() == list(range(120))
-        assert plain["entry/data/data"].shape == (120, *SHAPE)
-        np.testing.assert_array_equal(plain["entry/data/data"][119], pixels(119))
 
 
 def test_a_block_is_in_its_rows_with_a_number_and_a_checksum_for_each(path: Path):
@@ -251,8 +150,8 @@ def test_a_block_is_in_its_rows_with_a_number_and_a_checksum_for_each(path: Path
     file.write(block, many)
     file.flush()
     assert file.holds(block) and not file.holds(replace(block, checksum=0))
-    told_by_no_document = replace(block, checksum=0, ended=0.0)
-    assert file.holds(told_by_no_document) and file.describe(told_by_no_document) == block
+    of_documents = replace(block, checksum=0, ended=0.0)
+    assert file.holds(of_documents) and file.describe(of_documents) == block
     file.close()
     with FramesReader(path) as reader:
         assert reader.numbers() == [-1, 90, *range(70)]
@@ -272,7 +171,7 @@ def test_frames_that_are_single_numbers_have_a_file_too(path: Path):
         np.testing.assert_array_equal(plain["entry/data/data"][:], signal)
 
 
-def test_a_frame_of_another_size_is_refused_in_words(file: FramesFile):
+def test_a_frame_of_another_size_is_refused_with_both_sizes(file: FramesFile):
     wrong = replace(frame(1), shape=(3, 5))
     with pytest.raises(FrameMismatch, match=r"run/haadf/1 has shape \(3, 5\) and dtype <f4, but"):
         file.write(wrong, np.zeros((3, 5), "<f4"))

@@ -16,7 +16,7 @@ def clean(tmp_path: Path) -> Path:
 
 
 def left_open(path: Path) -> None:
-    """Put the superblock as a killed SWMR writer leaves it."""
+    """Change the superblock as a killed SWMR writer leaves it."""
     block = bytearray(path.read_bytes())
     block[11] = 0b101
     block[28:36] = (48).to_bytes(8, "little")
@@ -50,10 +50,10 @@ def test_repairing_twice_does_nothing_the_second_time(clean: Path):
 @pytest.mark.parametrize(
     "content", [b"", b"\x89HDF\r\n\x1a\n", b"not HDF5 at all " * 10], ids=["empty", "torn", "text"]
 )
-def test_what_is_no_hdf5_file_is_refused_by_name_and_left_alone(tmp_path: Path, content: bytes):
-    path = tmp_path / "stranger.h5"
+def test_another_file_is_refused_by_name_and_not_changed(tmp_path: Path, content: bytes):
+    path = tmp_path / "other.h5"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"stranger.h5 is no HDF5 file with a version 3"):
+    with pytest.raises(ValueError, match=r"other.h5 is not an HDF5 file with a version 3"):
         repair(path)
     assert path.read_bytes() == content
 
@@ -69,7 +69,7 @@ def test_an_old_format_file_is_refused(tmp_path: Path):
     ("data", "hashed"),
     [(b"", 0xDEADBEEF), (b"Four score and seven years ago", 0x17770551)],
 )
-def test_lookup3_hashes_as_its_author_says(data: bytes, hashed: int):
+def test_lookup3_returns_the_hashes_that_its_author_published(data: bytes, hashed: int):
     assert lookup3(data) == hashed
 
 

@@ -1,4 +1,4 @@
-"""How large the array of a stream is, from what is known of its updates."""
+"""Shape of the array of a stream, computed from its updates without opening the file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 
 class Extent:
-    """The shape of the array that updates make, without a look into their file.
+    """Shape of the array that updates make, and the part of it that has changed.
 
     Args:
-        declared: how they become one array; not mode `add`.
+        declared: how they become one array.
     """
 
     def __init__(self, declared: UpdateDeclaration):
@@ -20,7 +20,7 @@ class Extent:
         self._low, self._high = self._end, self._end
 
     def add(self, shape: tuple[int, ...], index: tuple[int, ...] | None) -> None:
-        """Take note of an update that is in the array, with its shape and place."""
+        """Add an update that is in the array, with its shape and index."""
         axes = len(self._end)
         start = np.array(index or [0] * axes)
         end = start + ([1] * (axes - len(shape)) + list(shape))
@@ -31,7 +31,7 @@ class Extent:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As that of the dataset in the file: where it grows, up to the end of the last update."""
+        """Shape of the dataset in the file: an axis that grows ends with the last update."""
         grows = self.declared.mode is UpdateMode.ADD_SLICE
         return tuple(
             int(end) if size is None or (grows and axis == 0) else size
@@ -39,7 +39,7 @@ class Extent:
         )
 
     def changed(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Give offset and shape of a box around what was added since this was last asked."""
+        """Return offset and shape of a box around all updates since the last call."""
         low, high = self._low, self._high
         self._low = self._high = np.zeros_like(self._end)
         return tuple(int(a) for a in low), tuple(int(n) for n in high - low)

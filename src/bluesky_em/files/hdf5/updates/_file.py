@@ -1,70 +1,33 @@
-"""The file of a stream's updates, whatever their mode."""
+"""Opening the file of a stream's updates in the declared mode."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-
-from bluesky_em.update_modes import Rows, UpdateDeclaration, UpdateMode
+from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 from ._accumulate import AccumulateFile
-from ._ragged import RaggedFile
+from ._mode_file import UpdateFile
 from ._replace import ReplaceFile
 from ._slices import SlicesFile
-from ._update import Held, Update
 
-
-class UpdateFile(Protocol):
-    """What every mode's file does; one writer at a time, any number of readers."""
-
-    def write(self, update: Update, values: np.ndarray) -> None:
-        """Apply an update; again: changes nothing. Refuses, and never cuts, what does not fit."""
-        ...
-
-    def extend(self, rows: int) -> None:
-        """Have at least so many indices on axis 0, where updates have rows: one was lost."""
-        ...
-
-    def flush(self) -> None:
-        """Make what was written visible to readers and safe against kill and power cut."""
-        ...
-
-    def find(self, number: int) -> Update | None:
-        """Give what is known of an update that came, with the place it went to."""
-        ...
-
-    def verify(self, number: int) -> Held:
-        """Tell from flushed bytes how much of an update is in the file."""
-        ...
-
-    def holds(self, update: Update) -> bool:
-        """Tell whether an update is safe here, flushed: intact, superseded or summed."""
-        ...
-
-    def close(self) -> None:
-        """Close it for good. Closing twice is harmless."""
-        ...
+_FILES: dict[UpdateMode, type[UpdateFile]] = {
+    UpdateMode.ADD_SLICE: SlicesFile,
+    UpdateMode.REPLACE: ReplaceFile,
+    UpdateMode.ACCUMULATE: AccumulateFile,
+}
 
 
 def open_updates(path: Path, declared: UpdateDeclaration, owner: str) -> UpdateFile:
-    """Open the file of a stream's updates for writing; one that was torn is repaired.
+    """Open the file of a stream's updates for writing; repair it if its writer was killed.
 
     Args:
-        path: made, with its folders, if absent.
+        path: the file; created, with its folders, if absent.
         declared: how the updates become one array.
-        owner: whose they are, e.g. `<run>/<stream>/<detector>`.
+        owner: the stream of the updates, `<run>/<stream>/<detector>`.
 
     Raises:
-        FrameMismatch: the file is there, but of another owner or declared otherwise.
+        FrameMismatch: the file exists, but has another owner or declaration.
         OSError: it cannot be opened, or is damaged.
     """
-    match declared.mode:
-        case UpdateMode.REPLACE:
-            return ReplaceFile(path, declared, owner)
-        case UpdateMode.ACCUMULATE:
-            return AccumulateFile(path, declared, owner)
-        case UpdateMode.ADD if declared.rows is Rows.RAGGED:
-            return RaggedFile(path, declared, owner)
-    return SlicesFile(path, declared, owner)
+    return _FILES[declared.mode](path, declared, owner)

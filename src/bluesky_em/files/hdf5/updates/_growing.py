@@ -1,4 +1,4 @@
-"""An HDF5 file that others read while it grows, and whose flushed bytes can be looked at."""
+"""An HDF5 file that grows while others read it, and the checksums of its flushed bytes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ CHUNK_BYTES = 1 << 19
 
 
 class GrowingFile:
-    """The HDF5 file under every mode: made whole, opened in SWMR mode, repaired where torn.
+    """The HDF5 file under every mode: created atomically, open in SWMR mode, repaired if torn.
 
     Args:
-        path: made, with its folders, if absent.
-        declared: how its updates become one array.
-        owner: whose they are, e.g. `<run>/<stream>/<detector>`.
-        create: makes the mode's datasets in an empty file: in SWMR mode there can be no new ones.
+        path: the file; created, with its folders, if absent.
+        declared: how the updates become one array.
+        owner: the stream of the updates, `<run>/<stream>/<detector>`.
+        create: creates the mode's datasets in an empty file; SWMR mode allows no new ones.
 
     Raises:
-        FrameMismatch: the file is there, but of another owner or declared otherwise.
+        FrameMismatch: the file exists, but has another owner or declaration.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class GrowingFile:
     ):
         self.path = path
         if not path.exists():
-            _make(path, declared, owner, create)
+            _create(path, declared, owner, create)
         else:
             repair(path)
         self._file = h5py.File(path, "r+", libver="latest")
@@ -55,26 +55,26 @@ class GrowingFile:
         except BaseException:
             self._file.close()
             raise
-        # no buffer: it would keep bytes of before a flush
+        # unbuffered: a buffer would keep bytes from before a flush
         self._plain = open(path, "r+b", buffering=0)
 
     def dataset(self, name: str) -> h5py.Dataset:
-        """Give a dataset by its path."""
+        """Return a dataset by its path."""
         dataset = self._file[name]
         assert isinstance(dataset, h5py.Dataset)
         return dataset
 
     def flush(self) -> None:
-        """Make what was written visible to readers, and safe whatever happens to this process."""
+        """Flush what was written: visible to readers, safe against a kill of this process."""
         self._file.flush()
 
     def sync(self) -> None:
-        """Flush, and make it safe against a power cut, too."""
+        """Flush, and make what was written safe against a power cut, too."""
         self._file.flush()
         os.fsync(self._plain.fileno())
 
     def checksum(self, dataset: h5py.Dataset, start: np.ndarray, shape: np.ndarray) -> int | None:
-        """Compute the CRC-32 of a block's flushed bytes, behind HDF5's back; None: not there."""
+        """Return the CRC-32 of a block's flushed bytes, read without HDF5; None: never written."""
         end = start + shape
         if np.any(end > dataset.shape):
             return None
@@ -103,7 +103,7 @@ class GrowingFile:
         return bool(self._file)
 
     def close(self) -> None:
-        """Close it for good: readable by anything from now on. Closing twice is harmless."""
+        """Sync and close the file, which anything can read then. Closing twice is harmless."""
         if self._file:
             try:
                 self.sync()
@@ -114,18 +114,18 @@ class GrowingFile:
     def _check(self, name: str, right: str) -> None:
         found = self._file["entry"].attrs.get(name)
         if found != right:
-            raise FrameMismatch(f"{self.path} is of the {name} {found}, not of {right}")
+            raise FrameMismatch(f"{self.path} has the {name} {found}, not {right}")
 
 
 def grow(dataset: h5py.Dataset, end: np.ndarray) -> None:
-    """Have at least so many indices on each axis; new ones hold the fill value."""
+    """Grow each axis to at least `end`; new elements have the fill value."""
     new = np.maximum(dataset.shape, end)
     if np.any(new > dataset.shape):
         dataset.resize(tuple(int(size) for size in new))
 
 
 def put(dataset: h5py.Dataset, start: np.ndarray, block: np.ndarray) -> None:
-    """Write a block whose first element goes to `start`."""
+    """Write a block to the indices from `start` on."""
     dataset[_region(start, np.array(block.shape))] = block
 
 
@@ -134,31 +134,29 @@ def get(dataset: h5py.Dataset, start: np.ndarray, shape: np.ndarray) -> np.ndarr
     return dataset[_region(start, shape)]
 
 
-def create_array(
-    file: h5py.File, name: str, declared: UpdateDeclaration, chunks: tuple[int, ...] | None = None
-) -> None:
-    """Make the dataset of an array as declared: None, and axis 0 of rows, grow from 0."""
+def create_array(file: h5py.File, name: str, declared: UpdateDeclaration) -> None:
+    """Create the dataset of an array as declared; axis 0, and each None, grow from 0."""
     shape = [size or 0 for size in declared.shape]
     file.create_dataset(
         name,
         shape=(0, *shape[1:]),
         maxshape=max_shape(declared.shape),
-        chunks=chunks or chunk_shape(declared),
+        chunks=chunk_shape(declared),
         dtype=declared.dtype,
         fillvalue=declared.fill,
     )
 
 
 def max_shape(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-    """Give the limits for HDF5 of a dataset with these; ours are checked before.
+    """Return HDF5's limits for a dataset with these sizes; ours are checked before.
 
-    If only one axis grows and is not axis 0, HDF5 2.0 tells wrong addresses of chunks.
+    If only one axis grows and it is not axis 0, HDF5 2.0 returns wrong addresses of chunks.
     """
     return (None, *shape[1:]) if None in shape else shape
 
 
 def chunk_shape(declared: UpdateDeclaration) -> tuple[int, ...]:
-    """Give chunks of about `CHUNK_BYTES`, long on the last axes."""
+    """Return the shape of chunks of about `CHUNK_BYTES`, long on the last axes."""
     room = CHUNK_BYTES // np.dtype(declared.dtype).itemsize
     sizes: list[int] = []
     for size in reversed(declared.shape):
@@ -171,13 +169,13 @@ def _region(start: np.ndarray, shape: np.ndarray) -> tuple[slice, ...]:
     return tuple(slice(int(a), int(a + n)) for a, n in zip(start, shape, strict=True))
 
 
-def _make(
+def _create(
     path: Path,
     declared: UpdateDeclaration,
     owner: str,
     create: Callable[[h5py.File, UpdateDeclaration], None],
 ) -> None:
-    """Make the empty file under another name first: a file with the right name is whole."""
+    """Create the empty file under another name first: a file with the right name is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with h5py.File(part, "w", libver="latest") as file:

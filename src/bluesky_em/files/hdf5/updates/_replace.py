@@ -1,4 +1,4 @@
-"""Mode `replace`: the newest value wins."""
+"""Mode `replace`: the newest value remains."""
 
 from __future__ import annotations
 
@@ -10,114 +10,96 @@ import numpy as np
 from bluesky_em.documents import DATASET
 from bluesky_em.update_modes import UpdateDeclaration
 
-from ._growing import GrowingFile, grow
-from ._slots import HOLDERS, SLOTS, create_shown, create_slots, put_slot, show
-from ._table import TABLE, Row, Table, create_rows, create_table, is_sealed
+from ._growing import grow
+from ._mode_file import UpdateFile
+from ._slots import HOLDERS, SLOTS, create_published, create_slots, publish, put_slot
+from ._table import Row, create_rows, create_table, is_sealed
 from ._update import Held, Update, fit, refuse_index
 
 
-class ReplaceFile:
-    """Writes each value into a slot of its own, so that the one before is there until it is.
+class ReplaceFile(UpdateFile):
+    """Writes each value into another slot, so that the previous value exists until it is complete.
 
-    With `keep_versions` N there are N + 1 slots: the oldest value goes for the next one, and only
-    after all others have been flushed. Each slot has a copy of the table's row of its update. The
-    newest value is the one with the highest number whose slot's bytes have its checksum, whatever
-    a kill or a power cut left in the others. It is also copied to `/entry/data/data` for those
-    who read without knowing of slots.
-
-    Args:
-        path: made, with its folders, if absent.
-        declared: of mode `replace`.
-        owner: whose updates they are.
+    With `keep_versions` N there are N + 1 slots: the oldest value is overwritten by the next one,
+    and only after all others have been flushed. Each slot has a copy of the table row of its
+    update. The newest value is the one with the highest number whose bytes match its checksum,
+    whatever a kill or a power cut left in the other slots. It is also copied to `/entry/data/data`
+    for readers that do not know slots.
     """
 
     def __init__(self, path: Path, declared: UpdateDeclaration, owner: str):
-        self._declared = declared
-        self._file = GrowingFile(path, declared, owner, _create)
+        super().__init__(path, declared, owner)
         self._slots = self._file.dataset(SLOTS)
         self._holders = self._file.dataset(HOLDERS)
-        self._shown = self._file.dataset(DATASET)
-        self._table = Table(self._file.dataset(TABLE))
+        self._published = self._file.dataset(DATASET)
         self._is_pending = False
-        self._held = self._whole()
-        """In which slot each update is that is there; in a torn slot there is none."""
-        self._show()
+        self._slot_of = self._find_whole()
+        """The slot of each update that has one, by number; a slot with torn bytes is free."""
+        self._publish()
 
     def write(self, update: Update, values: np.ndarray) -> None:
-        """Make a value the newest, unless a newer one is there; again: changes nothing.
+        """Write a value as the newest, unless a newer one exists; repeating it changes nothing.
 
         Raises:
-            FrameMismatch: it does not fit what was declared, or another update has its number.
+            FrameMismatch: it does not fit the declaration, or another update has its number.
         """
         refuse_index(update)
         value = fit(self._declared, update, values)
-        row = self._table.same(update)
+        row = self._table.matching(update)
         if row is None:
             shape = np.array(value.shape)
             row = self._table.row(update, 0 * shape, shape)
         self._table.put(row)
-        if update.number not in self._held and not self._is_too_old(update.number):
+        if update.number not in self._slot_of and not self._is_too_old(update.number):
             self._put(self._free_slot(), row, value)
 
-    def extend(self, rows: int) -> None:
-        """Do nothing: a value that was lost leaves no gap."""
-
     def flush(self) -> None:
-        """Make what was written visible to readers and safe against a power cut."""
+        """Flush all values: visible to readers, safe against a kill and a power cut."""
         self._file.sync()
         if self._is_pending:
             self._is_pending = False
-            self._show()
+            self._publish()
 
-    def find(self, number: int) -> Update | None:
-        """Give what is known of an update that came, with the place it went to."""
-        return self._table.find(number)
+    @staticmethod
+    def _create(file: h5py.File, declared: UpdateDeclaration) -> None:
+        keep = declared.keep_versions
+        slots = None if keep == "all" else keep + 1
+        create_slots(file, declared, slots, declared.dtype)
+        create_rows(file, HOLDERS, len(declared.shape), 1)
+        create_published(file, DATASET, declared, declared.dtype)
+        create_table(file, len(declared.shape))
 
-    def verify(self, number: int) -> Held:
-        """Tell from flushed bytes how much of an update is in the file."""
-        row, slot = self._table.get(number), self._held.get(number)
-        if row is not None and slot is not None and self._is_whole(slot, row):
+    def _verify(self, row: Row) -> Held:
+        number = int(row["number"])
+        slot = self._slot_of.get(number)
+        if slot is not None and self._is_whole(slot, row):
             return Held.INTACT
-        return Held.SUPERSEDED if row is not None and self._is_too_old(number) else Held.ABSENT
-
-    def holds(self, update: Update) -> bool:
-        """Tell whether an update is in the file, flushed, or was before newer ones came."""
-        row = self._table.get(update.number)
-        is_known = row is not None and row["checksum"] == update.checksum
-        return is_known and self.verify(update.number) is not Held.ABSENT
-
-    def close(self) -> None:
-        """Close it for good: readable by anything from now on. Closing twice is harmless."""
-        if self._file.is_open:
-            try:
-                self.flush()
-            finally:
-                self._file.close()
+        return Held.SUPERSEDED if self._is_too_old(number) else Held.ABSENT
 
     def _put(self, slot: int, row: Row, value: np.ndarray) -> None:
         put_slot(self._slots, slot, value)
         grow(self._holders, np.array([slot + 1]))
         self._holders[slot] = row
-        self._held[int(row["number"])] = slot
+        self._slot_of[int(row["number"])] = slot
         self._is_pending = True
 
     def _free_slot(self) -> int:
-        """Give a slot without a value, if need be that of the oldest, when all are flushed."""
-        keep, taken = self._declared.keep_versions, set(self._held.values())
+        """Return a slot without a value; without one, flush and return that of the oldest."""
+        keep, taken = self._declared.keep_versions, set(self._slot_of.values())
         slots = len(taken) + 1 if keep == "all" else keep + 1
         free = [slot for slot in range(slots) if slot not in taken]
         if free:
             return free[0]
         if self._is_pending:
             self.flush()
-        return self._held.pop(min(self._held))
+        return self._slot_of.pop(min(self._slot_of))
 
     def _is_too_old(self, number: int) -> bool:
-        """Tell whether newer values are all that is to be kept."""
+        """Check whether enough newer values are kept."""
         keep = self._declared.keep_versions
-        return keep != "all" and sum(held > number for held in self._held) >= keep
+        return keep != "all" and sum(other > number for other in self._slot_of) >= keep
 
-    def _whole(self) -> dict[int, int]:
+    def _find_whole(self) -> dict[int, int]:
         rows = enumerate(self._holders[:])
         whole = {int(row["number"]): slot for slot, row in rows if self._is_whole(slot, row)}
         return {
@@ -129,20 +111,11 @@ class ReplaceFile:
         stored = self._file.checksum(self._slots, start, np.array([1, *row["shape"]]))
         return is_sealed(row) and stored == row["checksum"]
 
-    def _show(self) -> None:
-        """Copy the newest value to where everybody reads it."""
-        if not self._held:
+    def _publish(self) -> None:
+        """Copy the newest value to `/entry/data/data`."""
+        if not self._slot_of:
             return
-        slot = self._held[max(self._held)]
+        slot = self._slot_of[max(self._slot_of)]
         region = tuple(slice(int(size)) for size in self._holders[slot]["shape"])
-        show(self._shown, self._slots[slot][region], self._declared.fill)
+        publish(self._published, self._slots[slot][region], self._declared.fill)
         self._file.flush()
-
-
-def _create(file: h5py.File, declared: UpdateDeclaration) -> None:
-    keep = declared.keep_versions
-    slots = None if keep == "all" else keep + 1
-    create_slots(file, declared, slots, declared.dtype)
-    create_rows(file, HOLDERS, len(declared.shape), 1)
-    create_shown(file, DATASET, declared, declared.dtype)
-    create_table(file, len(declared.shape))

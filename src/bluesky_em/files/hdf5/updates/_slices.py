@@ -1,4 +1,4 @@
-"""Modes `add` and `add_slice`: updates have their place in one array."""
+"""Mode `add_slice`: updates have their place in one array."""
 
 from __future__ import annotations
 
@@ -9,95 +9,72 @@ import h5py
 import numpy as np
 
 from bluesky_em.documents import DATASET
-from bluesky_em.update_modes import Rows, UpdateDeclaration, UpdateMode
+from bluesky_em.update_modes import UpdateDeclaration
 
-from ._growing import CHUNK_BYTES, GrowingFile, create_array, get, grow, put
-from ._table import TABLE, Row, Table, create_table
+from ._growing import create_array, get, grow, put
+from ._mode_file import UpdateFile
+from ._table import Row, create_table
 from ._update import Held, Update, check_bounds, fit, place
 
 
-class SlicesFile:
-    """Writes updates into one growing array; where several meet, the newest number wins.
+class SlicesFile(UpdateFile):
+    """Writes updates into one growing array; where updates overlap, the newest number remains.
 
-    So the array is the same in whatever order updates come. Only where an index is -1 does the
-    order decide: it is behind what is there when the update comes the first time, and the table
-    keeps what that was. Behind: on axis 0 after all updates, on another axis after those that
-    share the indices on the axes before it. So (-1, 0) is the next row, and (7, -1) goes on with
-    row 7.
+    So the array does not depend on the order in which updates are written. Only an index of -1
+    depends on it: it means behind the elements that exist when the update is written the first
+    time, and the table keeps the resolved index. Behind means: on axis 0 after all updates; on
+    another axis after those that share the indices on the axes before it. So (-1, 0) is the next
+    row, and (7, -1) continues row 7.
 
-    An update that no other touches is proved by its checksum. Before one is written over, its
-    bytes are flushed and proved, which the table notes (`landed`); then the newer one's row is
-    flushed, then its bytes follow. So a kill in between never leaves a mixture of which the table
-    does not know. A power cut may: what the disk had not been told to keep (`flush`) is to be
-    written again, and elements beside it that nothing was written to may hold 0 instead of NaN.
-
-    Args:
-        path: made, with its folders, if absent.
-        declared: of mode `add` (not ragged) or `add_slice`.
-        owner: whose updates they are.
+    An update that overlaps no other is verified by its checksum. Before an update is overwritten,
+    its bytes are flushed and verified, which the table records (`landed`); then the row of the
+    newer update is flushed, then its bytes are written. So a kill in between never leaves a mixture
+    that the table does not record. A power cut may: updates since the last `flush` have to be
+    written again, and elements beside them that were never written may be 0 instead of NaN.
     """
 
     def __init__(self, path: Path, declared: UpdateDeclaration, owner: str):
-        self._declared = declared
-        self._file = GrowingFile(path, declared, owner, _create)
+        super().__init__(path, declared, owner)
         self._array = self._file.dataset(DATASET)
-        self._table = Table(self._file.dataset(TABLE))
-        self._fresh: set[int] = set()
-        """Numbers of the updates since the last flush: after a power cut they come again."""
+        self._unsynced: set[int] = set()
+        """Numbers of the updates since the last flush: after a power cut they are written again."""
 
     def write(self, update: Update, values: np.ndarray) -> None:
-        """Put an update in its place; writing it again changes nothing.
+        """Write an update to its place; writing it again changes nothing.
 
         Raises:
-            FrameMismatch: it does not fit what was declared, or another update has its number.
+            FrameMismatch: it does not fit the declaration, or another update has its number.
         """
         block = fit(self._declared, update, values)
-        row = self._table.same(update)
+        row = self._table.matching(update)
         others = self._table.rows[:0]
         if row is None:
             shape = np.array(block.shape)
             row = self._table.row(update, self._resolve(update, shape), shape)
             check_bounds(self._declared, update, row["offset"] + shape)
-        self._fresh.add(update.number)
+        self._unsynced.add(update.number)
         if block.size:
             others = self._table.overlapping(row)
         if len(others):
-            self._write_over(row, block, others)
+            self._write_overlapping(row, block, others)
             return
-        self._put(row, self._padded(block))
+        self._put(row, block)
         self._table.put(row)
 
-    def extend(self, rows: int) -> None:
-        """Have at least so many indices on axis 0, with the fill value; -1 does not count them."""
-        grow(self._array, np.array([rows, *self._array.shape[1:]]))
-
     def flush(self) -> None:
-        """Make what was written visible to readers and safe against a power cut."""
+        """Flush all updates: visible to readers, safe against a kill and a power cut."""
         self._file.sync()
-        self._fresh.clear()
+        self._unsynced.clear()
 
-    def find(self, number: int) -> Update | None:
-        """Give what is known of an update that came, with the place it went to."""
-        return self._table.find(number)
+    @staticmethod
+    def _create(file: h5py.File, declared: UpdateDeclaration) -> None:
+        create_array(file, DATASET, declared)
+        create_table(file, len(declared.shape))
 
-    def verify(self, number: int) -> Held:
-        """Tell from flushed bytes how much of an update is in the file."""
-        row = self._table.get(number)
-        if row is None:
-            return Held.ABSENT
-        if np.any(self._table.overlapping(row)["number"] > number):
+    def _verify(self, row: Row) -> Held:
+        if np.any(self._table.overlapping(row)["number"] > row["number"]):
             return Held.SUPERSEDED if row["landed"] else Held.ABSENT
         return Held.INTACT if self._is_intact(row) else Held.ABSENT
-
-    def holds(self, update: Update) -> bool:
-        """Tell whether an update is in the file, flushed, or was before a newer one came."""
-        row = self._table.get(update.number)
-        is_known = row is not None and row["checksum"] == update.checksum
-        return is_known and self.verify(update.number) is not Held.ABSENT
-
-    def close(self) -> None:
-        """Close it for good: readable by anything from now on. Closing twice is harmless."""
-        self._file.close()
 
     def _is_intact(self, row: Row) -> bool:
         return self._checksum(row) == row["checksum"]
@@ -105,15 +82,11 @@ class SlicesFile:
     def _checksum(self, row: Row) -> int | None:
         return self._file.checksum(self._array, row["offset"], row["shape"])
 
-    def _write_over(self, row: Row, block: np.ndarray, others: np.ndarray) -> None:
+    def _write_overlapping(self, row: Row, block: np.ndarray, others: np.ndarray) -> None:
         number = int(row["number"])
         newer, older = others[others["number"] > number], others[others["number"] < number]
         self._file.flush()
-        landed = [other for other in older if not other["landed"] and self._is_intact(other)]
-        for other in landed:
-            self._land(other)
-        if any(int(other["number"]) not in self._fresh for other in landed):
-            self._file.sync()  # nobody may write these again after a power cut
+        self._verify_before_overwriting(older)
         if self._table.get(number) is None:
             row["overwrote"] = len(older)
             self._table.put(row)
@@ -124,38 +97,38 @@ class SlicesFile:
         if len(newer):
             self._file.flush()
             if self._checksum(row) == zlib.crc32(block.tobytes()):
-                self._land(row)
+                self._record_verified(row)
+
+    def _verify_before_overwriting(self, older: np.ndarray) -> None:
+        verified = [row for row in older if not row["landed"] and self._is_intact(row)]
+        for row in verified:
+            self._record_verified(row)
+        if any(int(row["number"]) not in self._unsynced for row in verified):
+            self._file.sync()  # the writer does not write these again after a power cut
 
     def _beneath(self, row: Row, block: np.ndarray, newer: np.ndarray) -> np.ndarray:
-        """Give the block as it looks beneath newer updates."""
+        """Return the block with the elements of newer updates in it."""
         offset, shape = row["offset"], row["shape"]
         grow(self._array, offset + shape)
-        seen, block = get(self._array, offset, shape), block.copy()
+        current, block = get(self._array, offset, shape), block.copy()
         for other in newer:
             low = np.maximum(other["offset"] - offset, 0)
             high = np.minimum(other["offset"] + other["shape"] - offset, shape)
-            common = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-            block[common] = seen[common]
+            shared = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+            block[shared] = current[shared]
         return block
-
-    def _padded(self, block: np.ndarray) -> np.ndarray:
-        if self._declared.rows is not Rows.PADDED or not block.size:
-            return block
-        whole = (len(block), *self._array.shape[1:])
-        widths = [(0, more - size) for more, size in zip(whole, block.shape, strict=True)]
-        return np.pad(block, widths, constant_values=self._declared.fill)
 
     def _put(self, row: Row, block: np.ndarray) -> None:
         grow(self._array, row["offset"] + block.shape)
         put(self._array, row["offset"], block)
 
-    def _land(self, row: Row) -> None:
-        landed = row.copy()
-        landed["landed"] = 1
-        self._table.put(landed)
+    def _record_verified(self, row: Row) -> None:
+        verified = row.copy()
+        verified["landed"] = 1
+        self._table.put(verified)
 
     def _resolve(self, update: Update, shape: np.ndarray) -> np.ndarray:
-        """Give the index with each -1 replaced by the index behind what is there."""
+        """Return the index with each -1 replaced by the index behind the existing elements."""
         index = np.array(place(self._declared, update))
         for axis in np.flatnonzero(index == -1):
             index[axis] = self._end(int(axis), index, shape)
@@ -169,16 +142,3 @@ class SlicesFile:
         beside = np.all((low < index[:axis] + shape[:axis]) & (high > index[:axis]), axis=1)
         ends = rows["offset"][beside, axis] + rows["shape"][beside, axis]
         return int(ends.max(initial=0))
-
-
-def _create(file: h5py.File, declared: UpdateDeclaration) -> None:
-    chunks = _frames(declared) if declared.mode is UpdateMode.ADD else None
-    create_array(file, DATASET, declared, chunks)
-    create_table(file, len(declared.shape))
-
-
-def _frames(declared: UpdateDeclaration) -> tuple[int, ...]:
-    """Give chunks of whole frames, as they come: an image has its own, spectra share one."""
-    frame = [size or 1 for size in declared.shape[1:]]
-    size = int(np.prod(frame, dtype=np.int64)) * np.dtype(declared.dtype).itemsize
-    return (max(1, min(64, CHUNK_BYTES // size, declared.shape[0] or 64)), *frame)

@@ -1,4 +1,4 @@
-"""The state of a sum: which updates it has, and how to prove it."""
+"""The state of a sum: the updates in it, and the checksums that verify it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ._table import Row
 
 STATES = "/entry/slots/states"
-"""Path of the two slots' states."""
+"""Path of the states of the two slots."""
 _DTYPE = np.dtype(
     [
         ("sequence", "<i8"),
@@ -20,18 +20,18 @@ _DTYPE = np.dtype(
         ("seal", "<u4"),
     ]
 )
-"""sequence: the higher is the newer, from 1. count: the first so many rows of the table are in the
+"""sequence: the higher is the newer, from 1. count: the first `count` rows of the table are in the
 sum. checksum: CRC-32 of the sum's bytes. rows: CRC-32 of those rows. seal: CRC-32 of the state
 with seal 0."""
 
 
 def create_states(file: h5py.File) -> None:
-    """Make the states of two empty slots; each has a chunk of its own."""
+    """Create the states of two empty slots; each has its own chunk."""
     file.create_dataset(STATES, shape=(2,), maxshape=(2,), chunks=(1,), dtype=_DTYPE)
 
 
 def compose(sequence: int, total: np.ndarray, count: int, rows: int) -> Row:
-    """Compose the sealed state of a sum of `count` updates, whose rows have the CRC-32 `rows`."""
+    """Return the sealed state of a sum of `count` updates, whose rows have the CRC-32 `rows`."""
     state: Row = np.zeros((), _DTYPE)[()]
     state["sequence"], state["count"], state["rows"] = sequence, count, rows
     state["checksum"] = zlib.crc32(total.tobytes())
@@ -40,16 +40,16 @@ def compose(sequence: int, total: np.ndarray, count: int, rows: int) -> Row:
 
 
 def newest_first(states: np.ndarray) -> list[int]:
-    """Give the slots whose state is sealed, the newest first."""
+    """Return the slots whose state has a valid seal, the newest first."""
     slots = [slot for slot in (0, 1) if states[slot]["seal"] == _seal(states[slot])]
     return sorted(slots, key=lambda slot: int(states[slot]["sequence"]), reverse=True)
 
 
-def is_proved(state: Row, checksum: int | None, rows: np.ndarray) -> bool:
-    """Tell whether the checksum of a sum's bytes and the table's rows are those of its state."""
+def is_verified(state: Row, checksum: int | None, rows: np.ndarray) -> bool:
+    """Check the checksum of a sum's bytes and the table's rows against the state of the sum."""
     count = int(state["count"])
-    is_all_there = len(rows) >= count and zlib.crc32(rows[:count].tobytes()) == state["rows"]
-    return is_all_there and checksum == state["checksum"]
+    has_rows = len(rows) >= count and zlib.crc32(rows[:count].tobytes()) == state["rows"]
+    return has_rows and checksum == state["checksum"]
 
 
 def _seal(state: Row) -> int:

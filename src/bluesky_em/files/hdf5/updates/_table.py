@@ -1,4 +1,4 @@
-"""The table of updates in a file: which are there, and where."""
+"""The table of updates in a file: their numbers, checksums and places."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from bluesky_em.errors import FrameMismatch
 from ._update import Update
 
 Row = Any
-"""A numpy scalar with named fields, whose types numpy does not tell."""
+"""A numpy scalar with named fields; numpy has no static types for them."""
 TABLE = "/entry/updates"
-"""Path of the table: one row for each update, in the order in which they came."""
+"""Path of the table: one row for each update, in the order in which they were written."""
 ABSENT = -1
-"""As number: this row holds no update."""
+"""As number: this row has no update."""
+CHUNK_ROWS = 512
+"""Rows in a chunk of the table, and rows that the copy in memory grows by at least."""
 
 
 def create_table(file: h5py.File, axes: int) -> None:
-    """Make the empty table for arrays with so many axes."""
-    create_rows(file, TABLE, axes, 512)
+    """Create the empty table for an array with `axes` axes."""
+    create_rows(file, TABLE, axes, CHUNK_ROWS)
 
 
 def create_rows(file: h5py.File, name: str, axes: int, chunk: int) -> None:
-    """Make an empty dataset for rows of the table, so many in a chunk."""
+    """Create an empty dataset for rows of the table, `chunk` rows in a chunk."""
     dtype = _dtype(axes)
     rows = file.create_dataset(
         name, shape=(0,), maxshape=(None,), chunks=(chunk,), dtype=dtype, fillvalue=_blank(dtype)
@@ -35,10 +37,10 @@ def create_rows(file: h5py.File, name: str, axes: int, chunk: int) -> None:
 
 
 class Table:
-    """The rows of a file's updates, of its one writer.
+    """The table of a file, for the one process that writes it.
 
-    A row ends with a CRC-32 of itself, its seal. After a kill, rows count up to the first one
-    without a right seal: every flushed row is before it, and what comes behind is written again.
+    A row ends with a CRC-32 of itself, its seal. After a kill, only the rows before the first one
+    with a wrong seal are valid: they include every flushed row, and later ones are written again.
 
     Args:
         dataset: at `TABLE`.
@@ -52,7 +54,7 @@ class Table:
 
     @property
     def rows(self) -> np.ndarray:
-        """All rows, in the order in which updates came; not to be written to."""
+        """All rows, in the order in which updates were written; read only."""
         return self._rows[: self._count]
 
     @property
@@ -61,7 +63,7 @@ class Table:
         return self._ends
 
     def cut(self, count: int) -> None:
-        """Keep the first `count` rows and blank what is behind."""
+        """Keep the first `count` rows and blank the rows behind them."""
         self._count = count
         self._positions = {int(n): i for i, n in enumerate(self.rows["number"])}
         ends = self.rows["offset"] + self.rows["shape"]
@@ -71,12 +73,12 @@ class Table:
             self._dataset[count:] = self._rows[count : len(self._dataset)]
 
     def get(self, number: int) -> Row | None:
-        """Give the row of an update, None if it has none."""
+        """Return the row of an update, None if it has none."""
         position = self._positions.get(number)
         return None if position is None else self._rows[position].copy()
 
     def find(self, number: int) -> Update | None:
-        """Give what the row of an update says of it, None if it has none."""
+        """Return the update that a row describes, None if it has none."""
         row = self.get(number)
         if row is None:
             return None
@@ -84,8 +86,8 @@ class Table:
         checksum, time = int(row["checksum"]), float(row["time"])
         return Update(number=number, shape=shape, checksum=checksum, time=time, index=index)
 
-    def same(self, update: Update) -> Row | None:
-        """Give the row of an update, None if it has none.
+    def matching(self, update: Update) -> Row | None:
+        """Return the row of an update, None if it has none.
 
         Raises:
             FrameMismatch: another update has this number.
@@ -99,7 +101,7 @@ class Table:
         return row
 
     def put(self, row: Row) -> None:
-        """Seal a row and write it behind the last, or again over that of the same number."""
+        """Seal a row and write it: behind the last row, or over the row of the same number."""
         row["seal"] = _seal(row)
         position = self._positions.setdefault(int(row["number"]), self._count)
         if position == self._count:
@@ -109,33 +111,33 @@ class Table:
         self._rows[position] = row
         self._dataset[position] = row
 
-    def row(self, update: Update, offset: np.ndarray, shape: np.ndarray, place: int = 0) -> Row:
-        """Compose the row of an update."""
+    def row(self, update: Update, offset: np.ndarray, shape: np.ndarray) -> Row:
+        """Return a new row for an update, not sealed and not written."""
         row: Row = np.zeros((), self._dataset.dtype)[()]
         row["number"], row["time"], row["checksum"] = update.number, update.time, update.checksum
-        row["offset"], row["shape"], row["place"] = offset, shape, place
+        row["offset"], row["shape"] = offset, shape
         return row
 
     def overlapping(self, row: Row) -> np.ndarray:
-        """Give the rows of other updates that have elements in common with this one."""
+        """Return the rows of the other updates that share elements with this one."""
         start, end = row["offset"], row["offset"] + row["shape"]
-        if np.any(start >= self._ends):  # beyond all: the usual case, and cheap
+        if np.any(start >= self._ends):  # behind all others: the usual case, and cheap
             return self._rows[:0]
         first = np.maximum(self.rows["offset"], start)
         last = np.minimum(self.rows["offset"] + self.rows["shape"], end)
-        common = np.all(first < last, axis=1)
-        return self.rows[common & (self.rows["number"] != row["number"])]
+        shares = np.all(first < last, axis=1)
+        return self.rows[shares & (self.rows["number"] != row["number"])]
 
     def _reserve(self, count: int) -> None:
         if count > len(self._dataset):
             self._dataset.resize(count, axis=0)
         if count > len(self._rows):
-            more = np.full(max(512, count), _blank(self._dataset.dtype), self._dataset.dtype)
+            more = np.full(max(CHUNK_ROWS, count), _blank(self._dataset.dtype), self._dataset.dtype)
             self._rows = np.concatenate([self._rows, more])
 
 
 def sealed(rows: np.ndarray) -> np.ndarray:
-    """Give the rows before the first one whose seal is not right."""
+    """Return the rows before the first one with a wrong seal."""
     size, plain = rows.dtype.itemsize, memoryview(_bare(rows))
     for index, seal in enumerate(rows["seal"].tolist()):
         if zlib.crc32(plain[index * size : (index + 1) * size]) != seal:
@@ -144,7 +146,7 @@ def sealed(rows: np.ndarray) -> np.ndarray:
 
 
 def is_sealed(row: Row) -> bool:
-    """Tell whether a row's seal is right."""
+    """Check the seal of a row."""
     return row["seal"] == _seal(row)
 
 
@@ -153,7 +155,7 @@ def _seal(row: Row) -> int:
 
 
 def _bare(rows: Row) -> bytes:
-    """Give the bytes under the seal: without it, and without what may change later."""
+    """Return the sealed bytes: without the seal, and without `landed`, which changes later."""
     bare = rows.copy()
     bare["seal"] = bare["landed"] = 0
     return bare.tobytes()
@@ -166,12 +168,12 @@ def _blank(dtype: np.dtype) -> Row:
 
 
 def _dtype(axes: int) -> np.dtype:
-    """Give the columns of the table.
+    """Return the columns of the table.
 
     number, time (s), checksum: the update's. offset, shape: the block of the array it was written
-    to. place, rows: the first of its ragged rows, and how many they are.
-    overwrote: how many earlier updates had elements there. landed: 1 if it was found whole before
-    a newer one was written over it. seal: CRC-32 of the row with landed and seal 0.
+    to. overwrote: the number of earlier updates that had elements there. landed: 1 if its bytes
+    were verified before a newer update overwrote them. seal: CRC-32 of the row with landed and seal
+    0.
     """
     return np.dtype(
         [
@@ -179,8 +181,6 @@ def _dtype(axes: int) -> np.dtype:
             ("time", "<f8"),
             ("offset", "<i8", (axes,)),
             ("shape", "<i8", (axes,)),
-            ("place", "<i8"),
-            ("rows", "<i8"),
             ("overwrote", "<u4"),
             ("checksum", "<u4"),
             ("landed", "<u4"),

@@ -1,4 +1,4 @@
-"""One update, and how it fits what was declared."""
+"""One update, and the checks that it fits its declaration."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from enum import Enum
 import numpy as np
 
 from bluesky_em.errors import FrameMismatch
-from bluesky_em.update_modes import Rows, UpdateDeclaration, UpdateMode
+from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 
 class Held(Enum):
-    """How much of an update is in its file, flushed."""
+    """The state of an update in its file, according to flushed bytes."""
 
     ABSENT = "absent"
-    """Nothing, or not all of it: it has to be written (again)."""
+    """It is not there, or not completely: it has to be written (again)."""
     INTACT = "intact"
-    """Its bytes are there, and have its checksum."""
+    """Its bytes are there and match its checksum."""
     SUPERSEDED = "superseded"
-    """It was there; a newer one has been written over it or has taken its place."""
+    """It was there; a newer update has overwritten or replaced it."""
     SUMMED = "summed"
-    """It is in the sum, whose bytes have the sum's checksum."""
+    """It is part of the sum, whose bytes match the checksum of the sum."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """What is known of an update without its values."""
+    """Description of an update, without its values."""
 
     number: int
-    """The stream's index, from 0. Of two that meet, the one with the higher number is the newer."""
+    """The stream's index, from 0. Where two updates overlap, the higher number is the newer."""
     shape: tuple[int, ...]
     checksum: int
     """CRC-32 of its bytes in C order."""
     time: float
     """s since the epoch"""
     index: tuple[int, ...] | None = None
-    """Where its first element goes, one index per axis of the array; -1: behind what is there.
-    None: behind the last on axis 0. Modes `add` and `add_slice` only."""
+    """Index of its first element, one integer per axis of the array; -1: behind the existing
+    elements. None: behind the last one on axis 0. Mode `add_slice` only."""
 
     def __post_init__(self) -> None:
         """Check the number.
@@ -59,43 +59,42 @@ class Update:
 
 
 def fit(declared: UpdateDeclaration, update: Update, values: np.ndarray) -> np.ndarray:
-    """Give `values` one axis for each of the array's, new ones in front.
+    """Return `values` with as many axes as the array; new axes are in front.
 
     Raises:
-        FrameMismatch: it does not fit what was declared. It is never cut.
+        FrameMismatch: they do not fit the declaration. They are never cut.
     """
     if values.dtype != np.dtype(declared.dtype):
         raise _mismatch(update, f"dtype {values.dtype.str}", f"updates of {declared.dtype}")
     if values.shape != update.shape:
-        raise _mismatch(update, f"shape {values.shape}", f"{update.shape}, as it said itself")
+        raise _mismatch(update, f"shape {values.shape}", f"{update.shape}, by the update itself")
     if values.ndim > len(declared.shape):
         raise _mismatch(update, f"shape {values.shape}", f"at most {_words(declared)}")
     block = values.reshape((1,) * (len(declared.shape) - values.ndim) + values.shape)
+    is_exact = declared.mode is not UpdateMode.ADD_SLICE
     for axis, (size, limit) in enumerate(zip(block.shape, declared.shape, strict=True)):
-        if limit is not None and (size > limit or (size < limit and _is_exact(declared, axis))):
+        if limit is not None and (size > limit or (size < limit and is_exact)):
             given = f"shape {block.shape}, which is {size} on axis {axis}"
             raise _mismatch(update, given, _words(declared))
     return block
 
 
 def place(declared: UpdateDeclaration, update: Update) -> tuple[int, ...]:
-    """Give the index of an update, -1 where it goes behind what is there.
+    """Return the index of an update, -1 where it goes behind the existing elements.
 
     Raises:
-        FrameMismatch: it is no index into the array.
+        FrameMismatch: it is not an index into the array.
     """
     axes = len(declared.shape)
     index = update.index if update.index is not None else (-1, *[0] * (axes - 1))
     if len(index) != axes or min(index) < -1:
         right = f"{axes} integers from -1 on, one for each axis of {_words(declared)}"
         raise _mismatch(update, f"index {index}", right)
-    if declared.mode is UpdateMode.ADD and any(index[1:]):
-        raise _mismatch(update, f"index {index}", "mode `add`, where only axis 0 has an index")
     return tuple(index)
 
 
 def refuse_index(update: Update) -> None:
-    """Refuse an index where updates have no place of their own.
+    """Raise if an update has an index, in a mode without indices.
 
     Raises:
         FrameMismatch: it has one.
@@ -105,26 +104,15 @@ def refuse_index(update: Update) -> None:
 
 
 def check_bounds(declared: UpdateDeclaration, update: Update, end: np.ndarray) -> None:
-    """Refuse what would reach beyond the declared shape.
+    """Check that an update stays inside the declared shape.
 
     Raises:
-        FrameMismatch: it would.
+        FrameMismatch: it does not.
     """
     for axis, limit in enumerate(declared.shape):
         if limit is not None and end[axis] > limit:
             reach = f"an end at {end[axis]} on axis {axis}"
             raise _mismatch(update, reach, f"{_words(declared)}; nothing is cut")
-
-
-def _is_exact(declared: UpdateDeclaration, axis: int) -> bool:
-    match declared.mode:
-        case UpdateMode.ADD if declared.rows is Rows.EQUAL:
-            return axis > 0
-        case UpdateMode.ADD if declared.rows is Rows.RAGGED:
-            return axis > 1
-        case UpdateMode.REPLACE | UpdateMode.ACCUMULATE:
-            return True
-    return False
 
 
 def _words(declared: UpdateDeclaration) -> str:

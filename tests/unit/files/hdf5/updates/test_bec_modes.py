@@ -1,7 +1,8 @@
-"""What BEC documents of its modes, case by case, and what is done here instead of losing data.
+"""BEC's documentation of its modes, case by case, and what is done here instead of losing data.
 
 BEC's `async_update` is `{"type", "max_shape", "index"}`; here `mode`, `shape` and the update's
-index. In `add_slice` BEC's row i is `(i, -1)`, its row -1 is `(-1, 0)`.
+index. BEC's `add` is `add_slice` without an index here. In `add_slice` BEC's row i is `(i, -1)`,
+its row -1 is `(-1, 0)`.
 """
 
 from pathlib import Path
@@ -27,8 +28,7 @@ def put(path: Path, declared: dict[str, Any], puts: Puts) -> None:
         file.close()
 
 
-ADD = {"mode": "add"}
-PADDED = {"mode": "add", "rows": "padded"}
+ADD = {"mode": "add_slice"}
 SLICE = {"mode": "add_slice"}
 REPLACE = {"mode": "replace"}
 
@@ -59,9 +59,9 @@ REPLACE = {"mode": "replace"}
             id="add: images, one and several",
         ),
         pytest.param(
-            PADDED | {"shape": [None, 3]}, [([1, 2, 3], None), ([4], None)],
+            ADD | {"shape": [None, 3]}, [([1, 2, 3], None), ([4], None)],
             [[1, 2, 3], [4, NAN, NAN]],
-            id="add: short rows are padded, where that is declared",
+            id="add: the rest of a short row holds the fill value",
         ),
         pytest.param(
             SLICE | {"shape": [None, 4]}, [([1, 2], (0, -1)), ([3], (0, -1)), ([4], (1, -1))],
@@ -103,31 +103,10 @@ def test_as_bec_documents_it(tmp_path: Path, declared: dict[str, Any], puts: Put
         assert reader.table()["time"].tolist() == list(range(len(puts)))
 
 
-def test_two_nones_are_rows_of_any_length_where_that_is_declared(tmp_path: Path):
-    declared = {"mode": "add", "shape": [None, None], "rows": "ragged"}
-    put(tmp_path / "a.h5", declared, [([1, 2, 3], None), ([4], None), ([[5, 6], [7, 8]], None)])
-    with UpdateReader(tmp_path / "a.h5") as reader:
-        rows = [reader.row(index).tolist() for index in range(4)]
-        assert rows == [[1, 2, 3], [4], [5, 6], [7, 8]]
-        with pytest.raises(LookupError, match=r"a.h5 holds no row 4"):
-            reader.row(4)
-        with pytest.raises(ValueError, match="rows of any length: read them by `row`"):
-            reader.read()
-
-
-def test_a_row_is_as_long_as_what_was_written_to_it(tmp_path: Path):
-    declared = {"mode": "add_slice", "shape": [None, None]}
-    put(tmp_path / "a.h5", declared, [([1, 2], (-1, 0)), ([3], (-1, 0)), ([4], (0, -1))])
-    with UpdateReader(tmp_path / "a.h5") as reader:
-        assert [reader.row(index).tolist() for index in (0, 1)] == [[1, 2, 4], [3]]
-
-
 @pytest.mark.parametrize(
     ("declared", "puts"),
     [
         pytest.param(ADD | {"shape": [None, 2]}, [([1, 2, 3], None)], id="add: a long row"),
-        pytest.param(PADDED | {"shape": [None, 2]}, [([1, 2, 3], None)], id="padded: a long row"),
-        pytest.param(ADD | {"shape": [None, 2]}, [([1], None)], id="add: a short row, undeclared"),
         pytest.param(ADD | {"shape": [None, 1, 2]}, [([[1, 2, 3]], None)], id="add: a large image"),
         pytest.param(ADD | {"shape": [1, 2]}, [([[1, 2]] * 2, None)], id="add: too many rows"),
         pytest.param(

@@ -1,4 +1,4 @@
-"""Slices at any index against numpy, which is told of them in the order of their numbers."""
+"""Slices at any index, compared with numpy, which writes them in the order of their numbers."""
 
 import random
 import tempfile
@@ -24,7 +24,7 @@ Slices = list[tuple[tuple[int, ...], tuple[int, ...]]]
 
 @st.composite
 def slices(draw: st.DrawFn) -> tuple[list[int | None], Slices]:
-    """A declared shape, and the index and shape of each update."""
+    """Draw a declared shape, and the index and shape of each update."""
     sizes = draw(st.lists(st.integers(1, 6), min_size=1, max_size=3))
     shape = [draw(st.sampled_from([size, None])) for size in sizes]
     boxes: Slices = []
@@ -51,7 +51,7 @@ def model(shape: list[int | None], updates: list[tuple[Update, np.ndarray]]) -> 
 
 @settings(max_examples=60, deadline=None)
 @given(slices(), st.randoms(use_true_random=False))
-def test_in_any_order_the_array_is_what_numpy_makes_of_it(
+def test_in_any_order_the_array_is_that_of_numpy(
     declared: tuple[list[int | None], Slices], dice: random.Random
 ):
     shape, boxes = declared
@@ -91,7 +91,7 @@ def image(number: int, value: float, index: tuple[int, int], shape: tuple[int, i
 DECLARED = UpdateDeclaration.load({"mode": "add_slice", "shape": [4, 4], "dtype": "<f4"})
 
 
-def test_what_is_written_over_is_recorded(path: Path):
+def test_overwriting_is_recorded(path: Path):
     file = open_updates(path, DECLARED, "owner")
     for entry in (image(0, 1, (0, 0)), image(1, 2, (2, 2)), image(2, 3, (1, 1))):
         file.write(*entry)
@@ -106,13 +106,13 @@ def test_what_is_written_over_is_recorded(path: Path):
         assert table["time"].tolist() == [5.0] * 3
         assert reader.update(2).tolist() == [[3, 3], [3, 3]]
         with pytest.raises(
-            LookupError, match="no values of its own for update 0: .* been written over"
+            LookupError, match="no values of its own for update 0: .* been overwritten"
         ):
             reader.update(0)
         assert reader.read((slice(0, 2), 1)).tolist() == [1, 3]
 
 
-def test_an_older_one_that_comes_late_stays_beneath_the_newer(path: Path):
+def test_an_older_update_that_is_late_stays_beneath_the_newer(path: Path):
     file = open_updates(path, DECLARED, "owner")
     file.write(*image(5, 5, (0, 0)))
     file.write(*image(3, 3, (0, 1)))
@@ -132,10 +132,10 @@ def test_out_of_bounds_is_refused_with_the_bounds(path: Path):
     file.close()
 
 
-def test_an_older_one_is_proved_before_it_is_written_over(path: Path):
+def test_an_older_update_is_verified_before_it_is_overwritten(path: Path):
     file = open_updates(path, DECLARED, "owner")
     update, values = image(0, 1, (0, 0))
-    file.write(update, values + 1)  # others' bytes
+    file.write(update, values + 1)  # other bytes
     file.write(*image(1, 2, (1, 1)))
     file.flush()
     assert file.verify(0) is Held.ABSENT
@@ -145,13 +145,12 @@ def test_an_older_one_is_proved_before_it_is_written_over(path: Path):
     file.close()
 
 
-def test_a_row_that_was_lost_holds_the_fill_value(path: Path):
-    declared = UpdateDeclaration.load({"mode": "add", "shape": [None, 2], "dtype": "<f4"})
+def test_a_row_that_was_never_written_holds_the_fill_value(path: Path):
+    declared = UpdateDeclaration.load({"mode": "add_slice", "shape": [None, 2], "dtype": "<f4"})
     file = open_updates(path, declared, "owner")
     values = np.ones(2, "<f4")
     file.write(Update.of(1, values, time=0.0, index=(1, 0)), values)
-    file.extend(3)
     file.close()
     with UpdateReader(path) as reader:
-        np.testing.assert_array_equal(reader.read(), [[np.nan] * 2, [1, 1], [np.nan] * 2])
+        np.testing.assert_array_equal(reader.read(), [[np.nan] * 2, [1, 1]])
         assert reader.numbers() == [1]
