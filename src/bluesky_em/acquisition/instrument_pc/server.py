@@ -17,12 +17,11 @@ from . import credentials
 from .connections import Daemon
 from .faults import step
 from .fly_scan import FlyOrder, FlyScan
+from .protocol import MAX_FETCH, PROTOCOL
 from .spool import Spool
 from .summary import summarise
 
-PROTOCOL = 3  # raised when control PCs and instrument PCs must be updated together
 LANDING = 5.0  # seconds that a flight may take to end when the server does
-MAX_FETCH = 1 << 20  # bytes; larger messages are slower (1 MB: 2 GB/s, 16 MB: 0.5 GB/s)
 
 
 @Pyro5.api.expose

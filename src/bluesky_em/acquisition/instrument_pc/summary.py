@@ -11,8 +11,8 @@ from typing import Any, Dict, Mapping
 import numpy as np
 
 from .exposure import Exposure
+from .protocol import THUMBNAIL
 
-THUMBNAIL = 64  # numbers, whatever the frame; an image has them in 8 rows of 8
 ZERO_LOSS_REACH = 20.0  # eV from 0 within which the zero-loss peak is looked for
 SIGNIFICANT = 8.0  # standard deviations of the noise that a zero-loss peak is high, at least
 ENOUGH = 32  # channels within reach that tell what the noise is

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bluesky_em.acquisition.client._client import Client
-from bluesky_em.acquisition.instrument_pc.server import MAX_FETCH, serve
+from bluesky_em.acquisition.instrument_pc.protocol import MAX_FETCH
+from bluesky_em.acquisition.instrument_pc.server import serve
 from bluesky_em.errors import ServerUnreachable
 from tests.support.fake_server import PATIENCE, FakeDriver, calling, served
 
