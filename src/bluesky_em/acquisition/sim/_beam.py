@@ -92,7 +92,7 @@ class Beam:
     @Pyro5.api.expose
     def snapshot(self) -> dict[str, Any]:
         """Return the state as plain scalars, ready for the wire."""
-        return asdict(self._state)
+        return asdict(self.now)
 
 
 class RemoteBeam:
