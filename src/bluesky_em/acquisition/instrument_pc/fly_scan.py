@@ -61,13 +61,13 @@ class FlyScan:
         self._driver = driver
         self._spool = spool
         self._instrument = instrument
-        self._orders = {}  # type: Dict[str, FlyOrder]
+        self._orders: Dict[str, FlyOrder] = {}
         self._kicked_off = set()
-        self._channels = {}  # type: Dict[str, _Channel]
+        self._channels: Dict[str, _Channel] = {}
         self._aborted = threading.Event()
         self._going = threading.Event()
         self._going.set()
-        self._thread = None  # type: Optional[threading.Thread]
+        self._thread: Optional[threading.Thread] = None
         self._lock = threading.Lock()
         self._error = ""
         self._waiting = ""
@@ -101,7 +101,7 @@ class FlyScan:
                     )
                 )
         _check_entry(order)
-        self._driver.check_flight(detector, order.options, order.scan)
+        self._driver.check_fly_scan(detector, order.options, order.scan)
         self._spool.check_size(self._frame_size(detector, order))
         self._orders[detector] = order
 
@@ -269,31 +269,6 @@ def _as_frame(line):
     array, x = line.array, line.metadata["scan"][1]
     x = dict(x, size=len(array))
     return line._replace(array=array[np.newaxis], axes=[x] + line.axes)
-
-
-def burst(driver, orders, count):
-    """Fly by exposing again and again: `fly` of a driver that has nothing faster.
-
-    Args:
-        driver: with the `expose` of all drivers.
-        orders: the options of the one detector, by its name.
-        count: frames to take.
-
-    Raises:
-        ValueError: several detectors cannot do this together.
-    """
-    if len(orders) > 1:
-        raise ValueError(
-            "{} cannot be exposed together: let each fly alone, or take a map".format(
-                " and ".join(sorted(orders))
-            )
-        )
-    ((detector, options),) = orders.items()
-    taken = 0
-    while taken < count:
-        exposure = driver.expose(detector, options)
-        again = yield {detector: exposure._replace(array=exposure.array[np.newaxis])}
-        taken += not again
 
 
 class _Channel:

@@ -70,7 +70,7 @@ class AcquisitionServer:
         """
         self._refuse_if_closed()
         flying = self._flight is not None and not self._flight.ended
-        if flying and name in self._driver.FIXED_IN_FLIGHT:
+        if flying and name in self._driver.FIXED_IN_FLY_SCAN:
             raise RuntimeError(
                 "{} cannot change while a flight is under way; end it, or wait for its end".format(
                     name

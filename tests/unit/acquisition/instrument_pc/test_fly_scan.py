@@ -38,7 +38,7 @@ class Rows:
     def layout(self, detector: str, options: Any) -> Any:
         return (4,), "<f4"
 
-    def check_flight(self, detector: str, options: Any, scan: Any) -> None:
+    def check_fly_scan(self, detector: str, options: Any, scan: Any) -> None:
         if scan:
             raise ValueError("no maps here")
 

@@ -73,36 +73,39 @@ def test_a_map_that_cannot_be_is_refused_before_anything_moves(
     module: Any, wrong: dict[str, Any], said: str
 ):
     with pytest.raises(ValueError, match=said):
-        driver_of(module).check_flight("eels", {}, wrong)
+        driver_of(module).check_fly_scan("eels", {}, wrong)
 
 
 def test_a_spectrometer_says_how_it_can_take_maps(module: Any):
     driver = driver_of(module, read_line=None)
     assert driver.identity()["maps"] == "software"
     with pytest.raises(ValueError, match="synchronised by hardware cannot be taken .* software"):
-        driver.check_flight("eels", {}, scan(4, 4))
+        driver.check_fly_scan("eels", {}, scan(4, 4))
     with pytest.raises(ValueError, match="can: none"):
-        driver_of(module, read_line=None, scan_range=None).check_flight("eels", {}, scan(4, 4))
+        driver_of(module, read_line=None, scan_range=None).check_fly_scan("eels", {}, scan(4, 4))
 
 
 def test_several_frames_a_point_need_software(module: Any):
     with pytest.raises(ValueError, match="frames is 3; a map synchronised by hardware takes 1"):
-        driver_of(module).check_flight("eels", {"frames": 3}, scan(4, 4))
+        driver_of(module).check_fly_scan("eels", {"frames": 3}, scan(4, 4))
 
 
 def test_a_line_that_nothing_could_end_for_long_is_refused(module: Any):
     driver = driver_of(module)
-    with pytest.raises(ValueError, match="A line of 400 points at 0.1 s takes 40 s.*30 s is the"):
-        driver.check_flight("eels", {"exposure": 0.1}, scan(2, 400))
-    driver.check_flight("eels", {"exposure": 0.1}, scan(2, 400, "software"))
+    with pytest.raises(
+        ValueError,
+        match="A line of 400 points .* takes 40 s and cannot be ended.*30 s",
+    ):
+        driver.check_fly_scan("eels", {"exposure": 0.1}, scan(2, 400))
+    driver.check_fly_scan("eels", {"exposure": 0.1}, scan(2, 400, "software"))
 
 
 def test_the_dark_field_flies_only_beside_spectra_in_a_hardware_map(module: Any):
     driver = driver_of(module)
     for where in (None, scan(2, 2, "software")):
         with pytest.raises(ValueError, match="adf is recorded only beside spectra"):
-            driver.check_flight("adf", {}, where)
-    with pytest.raises(ValueError, match="adf cannot fly without eels"):
+            driver.check_fly_scan("adf", {}, where)
+    with pytest.raises(ValueError, match="adf cannot be recorded without eels"):
         driver.fly({"adf": {}}, 4, scan(2, 2))
-    with pytest.raises(ValueError, match="adf has no exposures of its own"):
+    with pytest.raises(ValueError, match="adf cannot be exposed alone"):
         driver.expose("adf", {})
