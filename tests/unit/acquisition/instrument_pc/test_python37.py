@@ -49,22 +49,22 @@ def _file(folder: Path, module: str) -> str:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_it_is_python_37(file: str):
+def test_a_file_is_python_37(file: str):
     ast.parse((PACKAGE / file).read_text("utf-8"), file, feature_version=(3, 7))
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_it_needs_only_numpy_pyro_and_msgpack(file: str):
+def test_a_file_needs_only_numpy_pyro_and_msgpack(file: str):
     assert imported(file) <= ALLOWED | set(FILES)
 
 
-def test_the_rule_sees_what_it_must():
+def test_imports_are_found_by_these_tests():
     assert imported("server.py") >= {"Pyro5", "errno", "spool.py", "connections.py"}
     assert imported("gatan/camera.py") >= {"numpy", "gatan/scan.py"}
     assert imported("__main__.py") >= {"argparse", "__init__.py"}
 
 
-def test_a_real_python_37_compiles_it():
+def test_a_real_python_37_compiles_all_files():
     code = (
         "import sys; [compile(open(f, encoding='utf-8').read(), f, 'exec') for f in sys.argv[1:]]"
     )
