@@ -36,7 +36,7 @@ from tiled.structures.array import ArrayStructure
 from tiled.structures.data_source import Asset, DataSource, Management
 
 from bluesky_em.acquisition.client import Client
-from bluesky_em.acquisition.instrument_pc.server import MAX_FETCH
+from bluesky_em.acquisition.instrument_pc.protocol import MAX_FETCH
 from bluesky_em.app.session import Session
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.tiled.address import address_of

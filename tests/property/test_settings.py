@@ -9,10 +9,8 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bluesky_em.acquisition.instrument_pc.autoscript.driver import (
-    READ_BACK_STRAY,
-    MicroscopeDriver,
-)
+from bluesky_em.acquisition.instrument_pc.autoscript.beam import READ_BACK_TOLERANCE
+from bluesky_em.acquisition.instrument_pc.autoscript.driver import MicroscopeDriver
 from bluesky_em.acquisition.instrument_pc.gatan.driver import SpectrometerDriver
 from bluesky_em.acquisition.instrument_pc.server import AcquisitionServer
 from bluesky_em.acquisition.sim import Beam, autoscript, digital_micrograph
@@ -52,7 +50,10 @@ REGIONS = st.one_of(
     st.tuples(st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0.1, 0.5)),
     st.lists(st.floats(0, 1) | NUMBERS, min_size=4, max_size=4),
 )
-STRAY = {"x": READ_BACK_STRAY, "y": READ_BACK_STRAY}  # the paused beam reads back a little off
+STRAY = {
+    "x": READ_BACK_TOLERANCE,
+    "y": READ_BACK_TOLERANCE,
+}  # the paused beam reads back a little off
 
 
 OPTIONS = {

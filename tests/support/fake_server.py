@@ -1,33 +1,34 @@
-"""A real acquisition server around a driver of no instrument, and lines to it."""
+"""A real acquisition server around a driver of no instrument, and clients of it."""
 
 import contextlib
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bluesky_em.acquisition.client._client import AsyncClient, Client, client_for, close_all
+from bluesky_em.acquisition.instrument_pc.driver import Driver
 from bluesky_em.acquisition.instrument_pc.exposure import Exposure
 from bluesky_em.acquisition.instrument_pc.server import serve
 
-PATIENCE = 10.0  # seconds a test waits for what must come at once
+PATIENCE = 10.0  # seconds a test waits for an event that must come at once
 LIMITS = [-200.0, 3000.0]
 
 
-class FakeDriver:
+class FakeDriver(Driver):
     """A driver of no instrument: exposes `array`, holds settings in a dict.
 
     Attributes:
         block: while set, an exposure lasts until `abort`.
-        exposing: set while an exposure that was told to block lasts.
+        exposing: set while a blocked exposure lasts.
         meanwhile: called during each exposure.
     """
 
-    FIXED_IN_FLIGHT = ("energy_offset",)
+    FIXED_IN_FLY_SCAN = ("energy_offset",)
 
     def __init__(self) -> None:
         self.array = np.arange(4, dtype="<f4")
@@ -40,34 +41,42 @@ class FakeDriver:
         self.meanwhile: Callable[[], object] = lambda: None
 
     def identity(self) -> dict[str, Any]:
-        return {"vendor": "None", "name": "fake"}
+        return {"vendor": "None", "name": "fake", "simulated": True}
 
     def settings(self) -> dict[str, dict[str, Any]]:
-        return {
-            "energy_offset": {"units": "eV", "dtype": "float", "writable": True, "limits": LIMITS},
-            "aperture": {"units": "", "dtype": "str", "writable": False, "limits": None},
-        }
+        common = {"units": "", "dtype": "str", "writable": False, "limits": None, "choices": None}
+        offset = {"units": "eV", "dtype": "float", "writable": True, "limits": LIMITS}
+        return {"energy_offset": common | offset, "aperture": common}
 
     def get(self, name: str) -> Any:
+        if name not in self.values:
+            raise ValueError(f"There is no setting '{name}'.")
         return self.values[name]
 
     def set(self, name: str, value: Any) -> Any:
+        if name != "energy_offset":
+            raise ValueError(f"{name} cannot be set.")
         if not LIMITS[0] <= value <= LIMITS[1]:
             raise ValueError(f"{name} is {value}; it must be between -200 and 3000")
-        self.values[name] = round(value, 1)
+        self.values[name] = round(float(value), 1)
         return self.values[name]
 
-    def layout(self, detector: str, options: dict[str, Any]) -> tuple[tuple[int, ...], str]:
+    def layout(self, detector: str, options: Mapping[str, Any]) -> tuple[tuple[int, ...], str]:
+        if detector not in ("eels", "fake"):
+            raise ValueError(f"There is no detector '{detector}'.")
+        if unknown := set(options) - {"exposure"}:
+            raise ValueError(f"{detector} has no option '{unknown.pop()}'.")
         return self.array.shape, self.array.dtype.str
 
-    def expose(self, detector: str, options: dict[str, Any]) -> Exposure:
+    def expose(self, detector: str, options: Mapping[str, Any]) -> Exposure:
+        self.layout(detector, options)
         self.calls.append("expose")
         started = time.time()
         self.meanwhile()
         if self.block.is_set():
             self.aborted.clear()
             self.exposing.set()
-            assert self.aborted.wait(PATIENCE), "nobody aborted this exposure"
+            assert self.aborted.wait(PATIENCE), "this exposure was not aborted"
             self.exposing.clear()
             raise RuntimeError("aborted")
         axes = [
@@ -87,14 +96,14 @@ class FakeDriver:
 
 @contextlib.contextmanager
 def served(
-    driver: FakeDriver,
+    driver: Driver,
     spool: Path,
     *,
     port: int = 0,
     host: str = "127.0.0.1",
     spool_limit: int | None = None,
 ):
-    """A real acquisition server in a thread; gives its address."""
+    """A real acquisition server in a thread; yields its address."""
     ready, started = threading.Event(), []
     thread = threading.Thread(
         target=serve,
@@ -117,16 +126,16 @@ def served(
 
 @contextlib.contextmanager
 def calling(uri: str, token: str | None = None) -> Iterator[Client]:
-    line = Client(uri, token=token)
+    client = Client(uri, token=token)
     try:
-        yield line
+        yield client
     finally:
-        line.close()
+        client.close()
 
 
 @contextlib.asynccontextmanager
 async def lanes_to(uri: str) -> AsyncIterator[AsyncClient]:
-    """The link that devices use, hung up at the end."""
+    """The client that devices use, closed at the end."""
     try:
         yield client_for(uri)
     finally:

@@ -1,4 +1,4 @@
-"""What strangers say to a server, and how to hear what it says to them."""
+"""Raw connections to a server: their messages, good and bad, and its answers."""
 
 import contextlib
 import socket
@@ -24,7 +24,7 @@ HELLO = {"handshake": TOKEN, "object": "eels_server"}
 
 @contextlib.contextmanager
 def started(spool: Path, **environment: str) -> Iterator[str]:
-    """A server that alone has read these variables: its clients do not inherit them."""
+    """A server with these environment variables; its clients do not have them."""
     with contextlib.ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environment.items():
@@ -51,13 +51,13 @@ def connect(data: Any, **options: Any) -> bytes:
     return message(protocol.MSG_CONNECT, data, **options)
 
 
-def dial(where: str | int) -> socket.socket:
+def open_socket(where: str | int) -> socket.socket:
     port = where if isinstance(where, int) else ServerAddress.parse(where).port
     return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
 
 def all_from(sock: socket.socket) -> bytes:
-    """What comes until the other side hangs up, which it must do."""
+    """All bytes until the other side closes the connection, which it must do."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
         while part := sock.recv(65536):
@@ -65,20 +65,20 @@ def all_from(sock: socket.socket) -> bytes:
     return received
 
 
-def guest(uri: str, data: Any = HELLO) -> socket.socket:
-    """A connection that has given the token."""
-    sock = dial(uri)
+def authenticated(uri: str, data: Any = HELLO) -> socket.socket:
+    """A connection whose token has been verified."""
+    sock = open_socket(uri)
     sock.sendall(connect(data))
     assert sock.recv(65536)[6] == protocol.MSG_CONNECTOK
     return sock
 
 
-def caller(uri: str, token: str = TOKEN) -> contextlib.closing[Connection]:
+def connection(uri: str, token: str = TOKEN) -> contextlib.closing[Connection]:
     return contextlib.closing(Connection(ServerAddress.parse(uri), token, PATIENCE))
 
 
 def kinds(answer: bytes) -> list[int]:
-    """What kinds of messages there are in an answer."""
+    """The kinds of the messages in an answer."""
     return [answer[i + 6] for i in range(len(answer) - 6) if answer[i : i + 4] == b"PYRO"]
 
 

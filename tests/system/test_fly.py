@@ -281,4 +281,4 @@ def test_settings_that_a_flight_depends_on_cannot_change_in_it(session: Session)
 
     with pytest.raises(FailedStatus) as caught:
         session.RE(plan())
-    assert "energy_offset cannot change while a flight is under way" in str(caught.value.__cause__)
+    assert "energy_offset cannot change while a fly scan is running" in str(caught.value.__cause__)

@@ -12,6 +12,7 @@ from bluesky_em.acquisition.instrument_pc import (
     EELS,
     TEM,
     TEM_PORT,
+    VendorModuleMissing,
     autoscript_driver,
     gatan_driver,
 )
@@ -58,7 +59,7 @@ def serve_gatan(
         lines = None if recording else sim.LineReader(module)
         driver = SpectrometerDriver(module, scan_range=sim.SCAN_RANGE, read_line=lines)
     else:
-        driver = gatan_driver()
+        driver = _real(gatan_driver)
     _serve(driver, EELS, host, port, spool, {}, spool_limit, held)
 
 
@@ -93,8 +94,15 @@ def serve_autoscript(
         extra[BEAM] = beam = sim.Beam()
         driver = MicroscopeDriver(sim.autoscript(beam=beam, latency=latency), host=microscope)
     else:
-        driver = autoscript_driver(microscope)
+        driver = _real(autoscript_driver, microscope)
     _serve(driver, TEM, host, port, spool, extra, spool_limit, held)
+
+
+def _real(create: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return create(*args)
+    except VendorModuleMissing as exc:
+        raise RuntimeError(f"{exc}, or add --simulate") from exc
 
 
 def _serve(

@@ -12,7 +12,7 @@ from typing import Any
 
 from event_model import DataKey
 
-from bluesky_em.acquisition.instrument_pc.summary import THUMBNAIL
+from bluesky_em.acquisition.instrument_pc.protocol import THUMBNAIL
 from bluesky_em.documents import DATASET, MIMETYPE, SPEC, Document, Layout
 from bluesky_em.errors import FrameMismatch
 from bluesky_em.reference import Reference

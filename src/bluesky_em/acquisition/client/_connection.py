@@ -76,10 +76,10 @@ class Connection:
             ValueError: the arguments are larger than a message may be.
         """
         question = _pack((self._object, method, args, {}))
-        if len(question) > wire.LARGEST:
+        if len(question) > wire.MAX_MESSAGE:
             raise ValueError(
-                f"the arguments of {method!r} have {len(question)} bytes; at most {wire.LARGEST} "
-                "go to an acquisition server"
+                f"the arguments of {method!r} have {len(question)} bytes; at most "
+                f"{wire.MAX_MESSAGE} go to an acquisition server"
             )
         answer = self._exchange(protocol.MSG_INVOKE, question, timeout)
         data = _unpack(answer.data)

@@ -1,11 +1,10 @@
-"""Serve the instrument of this PC from inside the vendor's own Python (3.7 syntax).
+"""The software of an instrument PC, run by the vendor's own Python (3.7 syntax).
 
-Needs NumPy, Pyro5 and msgpack, nothing else of `bluesky_em`: this folder can be copied alone. In
-a DigitalMicrograph script: `from instrument_pc import serve_gatan`. With AutoScript's Python:
-`python -m instrument_pc --host 0.0.0.0 --spool D:/em-spool`.
+It needs NumPy, Pyro5 and msgpack, and nothing else of `bluesky_em`: this folder can be copied
+alone. In a DigitalMicrograph script: `from instrument_pc import serve_gatan`. With AutoScript's
+Python: `python -m instrument_pc --host 0.0.0.0 --spool D:/em-spool`.
 """
 
-import argparse
 import importlib
 
 from .server import serve
@@ -14,11 +13,15 @@ EELS, EELS_PORT = "eels_server", 9091
 TEM, TEM_PORT = "tem_server", 9095
 
 
+class VendorModuleMissing(RuntimeError):
+    """This Python has no module of the vendor."""
+
+
 def gatan_driver():
-    """Drive the spectrometer of this DigitalMicrograph.
+    """Create the driver of this DigitalMicrograph's spectrometer.
 
     Raises:
-        RuntimeError: this is not DigitalMicrograph's Python.
+        VendorModuleMissing: this is not DigitalMicrograph's Python.
     """
     from .gatan.driver import SpectrometerDriver
 
@@ -28,10 +31,11 @@ def gatan_driver():
 
 
 def autoscript_driver(microscope="localhost"):
-    """Drive the microscope through AutoScript.
+    """Create the driver of the microscope that AutoScript's server on `microscope` controls.
 
     Raises:
-        RuntimeError: AutoScript's client is not installed in this Python.
+        VendorModuleMissing: AutoScript's client is not installed in this Python.
+        RuntimeError: AutoScript's server does not answer.
     """
     from .autoscript.driver import MicroscopeDriver
 
@@ -41,39 +45,23 @@ def autoscript_driver(microscope="localhost"):
 
 def serve_gatan(host, port, spool, spool_limit=None):
     """Serve the spectrometer until DigitalMicrograph ends; `spool_limit` in bytes."""
-    serve(gatan_driver(), EELS, host, port, spool, started=_tell, spool_limit=spool_limit)
+    serve(gatan_driver(), EELS, host, port, spool, started=_report, spool_limit=spool_limit)
 
 
 def serve_autoscript(host, port, spool, microscope="localhost", spool_limit=None):
     """Serve the microscope until interrupted; `spool_limit` in bytes."""
     driver = autoscript_driver(microscope)
-    serve(driver, TEM, host, port, spool, started=_tell, spool_limit=spool_limit)
+    serve(driver, TEM, host, port, spool, started=_report, spool_limit=spool_limit)
 
 
-def _tell(uri, stop):
-    print("ready: {}".format(uri))
+def _report(uri, stop):
+    print("ready: {}".format(uri), flush=True)
 
 
-def _vendor(module, hint):
+def _vendor(module, advice):
     try:
         return importlib.import_module(module)
     except ImportError as exc:
-        raise RuntimeError(
-            "the vendor's module {!r} cannot be imported here: {}, or add --simulate".format(
-                module, hint
-            )
+        raise VendorModuleMissing(
+            "the vendor's module {!r} cannot be imported here: {}".format(module, advice)
         ) from exc
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Serve the microscope of this PC.")
-    parser.add_argument("--host", default="127.0.0.1", help="beyond loopback: BLUESKY_EM_TOKEN")
-    parser.add_argument("--port", type=int, default=TEM_PORT)
-    parser.add_argument("--spool", required=True, help="folder for waiting frames")
-    parser.add_argument("--microscope", default="localhost", help="host of AutoScript's server")
-    parser.add_argument("--spool-limit", type=float, help="GB that may wait there")
-    options = parser.parse_args()
-    serve_autoscript(
-        options.host, options.port, options.spool, options.microscope,
-        spool_limit=None if options.spool_limit is None else int(options.spool_limit * 1e9),
-    )  # fmt: skip

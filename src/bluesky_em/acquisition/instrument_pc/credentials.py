@@ -1,38 +1,37 @@
-"""What lets a PC in: the token and the TLS certificates, from the environment.
+"""The token and the TLS certificates, from the environment.
 
-Python 3.7 syntax and the standard library only: both ends use it. The environment, because a
-devices file is shared and shown around, and a command line can be read by others.
+Python 3.7 syntax and the standard library only: both ends use it. They are in the environment
+because a devices file is shared, and other users of a computer can read a command line.
 """
 
 import os
 
-LONGEST = 1024  # bytes of a token: a stranger may not send much more
+TOKEN_BYTES_LIMIT = 1024  # an unauthenticated connection may not send much more
 
 
 def token():
-    """Give BLUESKY_EM_TOKEN, without blanks around it; empty for none.
+    """Return BLUESKY_EM_TOKEN without blanks around it; empty for none.
 
-    The blanks, since `set BLUESKY_EM_TOKEN=word && ...` on Windows leaves one at the end.
+    `set BLUESKY_EM_TOKEN=word && ...` on Windows leaves a blank at the end.
 
     Raises:
-        ValueError: it is longer than 1 kB, or no text.
+        ValueError: it is longer than 1 kB, or not UTF-8 text.
     """
     value = os.environ.get("BLUESKY_EM_TOKEN", "").strip()
     try:
         size = len(value.encode("utf-8"))
     except UnicodeEncodeError:
-        raise ValueError("BLUESKY_EM_TOKEN is no UTF-8 text; take letters and digits") from None
-    if size > LONGEST:
+        raise ValueError("BLUESKY_EM_TOKEN is not UTF-8 text; use letters and digits") from None
+    if size > TOKEN_BYTES_LIMIT:
         raise ValueError(
-            "BLUESKY_EM_TOKEN has {} bytes, at most {} are taken; 32 random ones are plenty".format(
-                size, LONGEST
-            )
+            "BLUESKY_EM_TOKEN has {} bytes, at most {} are accepted; 32 random bytes are "
+            "enough".format(size, TOKEN_BYTES_LIMIT)
         )
     return value
 
 
 def server_tls():
-    """Give the TLS side of a server, or None if BLUESKY_EM_TLS_CERT is not set.
+    """Return the TLS context of a server, or None if BLUESKY_EM_TLS_CERT is not set.
 
     Raises:
         ValueError: certificate or key cannot be used; the message says which and why.
@@ -42,12 +41,12 @@ def server_tls():
         if key:
             raise ValueError("BLUESKY_EM_TLS_KEY is set without BLUESKY_EM_TLS_CERT: set both")
         return None
-    import ssl  # only here: not every vendor's Python has it in order
+    import ssl  # only here: it does not work in every vendor's Python
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate, key or None, password="")  # never asks for one
+        context.load_cert_chain(certificate, key or None, password="")  # never prompts for one
     except OSError as exc:
         raise ValueError(
             "BLUESKY_EM_TLS_CERT={!r} and BLUESKY_EM_TLS_KEY={!r} cannot be used ({}): give two "
@@ -58,7 +57,7 @@ def server_tls():
 
 
 def client_tls():
-    """Give the TLS side of a client, or None if BLUESKY_EM_TLS_CA is not set.
+    """Return the TLS context of a client, or None if BLUESKY_EM_TLS_CA is not set.
 
     Raises:
         ValueError: the file of certificates cannot be used.

@@ -1,7 +1,4 @@
-"""What one exposure of an instrument leaves behind.
-
-Python 3.7 syntax: this runs inside DigitalMicrograph.
-"""
+"""The result of one exposure of an instrument (Python 3.7 syntax)."""
 
 from __future__ import annotations
 
@@ -11,14 +8,20 @@ import numpy as np
 
 
 class Exposure(NamedTuple):
-    """One frame with its axes, its facts, and when it was taken."""
+    """One frame with its axes, its metadata, and the times of its exposure."""
 
     array: np.ndarray
-    """C-contiguous, little-endian, and its own: never a view of a vendor's buffer."""
+    """C-contiguous and little-endian; never a view of a vendor's buffer."""
     axes: List[Dict[str, Any]]
-    """One per array dimension: name, units, offset, scale, size; value_i = offset + scale * i."""
+    """One for each dimension: name, units, offset, scale, size; value_i = offset + scale * i."""
     metadata: Dict[str, Any]
-    """Plain scalars, strings and dictionaries, e.g. ``{"exposure": 0.1, "frames": 1}`` (s)."""
+    """Facts, as plain scalars, strings, lists and dictionaries.
+
+    Names and units: exposure, dwell_time (s); frames; beam_energy (keV); beam_current (nA);
+    convergence_angle, collection_angle (mrad); camera_length (mm); energy_offset (eV); dispersion
+    (eV/channel); saturation_fraction (0 to 1); defocus (m); scan_rotation (rad); stage (m, rad);
+    signal_type ("EELS" or empty); warning (text). In fly scans: scan, index; see `Driver.fly`.
+    """
     started: float
     """`time.time()` at the beginning of the exposure."""
     ended: float
@@ -26,5 +29,7 @@ class Exposure(NamedTuple):
 
 
 Rows = Generator[Dict[str, Exposure], Optional[bool], None]
-"""What `fly` of a driver is: rows of frames by detector, arrays of shape (n, *frame). Who sends it
-True wants the last row again."""
+"""Rows of frames by detector, arrays of shape (n, *frame), as `Driver.fly` yields them.
+
+Sending True asks for the last row again.
+"""

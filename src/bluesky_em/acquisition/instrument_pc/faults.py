@@ -1,7 +1,7 @@
-"""Dying at a named step, for crash tests (Python 3.7 syntax: acquisition servers die, too).
+"""Fault injection for crash tests (Python 3.7 syntax: acquisition servers are tested, too).
 
-With BLUESKY_EM_FAULTS set to a folder, a process that comes by a step for which the folder holds
-a file takes the file away and kills itself, as a power cut would. Without it, nothing happens.
+With BLUESKY_EM_FAULTS set to a folder, a process that reaches a step for which the folder holds a
+file removes the file and kills itself, as a power cut would. Without it, nothing happens.
 """
 
 import os
@@ -22,13 +22,13 @@ STEPS = (
     "feed: before stop",
     "feed: after stop",
 )
-"""What can be asked to die, and where."""
+"""The steps at which a process can be killed: its name, and what it has just done."""
 
 _FOLDER = os.environ.get("BLUESKY_EM_FAULTS", "")
 
 
 def step(name):
-    """Come by a step."""
+    """Kill this process if the step is armed."""
     if not _FOLDER:
         return
     try:
@@ -39,12 +39,12 @@ def step(name):
 
 
 def arm(folder, name):
-    """Have the next process that comes by a step die there."""
+    """Arm a step: the next process that reaches it is killed."""
     with open(path(folder, name), "w"):
         pass
 
 
 def path(folder, name):
-    """Give the file that arms a step."""
-    assert name in STEPS, "{!r} is no step; there are: {}".format(name, ", ".join(STEPS))
+    """Return the path of the file that arms a step."""
+    assert name in STEPS, "{!r} is not a step; there are: {}".format(name, ", ".join(STEPS))
     return os.path.join(folder, name.replace(": ", "-").replace(" ", "-"))

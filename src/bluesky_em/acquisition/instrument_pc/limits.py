@@ -1,7 +1,4 @@
-"""What an instrument allows: values in limits or among choices, refused with both named.
-
-Python 3.7 syntax: this runs inside the vendors' interpreters.
-"""
+"""Checks of values against limits or choices, with errors that name both (Python 3.7 syntax)."""
 
 from __future__ import annotations
 
@@ -9,10 +6,10 @@ from typing import Any, Iterable, Tuple
 
 
 def in_limits(name: str, value: Any, limits: Tuple[float, float], units: str = "") -> float:
-    """Return the value as a number that lies in its limits, both included.
+    """Return the value as a number within its limits, both included.
 
     Raises:
-        ValueError: it is no number, or outside; the message tells the limits.
+        ValueError: it is not a number, or outside its limits; the message names them.
     """
     low, high = limits
     suffix = " " + units if units else ""
@@ -37,7 +34,7 @@ def one_of(name: str, value: Any, choices: Iterable[Any], units: str = "") -> An
     """Return the choice that equals the value.
 
     Raises:
-        ValueError: none does; the message tells the choices.
+        ValueError: none does; the message names the choices.
     """
     choices = list(choices)
     for choice in choices:
@@ -51,3 +48,24 @@ def one_of(name: str, value: Any, choices: Iterable[Any], units: str = "") -> An
             name, value, ", ".join(str(c) for c in choices), " " + units if units else ""
         )
     )
+
+
+def region_in_scan(region: Any) -> Tuple[float, float, float, float]:
+    """Return left, top, width and height of a region, in fractions of the whole scan.
+
+    Raises:
+        ValueError: it is not four numbers, is empty, or is not inside the scan.
+    """
+    try:
+        left, top, width, height = (float(part) for part in region)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            "region is {!r}; give left, top, width, height in fractions of the scan.".format(region)
+        ) from None
+    inside = left >= 0 and top >= 0 and left + width <= 1 + 1e-9 and top + height <= 1 + 1e-9
+    if not (inside and width > 0 and height > 0):
+        raise ValueError(
+            "region is {!r}; left, top, width, height must stay inside the scan, which goes from "
+            "0 to 1.".format(region)
+        )
+    return left, top, width, height

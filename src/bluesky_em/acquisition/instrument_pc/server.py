@@ -1,8 +1,8 @@
 """The acquisition server: an instrument PC's driver and spool, behind Pyro5.
 
 Python 3.7 syntax, and nothing but Pyro5, msgpack and NumPy: it runs inside DigitalMicrograph.
-It listens on loopback; on any other interface it demands a token, since whoever reaches it moves
-the stage and turns on the beam.
+It listens on loopback; on any other interface it demands a token, since any client can move the
+stage and turn on the beam. `protocol` lists its methods.
 """
 
 import errno
@@ -17,37 +17,37 @@ from . import credentials
 from .connections import Daemon
 from .faults import step
 from .fly_scan import FlyOrder, FlyScan
+from .protocol import MAX_FETCH, PROTOCOL
 from .spool import Spool
 from .summary import summarise
 
-PROTOCOL = 3  # raised when control PCs and instrument PCs must be updated together
-LANDING = 5.0  # seconds that a flight may take to end when the server does
-MAX_FETCH = 1 << 20  # bytes; larger messages are slower (1 MB: 2 GB/s, 16 MB: 0.5 GB/s)
+EXPOSE_TIMEOUT = 30.0  # seconds to wait for another exposure
+SHUTDOWN_TIMEOUT = 5.0  # seconds that a fly scan may take to end when the server ends
 
 
 @Pyro5.api.expose
 class AcquisitionServer:
-    """What devices and the writer may ask of an instrument PC.
+    """The methods that devices and the writer call on an instrument PC.
 
     Args:
-        driver: drives the vendor's module, e.g. `gatan._driver.SpectrometerDriver`.
-        spool: where frames wait.
+        driver: a `Driver` of the instrument.
+        spool: a `Spool` for waiting frames.
     """
 
     def __init__(self, driver, spool):
         self._driver = driver
         self._spool = spool
         self._exposing = threading.Lock()
-        self._flight = None
+        self._fly_scan = None
         self._unwritten = None
         self._closed = False
 
     def identity(self):
-        """Say which instrument answers: vendor, name, version."""
+        """Describe the instrument: vendor, name, version."""
         return self._driver.identity()
 
     def ping(self):
-        """Answer, to show that the connection stands."""
+        """Answer, to show that the connection works."""
 
     def settings(self):
         """Describe every setting: units, dtype, writable, limits, choices."""
@@ -60,27 +60,27 @@ class AcquisitionServer:
             return self._driver.get(name)
         limits = self._driver.settings().get(setting, {}).get("limits")
         if limits is None or bound not in ("low", "high"):
-            raise ValueError("{!r} is no limit: give <setting>.low or .high".format(name))
+            raise ValueError("{!r} is not a limit: give <setting>.low or .high".format(name))
         return limits[bound == "high"]
 
     def set(self, name, value):
         """Change one setting and return what the hardware reads back.
 
         Raises:
-            RuntimeError: a flight is under way that would not be what it says any more.
+            RuntimeError: a fly scan is running whose frames share this setting.
         """
         self._refuse_if_closed()
-        flying = self._flight is not None and not self._flight.ended
-        if flying and name in self._driver.FIXED_IN_FLIGHT:
+        running = self._fly_scan is not None and not self._fly_scan.ended
+        if running and name in self._driver.FIXED_IN_FLY_SCAN:
             raise RuntimeError(
-                "{} cannot change while a flight is under way; end it, or wait for its end".format(
+                "{} cannot change while a fly scan is running; end it, or wait for its end".format(
                     name
                 )
             )
         return self._driver.set(name, value)
 
     def layout(self, detector, options):
-        """Tell the `[shape, dtype]` of the frame that `expose` would give."""
+        """Return `[shape, dtype]` of the frame that `expose` would take."""
         shape, dtype = self._driver.layout(detector, options)
         return [list(shape), dtype]
 
@@ -88,19 +88,19 @@ class AcquisitionServer:
         """Take one frame and return its header once it is on this PC's disk.
 
         Returns:
-            The header, as `header` gives it, and its `summary`: see `summarise`.
+            The header, as `header` returns it, with a `summary`: see `summarise`.
 
         Raises:
             RuntimeError: another exposure is running, or the instrument refuses.
-            ValueError: an option outside its limits.
+            ValueError: an option is unknown or outside its limits.
             OSError: with errno ENOSPC, nothing was exposed: the spool has no room; try again.
                 With errno EIO, the exposed frame could not be written; `keep` tries again.
         """
         self._refuse_if_closed()
-        if not self._exposing.acquire(timeout=30.0):
+        if not self._exposing.acquire(timeout=EXPOSE_TIMEOUT):
             raise RuntimeError(
-                "the instrument was still busy with another exposure after 30 s; "
-                "abort that one first"
+                "the instrument was still busy with another exposure after {:.0f} s; "
+                "abort that one first".format(EXPOSE_TIMEOUT)
             )
         try:
             self._spool.check_room(self._size(detector, options))
@@ -111,7 +111,7 @@ class AcquisitionServer:
             self._exposing.release()
 
     def preflight(self, detector, options):
-        """Tell the bytes of the frame that `expose` would give.
+        """Return the bytes of the frame that `expose` would take.
 
         Raises:
             ValueError: it would never fit into the spool.
@@ -125,13 +125,13 @@ class AcquisitionServer:
         return int(np.prod(shape)) * np.dtype(dtype).itemsize
 
     def keep(self, reference):
-        """Try again to write the last frame, which could not be written when it was exposed.
+        """Try again to write the last frame, if it could not be written when it was exposed.
 
         Returns:
             As `expose`.
 
         Raises:
-            LookupError: no such frame waits to be written.
+            LookupError: this frame does not wait to be written.
             OSError: (EIO) it still cannot be written.
         """
         with self._exposing:
@@ -155,55 +155,55 @@ class AcquisitionServer:
         return dict(header, summary=summarise(exposure, thumbnail))
 
     def arm(self, detector, order):
-        """Take a detector on board of the next flight; `order` as for `flight.Order`.
+        """Prepare a detector for the next fly scan; `order` has the fields of `FlyOrder`.
 
         Raises:
             ValueError: the order cannot be carried out.
-            RuntimeError: a flight is under way.
+            RuntimeError: a fly scan is running.
         """
         self._refuse_if_closed()
-        if self._flight is None or self._flight.ended:
-            self._flight = FlyScan(self._driver, self._spool, self._exposing)
-        self._flight.arm(detector, FlyOrder(**order))
+        if self._fly_scan is None or self._fly_scan.ended:
+            self._fly_scan = FlyScan(self._driver, self._spool, self._exposing)
+        self._fly_scan.arm(detector, FlyOrder(**order))
 
     def kickoff(self, detector):
-        """Begin the flight, once all detectors that were armed have been kicked off."""
+        """Start the fly scan, once all armed detectors have been kicked off."""
         self._refuse_if_closed()
-        self._flying().kickoff(detector)
+        self._armed_fly_scan().kickoff(detector)
 
     def progress(self, detector):
-        """Tell how far a detector has got in its flight; see `FlyScan.progress`."""
-        return self._flying().progress(detector)
+        """Return the progress of a detector in its fly scan; see `FlyScan.progress`."""
+        return self._armed_fly_scan().progress(detector)
 
     def hold(self):
-        """Pause the flight, if there is one, after the row at hand."""
-        if self._flight is not None:
-            self._flight.hold()
+        """Pause the fly scan, if there is one, after the current row."""
+        if self._fly_scan is not None:
+            self._fly_scan.pause()
 
     def go_on(self):
-        """Go on with a flight that was paused."""
-        if self._flight is not None:
-            self._flight.go_on()
+        """Resume a fly scan that was paused."""
+        if self._fly_scan is not None:
+            self._fly_scan.resume()
 
-    def _flying(self):
-        if self._flight is None:
-            raise RuntimeError("this acquisition server knows of no flight: was it started anew?")
-        return self._flight
+    def _armed_fly_scan(self):
+        if self._fly_scan is None:
+            raise RuntimeError("this acquisition server has no fly scan: was it restarted?")
+        return self._fly_scan
 
     def abort(self):
-        """End a running exposure or flight as soon as the vendor allows."""
+        """End a running exposure or fly scan as soon as the vendor allows."""
         self._driver.abort()
-        if self._flight is not None:
-            self._flight.abort(timeout=0)
+        if self._fly_scan is not None:
+            self._fly_scan.abort(timeout=0)
 
     def fetch(self, reference, start, size):
-        """Give bytes of a spooled frame, at most `MAX_FETCH` of them."""
+        """Return bytes of a spooled frame, at most `MAX_FETCH` of them."""
         if start < 0 or size < 0:
             raise ValueError("cannot fetch {} bytes from byte {}".format(size, start))
         return self._spool.read(reference, start, min(size, MAX_FETCH))
 
     def release(self, references):
-        """Let the spool forget frames that are safe elsewhere."""
+        """Remove frames from the spool that are stored elsewhere."""
         self._spool.release(references)
 
     def header(self, reference):
@@ -211,7 +211,7 @@ class AcquisitionServer:
         return self._spool.header(reference)
 
     def references(self):
-        """List the frames that wait here."""
+        """Return the references of all frames in the spool."""
         return self._spool.references()
 
     def _refuse_if_closed(self):
@@ -219,7 +219,7 @@ class AcquisitionServer:
             raise RuntimeError("this acquisition server is shutting down, the instrument is parked")
 
     def status(self):
-        """Tell whether an exposure runs, how full the spool is, and what this PC's clock says."""
+        """Return whether an exposure runs, how full the spool is, and the clock's time (s)."""
         frames, size = self._spool.fill()
         return {
             "exposing": self._exposing.locked(),
@@ -242,12 +242,12 @@ def serve(driver, name, host, port, spool, extra=None, started=None, spool_limit
         spool: folder for waiting frames.
         extra: more objects to serve, by Pyro name.
         started: called with the server's address and the function that stops it.
-        spool_limit: bytes that may wait; None: until that disk is (nearly) full.
+        spool_limit: bytes that may wait; None: until its disk is (nearly) full.
 
     Raises:
         PermissionError: `host` is not loopback and BLUESKY_EM_TOKEN is not set.
         ValueError: token, certificate or key cannot be used.
-        OSError: it is not possible to listen there.
+        OSError: the server cannot listen there.
     """
     token, tls = credentials.token(), credentials.server_tls()
     if not token and not _is_loopback(host):
@@ -271,17 +271,17 @@ def serve(driver, name, host, port, spool, extra=None, started=None, spool_limit
             started(str(uri), daemon.shutdown)
         daemon.requestLoop()
     finally:
-        server._closed = True  # noqa: SLF001 (what is public can be called from afar)
+        server._closed = True  # noqa: SLF001 (clients can call what is public)
         server.abort()
-        if server._flight is not None:  # noqa: SLF001
-            server._flight.abort(timeout=LANDING)  # noqa: SLF001 (what it has taken is to be kept)
+        if server._fly_scan is not None:  # noqa: SLF001
+            server._fly_scan.abort(timeout=SHUTDOWN_TIMEOUT)  # noqa: SLF001 (its frames must be kept)
         driver.park()
         daemon.close()
 
 
 def _advice(exc):
     if exc.errno in (errno.EADDRINUSE, errno.EACCES):
-        return "does another server run there? Give another --port, and tell the devices file"
+        return "does another server run there? Give another --port, and change the devices file"
     return (
         "is that an address of this computer? --host 127.0.0.1 listens to this computer only, "
         "0.0.0.0 to all its networks"

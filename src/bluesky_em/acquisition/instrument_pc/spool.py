@@ -1,14 +1,14 @@
-"""Frames waiting at an acquisition server (Python 3.7 syntax: it runs on the instrument PC).
+"""The spool: frames waiting at an acquisition server (Python 3.7 syntax).
 
-A frame comes in with its reference, is on disk before that reference is handed out, may be
-fetched any number of times, and leaves when the writer has verified it in its file. A server that
-is killed and started again finds its frames: the folder is the spool's only state.
+A frame is stored under its reference, is on disk before that reference is handed out, can be
+fetched any number of times, and is removed when the writer has verified it in its file. A server
+that is killed and started again finds its frames: the folder is the spool's only state.
 
-Why a file per frame: each arrives, is read and leaves on its own, in any order, and a torn write
-cannot touch another frame.
+Why a file per frame: each is stored, read and removed on its own, in any order, and an incomplete
+write cannot damage another frame.
 
-When the spool has no room, it refuses, before anything is exposed; nothing is ever dropped to make
-room. In memory it holds no frame at all.
+When the spool has no room, it refuses before anything is exposed; nothing is ever dropped to make
+room. No frame is held in memory.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ import msgpack
 
 _HEADER_SIZE = struct.Struct("<I")
 _SUFFIX = ".frame"
-SPARE = 256 << 20  # bytes of its disk that a spool leaves to everything else on that PC
+SPARE = 256 << 20  # bytes of its disk that a spool leaves free for other programs
 
 
 class Spool:
     """The frames of one acquisition server, by reference.
 
     Args:
-        folder: made if absent; whole frames found in it are served again.
+        folder: created if absent; complete frames found in it are served again.
         limit: bytes of pixels it may hold; None: all of its disk but `SPARE`.
     """
 
@@ -44,7 +44,7 @@ class Spool:
         for name in os.listdir(self.folder):
             path = os.path.join(self.folder, name)
             if name.endswith(_SUFFIX + ".part"):
-                os.remove(path)  # never handed out: its writer died before the rename
+                os.remove(path)  # never handed out: the server was killed before the rename
             elif name.endswith(_SUFFIX):
                 try:
                     header = _read_header(path)
@@ -53,7 +53,7 @@ class Spool:
                     os.replace(path, path + ".torn")
 
     def check_size(self, size):
-        """Refuse a frame of `size` bytes if the whole spool is smaller (ValueError)."""
+        """Check that a frame of `size` bytes fits into the empty spool (ValueError)."""
         if self.limit is not None and size > self.limit:
             raise ValueError(
                 "a frame of {} does not fit into the spool {}, which may hold {}: serve with a "
@@ -61,10 +61,10 @@ class Spool:
             )
 
     def check_room(self, size):
-        """Refuse a frame of `size` bytes for which there is no room now.
+        """Check that there is room for a frame of `size` bytes now.
 
         Raises:
-            OSError: (ENOSPC) the message tells how full the spool is.
+            OSError: (ENOSPC) there is not; the message says how full the spool is.
             ValueError: there will never be room for it.
         """
         self.check_size(size)
@@ -80,7 +80,7 @@ class Spool:
             )  # fmt: skip
 
     def put(self, reference, exposure):
-        """Keep `exposure` on disk under `reference`, replacing what was there.
+        """Store `exposure` on disk under `reference`; a frame with that reference is replaced.
 
         Returns:
             The header: reference, shape, dtype, nbytes, checksum (CRC-32), axes, metadata,
@@ -107,7 +107,7 @@ class Spool:
                 file.write(pixels)
             os.replace(part, path)
         except OSError:
-            with contextlib.suppress(OSError):  # half a frame must not fill the disk, too
+            with contextlib.suppress(OSError):  # half a frame must not use up the disk
                 os.remove(part)
             raise
         with self._lock:
@@ -115,10 +115,10 @@ class Spool:
         return header
 
     def read(self, reference, start, size):
-        """Give `size` bytes of the frame's pixels from byte `start` (fewer at its end).
+        """Return `size` bytes of the frame's pixels from byte `start` (fewer at its end).
 
         Raises:
-            LookupError: no such frame here: it was released, or died with an earlier server.
+            LookupError: no such frame: it was released, or lost with a server that was killed.
         """
         try:
             with open(self._path(reference), "rb") as file:
@@ -129,10 +129,10 @@ class Spool:
             raise self._no_such(reference) from None
 
     def header(self, reference):
-        """Give what `put` returned.
+        """Return the header that `put` returned.
 
         Raises:
-            LookupError: no such frame here.
+            LookupError: no such frame.
         """
         with self._lock:
             header = self._headers.get(reference)
@@ -141,7 +141,7 @@ class Spool:
         return header
 
     def release(self, references):
-        """Forget frames; one that is not here is already forgotten."""
+        """Remove frames; one that is absent has been removed already."""
         for reference in references:
             with self._lock:
                 known = self._headers.pop(reference, None)
@@ -149,24 +149,24 @@ class Spool:
                 os.remove(self._path(reference))
 
     def references(self):
-        """List the frames that wait here."""
+        """Return the references of all frames, sorted."""
         with self._lock:
             return sorted(self._headers)
 
     def fill(self):
-        """Count what waits: `(frames, bytes)`."""
+        """Return the number of frames and their bytes of pixels."""
         with self._lock:
             return len(self._headers), sum(h["nbytes"] for h in self._headers.values())
 
     def capacity(self):
-        """Give how many bytes of pixels it could hold now, those that wait included."""
+        """Return how many bytes of pixels it can hold now, the present ones included."""
         _, held = self.fill()
         room = held + max(0, self._free() - SPARE)
         return room if self.limit is None else min(room, self.limit)
 
     def _no_such(self, reference):
         return LookupError(
-            "frame {!r} is not in the spool {}: it was released, or died with its server "
+            "frame {!r} is not in the spool {}: it was released, or its server was killed "
             "before it was on disk".format(reference, self.folder)
         )
 
@@ -177,7 +177,7 @@ class Spool:
             return 0  # the disk is gone
 
     def _path(self, reference):
-        # A hash, because a reference comes over the wire and must never become a path.
+        # A hash, because a reference comes from the network and must never become a path.
         name = hashlib.sha256(reference.encode("utf-8")).hexdigest()[:40]
         return os.path.join(self.folder, name + _SUFFIX)
 

@@ -1,4 +1,4 @@
-"""A few numbers that tell what is in a frame, so that a plan need not wait for the frame.
+"""Numbers that describe a frame, so that a plan need not wait for the frame.
 
 Python 3.7 syntax and NumPy only: this runs on the instrument PC, at each exposure.
 """
@@ -11,29 +11,29 @@ from typing import Any, Dict, Mapping
 import numpy as np
 
 from .exposure import Exposure
+from .protocol import THUMBNAIL
 
-THUMBNAIL = 64  # numbers, whatever the frame; an image has them in 8 rows of 8
-ZERO_LOSS_REACH = 20.0  # eV from 0 within which the zero-loss peak is looked for
-SIGNIFICANT = 8.0  # standard deviations of the noise that a zero-loss peak is high, at least
-ENOUGH = 32  # channels within reach that tell what the noise is
+ZERO_LOSS_REACH = 20.0  # eV from 0 within which the zero-loss peak is searched
+SIGNIFICANT = 8.0  # smallest height of a zero-loss peak, in standard deviations of the noise
+ENOUGH = 32  # channels within reach, from which the noise can be estimated
 NORMAL = 1.05  # standard deviation of normal noise over the median of its absolute differences
 
 
 def summarise(exposure: Exposure, thumbnail: bool = False) -> Dict[str, Any]:
-    """Tell what is in a frame; what cannot be known is NaN.
+    """Return numbers that describe a frame; NaN where one cannot be known.
 
     Args:
         exposure: of one frame.
-        thumbnail: give one, too.
+        thumbnail: include one.
 
     Returns:
-        `total`, `mean`, `max` (counts); `saturation_fraction`, 0 to 1, as the driver says, else the
-        share of an unsigned integer frame's pixels at the largest value of its dtype; of spectra,
-        the `zero_loss` peak's position (eV); `thumbnail`, `THUMBNAIL` means over equal parts of a
-        spectrum, or over 8 x 8 blocks of an image, row by row.
+        `total`, `mean`, `max` (counts); `saturation_fraction`, 0 to 1, from the driver's metadata,
+        else the fraction of an unsigned integer frame's pixels at the largest value of its dtype;
+        of spectra, the `zero_loss` peak's position (eV); `thumbnail`, `THUMBNAIL` means over equal
+        parts of a spectrum, or over 8 x 8 blocks of an image, row by row.
     """
     array = exposure.array
-    total = float(array.sum(dtype=np.float64))  # not in the frame's own type: it would overflow
+    total = float(array.sum(dtype=np.float64))  # the frame's own type would overflow
     summary = {
         "total": total,
         "mean": total / array.size,
@@ -52,15 +52,15 @@ def _saturation_fraction(exposure: Exposure) -> float:
     if "saturation_fraction" in exposure.metadata:
         return float(exposure.metadata["saturation_fraction"])
     if array.dtype.kind != "u":
-        return math.nan  # where such a detector saturates, its pixels do not tell
+        return math.nan  # its pixels do not show where such a detector saturates
     return float(np.count_nonzero(array == np.iinfo(array.dtype).max) / array.size)
 
 
 def _zero_loss(spectrum: np.ndarray, axis: Mapping[str, Any]) -> float:
-    """Give the centroid (eV) of the peak around the highest channel, above half its height.
+    """Return the centroid (eV) of the peak around the highest channel, above half its height.
 
-    NaN where there is no peak: 0 eV is not on the axis, nothing stands out of the noise (with the
-    beam off), or the counts do not fall to half its height on both sides within `ZERO_LOSS_REACH`.
+    NaN where there is no peak: 0 eV is not on the axis, no channel is above the noise (the beam
+    is off), or the counts do not fall to half its height on both sides within `ZERO_LOSS_REACH`.
     """
     energies = axis["offset"] + axis["scale"] * np.arange(len(spectrum))
     near = np.abs(energies) <= ZERO_LOSS_REACH
@@ -69,7 +69,7 @@ def _zero_loss(spectrum: np.ndarray, axis: Mapping[str, Any]) -> float:
     energies, counts = energies[near], spectrum[near].astype(np.float64)
     excess = counts - counts.max() / 2
     highest = excess.argmax()
-    # counts rise and fall slowly but for noise: the median is that of channels without a peak
+    # apart from noise, counts change slowly: the median is that of channels without a peak
     if len(counts) >= ENOUGH:
         noise = NORMAL * np.median(np.abs(np.diff(counts)))
         if counts[highest] - np.median(counts) < SIGNIFICANT * noise:
@@ -92,7 +92,7 @@ def _thumbnail(array: np.ndarray) -> np.ndarray:
 
 
 def _means(array: np.ndarray, parts: int) -> np.ndarray:
-    """Average over so many equal parts of the last axis; one that is too short is stretched."""
+    """Average over this number of equal parts of the last axis; repeat pixels of a short axis."""
     size = array.shape[-1]
     begins = np.arange(parts) * size // parts
     widths = np.maximum(np.diff(np.append(begins, size)), 1)

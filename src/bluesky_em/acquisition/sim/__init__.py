@@ -1,11 +1,11 @@
-"""Look-alikes of the vendors' Python modules, so that everything runs without an instrument.
+"""Look-alikes of the vendors' Python modules: everything runs without an instrument.
 
-`digital_micrograph` and `autoscript` return objects whose attributes are the vendors' own names;
-the drivers take them in place of the real modules and cannot tell the difference. Both look at one
-`Sample` through one `Beam`: a probe moved by AutoScript changes the Gatan spectrum, and a blanked
-beam darkens it. In two processes the Gatan side reads the beam through `RemoteBeam`. They take as
-long as the real ones (``latency=False`` makes time stand still), and compute a frame before its
-exposure ends, so that what is measured around them is not the simulation.
+`digital_micrograph` and `autoscript` return objects whose attributes have the vendors' own names;
+the drivers use them in place of the real modules and cannot tell the difference. Both share one
+`Sample` and one `Beam`: a probe moved by AutoScript changes the Gatan spectrum, and a blanked beam
+darkens it. In two processes the Gatan side reads the beam through `RemoteBeam`. They take as long
+as the real modules (``latency=False``: no time at all), and compute a frame before its exposure
+ends, so that measurements of speed do not measure the simulation.
 
     beam = Beam(blanked=False)
     spectrometer = SpectrometerDriver(digital_micrograph(beam=beam))

@@ -49,7 +49,7 @@ N = TypeVar("N", bound="_Node")
 
 
 class Server:
-    """The simulated microscope behind every client; its plain attributes make bad things happen."""
+    """The simulated microscope behind every client; its plain attributes inject faults."""
 
     def __init__(self, beam: Beam, *, seed: int, latency: bool) -> None:
         self.beam = beam
@@ -71,15 +71,15 @@ class Server:
             "b": Limits(-0.5, 0.5),
         }
         self.old_names = False
-        """True: a server of the time before `optics.blanker` and `optics.focusing`."""
+        """True: an older server, without `optics.blanker` and `optics.focusing`."""
 
     def spend(self, seconds: float) -> None:
-        """Take as long as the real thing."""
+        """Take as long as the real microscope."""
         if self.latency:
             time.sleep(seconds)
 
     def hold_until(self, deadline: float) -> None:
-        """Return at a moment of `time.perf_counter`, everything being computed."""
+        """Wait until a time of `time.perf_counter`, after everything has been computed."""
         if self.latency:
             time.sleep(max(0.0, deadline - time.perf_counter()))
 
@@ -96,7 +96,7 @@ class _Node:
 
 
 def remote(function: Callable[Concatenate[N, P], R]) -> Callable[Concatenate[N, P], R]:
-    """Make a method a call to the server: it takes its time, and needs a connection."""
+    """Turn a method into a call to the server: it takes time, and needs a connection."""
 
     @functools.wraps(function)
     def call(self: N, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -407,7 +407,7 @@ class AccelerationVoltage(_Node):
 
 
 class TemMicroscopeClient:
-    """The vendor's client; every one made here talks to the same simulated microscope."""
+    """The vendor's client; all clients of one module use the same simulated microscope."""
 
     _server: Server  # given by the module
 

@@ -13,12 +13,12 @@ import Pyro5.api
 from ..client import Client, ServerAddress
 
 CALL_TIMEOUT = 2.0  # s
-RETRY_AFTER = 5.0  # s without another attempt, so that an exposure is never delayed twice
+RETRY_INTERVAL = 5.0  # s without another attempt, so that few exposures are delayed
 
 
 @dataclass(frozen=True, kw_only=True)
 class BeamState:
-    """Everything about the column that a detector can see, at one moment."""
+    """The state of the column at one moment, as far as detectors depend on it."""
 
     x: float = 0.5
     """Beam position as a fraction of the scan, 0 left, 1 right."""
@@ -48,7 +48,7 @@ class BeamState:
 
     @property
     def on(self) -> bool:
-        """Say whether electrons reach the specimen."""
+        """Return whether electrons reach the specimen."""
         return self.valves_open and not self.blanked
 
     def on_sample(self, x: Any, y: Any) -> tuple[Any, Any]:
@@ -61,7 +61,7 @@ class BeamState:
 
 
 class HasSnapshot(Protocol):
-    """What a simulated detector needs of a beam: `Beam` here, `RemoteBeam` from elsewhere."""
+    """A beam as simulated detectors use it: `Beam` in this process, `RemoteBeam` elsewhere."""
 
     def snapshot(self) -> dict[str, Any]:
         """Return the fields of `BeamState` as plain scalars."""
@@ -69,7 +69,7 @@ class HasSnapshot(Protocol):
 
 
 class Beam:
-    """The beam, held by the process that simulates the microscope.
+    """The beam, in the process that simulates the microscope.
 
     Register it with a Pyro5 daemon (``daemon.register(beam, "beam")``) and the simulated Gatan PC
     reads it through `RemoteBeam`; only `snapshot` can be called from outside.
@@ -81,7 +81,7 @@ class Beam:
 
     @property
     def now(self) -> BeamState:
-        """The state at this moment; it never changes under the reader's hands."""
+        """The present state; the object never changes."""
         return self._state
 
     def change(self, **fields: Any) -> None:
@@ -92,40 +92,40 @@ class Beam:
     @Pyro5.api.expose
     def snapshot(self) -> dict[str, Any]:
         """Return the state as plain scalars, ready for the wire."""
-        return asdict(self._state)
+        return asdict(self.now)
 
 
 class RemoteBeam:
-    """A beam that lives in another process, read over loopback.
+    """The beam of another process, read over the network.
 
-    A simulated Gatan PC must work alone too: when nobody answers at the address, `snapshot` gives
-    the last state known, or, if there never was one, an unblanked beam in the middle of the scan,
-    and asks again only after `RETRY_AFTER` seconds. `refresh` is the explicit way: it raises.
+    A simulated Gatan PC must work alone, too: when no server answers at the address, `snapshot`
+    returns the last known state, or, if there is none, an unblanked beam in the middle of the scan,
+    and asks again only after `RETRY_INTERVAL` seconds. `refresh` raises instead.
 
     Raises:
-        ValueError: `uri` is no address.
+        ValueError: `uri` is not an address.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         ServerAddress.parse(uri)
-        self._lines = threading.local()
+        self._clients = threading.local()
         self._last: dict[str, Any] = asdict(BeamState(blanked=False))
         self._retry_at = 0.0  # time.monotonic()
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the state now, or the last one known if the other side does not answer."""
+        """Return the present state, or the last known one if the other side does not answer."""
         if time.monotonic() >= self._retry_at:
             try:
                 return dict(self.refresh())
             except ConnectionError:
-                self._retry_at = time.monotonic() + RETRY_AFTER
+                self._retry_at = time.monotonic() + RETRY_INTERVAL
         return dict(self._last)
 
     def refresh(self) -> dict[str, Any]:
-        """Return the state now, or raise ConnectionError if the other side does not answer."""
+        """Return the present state; raise ConnectionError if the other side does not answer."""
         try:
-            self._last = self._line().call("snapshot", timeout=CALL_TIMEOUT)
+            self._last = self._client().call("snapshot", timeout=CALL_TIMEOUT)
         except ConnectionError as exc:
             raise ConnectionError(
                 f"The simulated beam at {self.uri} does not answer: {exc}. "
@@ -134,13 +134,13 @@ class RemoteBeam:
         return self._last
 
     def close(self) -> None:
-        """Let go of this thread's connection; the next call opens a new one."""
-        line = self._lines.__dict__.pop("line", None)
-        if line is not None:
-            line.close()
+        """Close this thread's connection; the next call opens a new one."""
+        client = self._clients.__dict__.pop("client", None)
+        if client is not None:
+            client.close()
 
-    def _line(self) -> Client:
-        # A line belongs to the thread that made it.
-        if not hasattr(self._lines, "line"):
-            self._lines.line = Client(self.uri)
-        return self._lines.line
+    def _client(self) -> Client:
+        # A client belongs to the thread that created it.
+        if not hasattr(self._clients, "client"):
+            self._clients.client = Client(self.uri)
+        return self._clients.client

@@ -75,7 +75,7 @@ class TagGroup:
 
 
 class Image:
-    """`Py_Image`: `GetNumArray` is a live view, worthless after `DeleteImage`."""
+    """`Py_Image`: `GetNumArray` is a view of its memory, invalid after `DeleteImage`."""
 
     def __init__(self, number: int, data: NDArray[Any], tags: dict[str, Any]) -> None:
         self._id, self._data, self._tags = number, data, TagGroup(tags)
@@ -181,7 +181,7 @@ class Camera:
 class DigitalMicrograph:
     """The module itself: its attributes are the vendor's functions, under the vendor's names.
 
-    Switch things off or wrong through `filter.mode`, `camera.inserted` and `missing_functions`.
+    Inject faults through `filter.mode`, `camera.inserted` and `missing_functions`.
     """
 
     def __init__(
@@ -193,11 +193,11 @@ class DigitalMicrograph:
         recording: Recording | None = None,
     ) -> None:
         self.latency = latency
-        """False: nothing takes time, so nothing drifts or settles either."""
+        """False: nothing takes time, so nothing drifts or settles."""
         self.filter = ImagingFilter(latency=latency)
         self.camera = Camera(self)
         self.images: dict[int, Image] = {}
-        """Images not deleted yet, by their number: whatever stays here has leaked."""
+        """Images not deleted yet, by their number; one that stays here has leaked."""
         self.missing_functions: set[str] = set()
         """Script functions that this spectrometer does not have."""
         self._beam = beam
@@ -229,12 +229,12 @@ class DigitalMicrograph:
             time.sleep(seconds)
 
     def DS_MoveBeamTo(self, x: float, y: float) -> None:
-        """Put the probe somewhere; DigiScan keeps it there until it is sent to safety."""
+        """Move the probe; DigiScan keeps it there until it is sent to its safe position."""
         left, top, right, bottom = SCAN_RANGE
         self._probe = (x - left) / (right - left), (y - top) / (bottom - top)
 
     def DeleteImage(self, image: Image) -> None:
-        """Delete an image; a view of its pixels shows garbage from now on."""
+        """Delete an image; a view of its pixels shows garbage afterwards."""
         del self.images[image.GetID()]
         image._data.fill(np.array(-1).astype(image._data.dtype))
 
@@ -268,7 +268,7 @@ class DigitalMicrograph:
         return self._image(data, self._tags(state, exposure, saturated))
 
     def beam_state(self) -> BeamState:
-        """Return the beam as it is, with the probe where DigiScan holds it."""
+        """Return the present beam, with the probe where DigiScan holds it."""
         state = BeamState(**self._beam.snapshot())
         return state if self._probe is None else replace(state, x=self._probe[0], y=self._probe[1])
 
@@ -304,7 +304,7 @@ class DigitalMicrograph:
         return self.filter.energy_loss - ZERO_LOSS_CHANNEL * dispersion, dispersion
 
     def _tune_to(self, recording: Recording) -> None:
-        """Bring the filter to where the recording was made, as near as its steps allow."""
+        """Set the filter as in the recording, as closely as its steps allow."""
         loss = recording.start + ZERO_LOSS_CHANNEL * recording.dispersion
         self.filter.energy_loss = loss
         self.filter.dispersion_index = min(

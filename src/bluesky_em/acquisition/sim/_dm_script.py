@@ -1,7 +1,8 @@
-"""A DM-Script interpreter just large enough for what the driver sends.
+"""A DM-Script interpreter, just large enough for the scripts that the driver sends.
 
 Statements are calls and assignments, with literals, names, and calls as arguments; ``a.f(b)``
-means ``f(a, b)``, as in DigitalMicrograph. Anything else is an error, as an unknown function is.
+means ``f(a, b)``, as in DigitalMicrograph. Anything else is an error; so is an unknown
+function.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _TYPES = {"number", "string", "TagGroup", "image"}
 
 
 class ScriptError(RuntimeError):
-    """What DigitalMicrograph answers to a script it cannot run."""
+    """The error of DigitalMicrograph for a script that it cannot run."""
 
 
 def run(script: str, functions: Functions) -> None:

@@ -1,4 +1,4 @@
-"""What the simulated scan detectors and cameras see of the sample."""
+"""Simulated scan images and camera images of the sample."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Pixels = NDArray[np.uint16]
 COUNTS_MAX = 65535
 SCAN_DARK = 200.0  # counts
 COUNTS_PER_SCAN_ELECTRON = 20.0
-FILM_TO_HAADF = 0.012  # share of the beam that the bare film scatters onto the HAADF detector
+FILM_TO_HAADF = 0.012  # fraction of the beam that the bare film scatters onto the HAADF detector
 CAMERA_DARK = 100.0  # counts
 COUNTS_PER_CAMERA_ELECTRON = 2.0
 WAVELENGTH = 2.508e-12  # m, 200 kV
@@ -47,7 +47,7 @@ def scan_image(
     region: tuple[float, float, float, float],
     rng: np.random.Generator,
 ) -> Pixels:
-    """Return what a scan detector counts, (rows, cols); `size` pixels span the whole scan.
+    """Return the counts of a scan detector, (rows, cols); `size` pixels span the whole scan.
 
     Region is left, top, width, height in fractions of the scan; dwell in s per pixel.
     """
@@ -64,7 +64,7 @@ def scan_signal(
     sample: Sample, state: BeamState, x: Floats, y: Floats, *, detector: str, dwell: float,
     rng: np.random.Generator,
 ) -> Floats:  # fmt: skip
-    """Return what a scan detector counts at points x, y (m) in `dwell` s each."""
+    """Return the counts of a scan detector at points x, y (m) in `dwell` s each."""
     electrons = np.zeros(np.broadcast_shapes(x.shape, np.shape(y)))
     if state.on:
         seen = _share(sample, x, y, bright_field=detector.startswith("BF"))
@@ -73,7 +73,7 @@ def scan_signal(
 
 
 def _share(sample: Sample, x: Floats, y: Floats, *, bright_field: bool) -> Floats:
-    """Return the share of the beam that arrives on the detector."""
+    """Return the fraction of the beam that reaches the detector."""
     dark = np.minimum(FILM_TO_HAADF * sample.haadf(x, y), 1.0)
     return (1.0 - dark) * np.exp(-0.5 * sample.thickness(x, y)) if bright_field else dark
 

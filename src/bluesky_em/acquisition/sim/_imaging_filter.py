@@ -1,4 +1,4 @@
-"""The simulated imaging filter: energy offset, dispersion, aperture, and how long they settle."""
+"""The simulated imaging filter: energy offset, dispersion, aperture, and their settling times."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def energy_settle(change: float) -> float:
 
 
 class ImagingFilter:
-    """What the script functions of the filter act on."""
+    """The state that the script functions of the filter read and change."""
 
     def __init__(self, *, latency: bool = True) -> None:
         self.latency = latency
@@ -39,12 +39,12 @@ class ImagingFilter:
         return DISPERSIONS[self.dispersion_index]
 
     def set_energy_loss(self, energy: float) -> None:
-        """Drive the energy loss (eV); `wait` returns when it has arrived."""
+        """Change the energy loss (eV); `wait` returns when it has settled."""
         self._previous, self.energy_loss = self.energy_loss, float(energy)
         self._settle(energy_settle(self.energy_loss - self._previous))
 
     def actual_energy_loss(self) -> float:
-        """Return where the energy loss really is (eV) while it still settles."""
+        """Return the actual energy loss (eV), also while it still settles."""
         elapsed, duration = time.perf_counter() - self._moved, self._settled - self._moved
         if elapsed >= duration:
             return self.energy_loss
@@ -56,7 +56,7 @@ class ImagingFilter:
         time.sleep(max(0.0, self._settled - time.perf_counter()))
 
     def script_functions(self) -> dict[str, Callable[..., float | None]]:
-        """Return the DM-Script functions by which the filter is driven."""
+        """Return the DM-Script functions that control the filter."""
         return {
             "IFSetUpCommunication": lambda: 1.0,
             "IFIsInEELSMode": lambda: float(self.mode == SPECTROSCOPY),

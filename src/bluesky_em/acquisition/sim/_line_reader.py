@@ -1,4 +1,4 @@
-"""A camera and a scan generator wired together: a line of a map at a time, up to 8000 points/s."""
+"""A simulated camera and scan generator, synchronised: lines of a map, up to 8000 points/s."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from ._images import scan_signal
 from ._sample import Matter
 from ._spectrum import CHANNELS, COUNTS_PER_ELECTRON, ELEMENTARY_CHARGE, READ_NOISE
 
-_STEP = 0.02  # of t/lambda: points closer than this share their expected spectrum
-_REMEMBERED = 512  # expected spectra
-_NOISE = 1 << 22  # values that are drawn once; lines begin anywhere in them
+_STEP = 0.02  # of t/lambda; points that differ by less share their expected spectrum
+_CACHE_LIMIT = 512  # expected spectra
+_NOISE_VALUES = 1 << 22  # drawn once; each line starts at a random place in them
 
 Floats = NDArray[np.float32]
 
 
 class LineReader:
-    """What a site hands to the driver as `read_line`, simulated.
+    """A simulated `read_line`, which each site must supply to the driver.
 
-    Faster than the camera of the look-alike: noise is Gaussian and comes from a store, and nothing
-    saturates.
+    It is faster than the camera of the look-alike: noise is Gaussian and drawn in advance, and
+    nothing saturates.
 
     Args:
-        module: the look-alike of DigitalMicrograph whose beam, filter and sample it shares.
+        module: the look-alike of DigitalMicrograph; its beam, filter and sample are used.
     """
 
     def __init__(self, module: DigitalMicrograph):
         self._module = module
         self._rng = np.random.default_rng(11)
-        self._noise = self._rng.standard_normal(_NOISE, dtype=np.float32)
+        self._noise = self._rng.standard_normal(_NOISE_VALUES, dtype=np.float32)
         self._ended = 0.0  # time.perf_counter() at the end of the last line
         self._expected: OrderedDict[tuple[Any, ...], tuple[Floats, Floats]] = OrderedDict()
 
@@ -52,14 +52,14 @@ class LineReader:
         Args:
             y: of the line, in fractions of the scan.
             ends: x of its first and last point.
-            points: how many.
+            points: number of points.
             dwell: s at each.
 
         Returns:
             Spectra, shape (points, channels), and dark-field counts, shape (points,).
         """
         now, length = time.perf_counter(), points * dwell
-        running = now - self._ended < length  # the scan goes on while the last line is read
+        running = now - self._ended < length  # the scan continues while the last line is read
         self._ended = (self._ended if running else now) + length
         state = self._module.beam_state()
         x, row = state.on_sample(np.linspace(*ends, points), y)
@@ -73,7 +73,7 @@ class LineReader:
         return spectra, signal.astype(np.float32)
 
     def _spectra(self, state: BeamState, x: Any, y: Any, dwell: float) -> Floats:
-        begin = int(self._rng.integers(_NOISE // 2))
+        begin = int(self._rng.integers(_NOISE_VALUES // 2))
         spectra = np.resize(self._noise[begin:], (len(x), CHANNELS))
         if not state.on:
             return spectra * np.float32(READ_NOISE)
@@ -88,7 +88,7 @@ class LineReader:
         return spectra
 
     def _expect(self, amounts: tuple[float, ...], electrons: float) -> tuple[Floats, Floats]:
-        """Give the counts expected in each channel, and their standard deviation."""
+        """Return the counts expected in each channel, and their standard deviation."""
         start, dispersion = self._module.energy_calibration()
         key = (*amounts, electrons, start, dispersion)
         if key not in self._expected:
@@ -99,6 +99,6 @@ class LineReader:
                 (COUNTS_PER_ELECTRON * counts).astype(np.float32),
                 np.sqrt(variance).astype(np.float32),
             )
-            while len(self._expected) > _REMEMBERED:
+            while len(self._expected) > _CACHE_LIMIT:
                 self._expected.popitem(last=False)
         return self._expected[key]

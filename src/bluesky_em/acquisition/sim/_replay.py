@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 class Recording:
     """An EELS spectrum or spectrum image read from a DigitalMicrograph file.
 
-    Give it to `sim.digital_micrograph` and every exposure returns the recorded numbers, bit for
-    bit; in a spectrum image the beam position picks the pixel.
+    With it, `sim.digital_micrograph` returns the recorded numbers in every exposure, bit for bit;
+    in a spectrum image the beam position selects the pixel.
     """
 
     path: Path
@@ -59,7 +59,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
         raise FileNotFoundError(f"There is no recording at {path}. Give a .dm3 or .dm4 file.")
     try:
         return file_reader(str(path))
-    except Exception as exc:  # the reader raises whatever the bytes lead it to
+    except Exception as exc:  # the reader raises errors of many types
         raise ValueError(
             f"{path} cannot be read as a DigitalMicrograph file: {exc}. "
             "Give an EELS spectrum or spectrum image saved as .dm3 or .dm4."

@@ -25,13 +25,13 @@ COMPOSITION = {
     "gold": {"Au": 1.0},
 }
 
-_CELLS = 64  # the pattern repeats after this many cells
+_CELLS = 64  # the pattern repeats after this number of cells
 _GOLD_CELL = 30e-9  # m; at most one particle in each
 _FLAKE_CELL = 400e-9  # m; at most one flake in each
 
 
 class Matter(NamedTuple):
-    """How much of each material the beam crosses, as thickness over mean free path."""
+    """The amount of each material in the beam, as thickness over mean free path."""
 
     carbon: Floats
     oxide: Floats
@@ -45,14 +45,14 @@ class Matter(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """One specimen, the same for the same seed, without end in x and y.
+    """One specimen, the same for the same seed, unlimited in x and y.
 
-    Every question is answered point by point from the laws of the pattern, so a zoomed view stays
-    sharp and a large image costs the same per pixel as a single spectrum.
+    Each point is computed from the pattern's formulas, so a magnified view stays sharp and a pixel
+    of a large image takes as long as a single spectrum.
     """
 
     seed: int = 7
-    """Places particles and flakes."""
+    """Determines the positions of particles and flakes."""
     film: float = 20e-9
     """Thickness of the carbon film in m."""
 

@@ -1,4 +1,4 @@
-"""What an energy-loss spectrometer's camera counts: physics first, then the detector."""
+"""Counts of an energy-loss spectrometer's camera: the physics first, then the detector."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class LossModel:
     peak is kept apart and put on the detector's own channels, because it is sharper than the grid.
     """
 
-    _REMEMBERED = 64  # beam positions
+    _CACHE_LIMIT = 64  # beam positions
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[float, float, float], Floats] = OrderedDict()
@@ -139,21 +139,21 @@ class LossModel:
             series -= math.exp(-sum(amounts))
             losses = np.fft.irfft(self._peak * series, _POINTS) / _STEP
             self._known[amounts] = np.maximum(np.roll(losses, -int(_START / _STEP)), 0.0)
-            while len(self._known) > self._REMEMBERED:
+            while len(self._known) > self._CACHE_LIMIT:
                 self._known.popitem(last=False)
         return self._known[amounts]
 
 
 @dataclass(frozen=True)
 class EnergyDrift:
-    """A slow seeded wander of the energy scale: a pure function of time, 0 at the beginning."""
+    """A slow seeded drift of the energy scale: a pure function of time, 0 at the beginning."""
 
     seed: int
     rate: float = 0.1
     """eV per minute, typical."""
 
     def at(self, seconds: float) -> float:
-        """Return the drift in eV after so many seconds."""
+        """Return the drift in eV after this number of seconds."""
         rng = np.random.default_rng([self.seed, 3])
         periods = rng.uniform(120.0, 1800.0, 5)  # s
         phases = rng.uniform(0.0, 2 * np.pi, 5)
@@ -163,12 +163,12 @@ class EnergyDrift:
 
 
 class Counts(NamedTuple):
-    """What the camera read."""
+    """One read-out of the camera."""
 
     image: NDArray[np.float32]
     """(rows, channels)"""
     saturation_fraction: float
-    """Share of the pixels at the converter's limit."""
+    """Fraction of the pixels at the converter's limit."""
 
 
 @dataclass
@@ -193,8 +193,8 @@ class EelsCamera:
     def read(self, expected: Floats | None, top: int, bottom: int, y_bin: int, mode: int) -> Counts:
         """Return the counts of sensor rows top to bottom, `y_bin` of them added on the chip.
 
-        `expected` is in electrons per channel over the whole height, None for the dark. Mode is
-        the vendor's: 1 as read, 2 dark subtracted, 3 gain normalised too.
+        `expected` is in electrons per channel over the whole height, None without electrons.
+        Mode is the vendor's: 1 as read, 2 dark subtracted, 3 gain normalised too.
         """
         shares = _row_shares(top, bottom, y_bin)
         counts = self._rng.standard_normal((len(shares), CHANNELS))
@@ -215,7 +215,7 @@ class EelsCamera:
 
 @cache
 def _row_shares(top: int, bottom: int, y_bin: int) -> Floats:
-    """Return the share of the spectrum that falls on each binned row."""
+    """Return the fraction of the spectrum that falls on each binned row."""
     edges = np.arange(top, bottom + 1, y_bin) - SENSOR_ROWS / 2
     below = [0.5 * (1 + math.erf(edge / (SPECTRUM_HEIGHT * math.sqrt(2)))) for edge in edges]
     return np.diff(below)

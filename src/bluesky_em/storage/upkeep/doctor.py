@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from rich.filesize import decimal
 
 from bluesky_em.acquisition.client import Client
-from bluesky_em.acquisition.instrument_pc.server import PROTOCOL
+from bluesky_em.acquisition.instrument_pc.protocol import PROTOCOL
 from bluesky_em.errors import ServerUnreachable, StorageBusy
 from bluesky_em.files import journal, operator_requests
 from bluesky_em.files.hdf5 import FramesReader, is_torn, repair

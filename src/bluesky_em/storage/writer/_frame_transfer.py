@@ -22,7 +22,7 @@ from rich.filesize import decimal
 
 from bluesky_em.acquisition.client import Client
 from bluesky_em.acquisition.instrument_pc.faults import step
-from bluesky_em.acquisition.instrument_pc.server import MAX_FETCH
+from bluesky_em.acquisition.instrument_pc.protocol import MAX_FETCH
 from bluesky_em.errors import FrameMismatch
 from bluesky_em.files.layout import plain
 from bluesky_em.files.ledger import Ledger

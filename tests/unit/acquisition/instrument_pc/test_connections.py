@@ -1,4 +1,4 @@
-"""Acquisition servers among people nobody invited: garbage, floods, wrong tokens, tricks."""
+"""Acquisition servers under attack: garbage, floods, wrong tokens, forbidden calls."""
 
 import contextlib
 import os
@@ -32,13 +32,13 @@ from tests.support.raw_connection import (
     HELLO,
     TOKEN,
     all_from,
-    caller,
+    authenticated,
     connect,
-    dial,
-    guest,
+    connection,
     header,
     kinds,
     message,
+    open_socket,
     started,
 )
 
@@ -98,7 +98,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def uri(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """That server, to one who has the token in his environment."""
+    """That server, for clients with the token in their environment."""
     monkeypatch.setenv("BLUESKY_EM_TOKEN", TOKEN)
     return server
 
@@ -106,20 +106,20 @@ def uri(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def until(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
     deadline = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
+        assert time.monotonic() < deadline, "it has not become true"
         time.sleep(0.01)
 
 
-def test_a_port_scans_worth_of_garbage_leaves_the_server_serving(pc: PC) -> None:
+def test_a_server_survives_the_garbage_of_a_port_scan(pc: PC) -> None:
     with calling(pc.uri, TOKEN) as line:
         line.call("status")
         before = pc.peak()
         dice = random.Random(0)
         scan = [*GARBAGE.values(), *(dice.randbytes(dice.randrange(300)) for _ in range(100))]
         for garbage in scan:
-            with dial(pc.port) as sock, contextlib.suppress(ConnectionError):
+            with open_socket(pc.port) as sock, contextlib.suppress(ConnectionError):
                 sock.sendall(garbage)
-                if dice.random() < 0.5:  # others hang up without having listened
+                if dice.random() < 0.5:  # others close the connection without reading the answer
                     with contextlib.suppress(OSError):
                         sock.shutdown(socket.SHUT_WR)
                     all_from(sock)
@@ -131,9 +131,11 @@ def test_a_port_scans_worth_of_garbage_leaves_the_server_serving(pc: PC) -> None
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
-def test_garbage_is_hung_up_on(garbage: bytes, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "STRANGER_TIME", 0.1)
-    with dial(uri) as sock:
+def test_the_connection_is_closed_after_garbage(
+    garbage: bytes, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "UNAUTHENTICATED_TIMEOUT", 0.1)
+    with open_socket(uri) as sock:
         with contextlib.suppress(ConnectionError):
             sock.sendall(garbage)
         answer = all_from(sock)
@@ -141,9 +143,9 @@ def test_garbage_is_hung_up_on(garbage: bytes, uri: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
-def test_garbage_from_a_guest_costs_only_his_connection(garbage: bytes, uri: str) -> None:
-    with guest(uri) as sock:
-        with contextlib.suppress(OSError):  # hung up on already
+def test_garbage_after_the_token_closes_only_that_connection(garbage: bytes, uri: str) -> None:
+    with authenticated(uri) as sock:
+        with contextlib.suppress(OSError):  # closed already
             sock.sendall(garbage)
             sock.shutdown(socket.SHUT_WR)
         all_from(sock)
@@ -151,33 +153,33 @@ def test_garbage_from_a_guest_costs_only_his_connection(garbage: bytes, uri: str
         assert line.call("identity")["name"] == "fake"
 
 
-def test_before_the_token_2_kb_are_taken_and_after_it_32_mb(uri: str) -> None:
-    with dial(uri) as sock:
+def test_before_the_token_2_kb_are_accepted_and_after_it_32_mb(uri: str) -> None:
+    with open_socket(uri) as sock:
         sock.sendall(header(protocol.MSG_CONNECT, 2049))  # and nothing after it
-        assert b"2049 bytes is announced, at most 2048 are taken" in all_from(sock)
-    with guest(uri) as sock:
+        assert b"2049 bytes is announced, at most 2048 are accepted" in all_from(sock)
+    with authenticated(uri) as sock:
         sock.sendall(header(protocol.MSG_INVOKE, (32 << 20) + 1))
         assert all_from(sock) == b""
 
 
-def test_a_thousand_silent_connections_lock_nobody_out(pc: PC) -> None:
+def test_a_thousand_silent_connections_do_not_block_the_server(pc: PC) -> None:
     with contextlib.ExitStack() as stack, calling(pc.uri, TOKEN) as before:
         before.call("status")
         for _ in range(1000):
-            stack.enter_context(dial(pc.port))
+            stack.enter_context(open_socket(pc.port))
         assert before.call("identity")["name"]
         with calling(pc.uri, TOKEN) as line:
             assert line.call("identity")["name"]
-        assert pc.threads() < connections.STRANGERS + 20
+        assert pc.threads() < connections.UNAUTHENTICATED_LIMIT + 20
     until(lambda: pc.threads() < 15)
 
 
-def test_a_flood_of_wrong_tokens_locks_nobody_out(pc: PC) -> None:
+def test_a_flood_of_wrong_tokens_does_not_block_the_server(pc: PC) -> None:
     ended, refused = threading.Event(), []
 
     def flood() -> None:
         while not ended.is_set():
-            with pytest.raises(Refused, match="wants a token"), caller(pc.uri, "open up"):
+            with pytest.raises(Refused, match="wants a token"), connection(pc.uri, "open up"):
                 pass
             refused.append(1)
 
@@ -191,12 +193,14 @@ def test_a_flood_of_wrong_tokens_locks_nobody_out(pc: PC) -> None:
     ended.set()
     for thread in threads:
         thread.join(PATIENCE)
-    assert pc.threads() < connections.STRANGERS + 20
+    assert pc.threads() < connections.UNAUTHENTICATED_LIMIT + 20
 
 
-def test_who_trickles_bytes_is_not_waited_for(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "STRANGER_TIME", 0.3)
-    with dial(uri) as sock:
+def test_a_token_that_comes_byte_by_byte_has_no_more_time(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "UNAUTHENTICATED_TIMEOUT", 0.3)
+    with open_socket(uri) as sock:
         began = time.monotonic()
         for byte in connect(HELLO):
             try:
@@ -209,22 +213,22 @@ def test_who_trickles_bytes_is_not_waited_for(uri: str, monkeypatch: pytest.Monk
         assert all_from(sock) == b""
 
 
-def test_a_guest_may_be_silent_for_as_long_as_he_likes(
+def test_an_authenticated_connection_may_be_idle_for_any_time(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "STRANGER_TIME", 0.1)
-    monkeypatch.setattr(connections, "_LOOK", 0.05)
-    with caller(uri) as invited:
+    monkeypatch.setattr(connections, "UNAUTHENTICATED_TIMEOUT", 0.1)
+    monkeypatch.setattr(connections, "_IDLE_CHECK_INTERVAL", 0.05)
+    with connection(uri) as verified:
         for _ in range(3):
-            with dial(uri) as stranger:
-                assert all_from(stranger) == b""
-        assert invited.call("identity", (), PATIENCE)["name"] == "fake"
+            with open_socket(uri) as other:
+                assert all_from(other) == b""
+        assert verified.call("identity", (), PATIENCE)["name"] == "fake"
 
 
-def test_too_many_guests_displace_the_longest_silent_who_dials_again(
+def test_too_many_authenticated_connections_close_the_longest_idle_which_connects_again(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "GUESTS", 2)
+    monkeypatch.setattr(connections, "AUTHENTICATED_LIMIT", 2)
     monkeypatch.setattr(_client, "IDLE", 0.0)
     with calling(uri) as first, calling(uri) as second, calling(uri) as third:
         for _ in range(3):
@@ -232,11 +236,13 @@ def test_too_many_guests_displace_the_longest_silent_who_dials_again(
                 assert line.call("identity")["name"] == "fake"
 
 
-def test_a_busy_guest_is_not_displaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "GUESTS", 1)
+def test_a_busy_connection_is_not_closed_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "AUTHENTICATED_LIMIT", 1)
     driver = FakeDriver()
     driver.block.set()
-    with served(driver, tmp_path) as uri, caller(uri) as exposing:
+    with served(driver, tmp_path) as uri, connection(uri) as exposing:
         exposure = threading.Thread(
             target=lambda: exposing.call("expose", ("run/eels/0", "eels", {}), PATIENCE)
         )
@@ -249,7 +255,7 @@ def test_a_busy_guest_is_not_displaced(tmp_path: Path, monkeypatch: pytest.Monke
         exposure.join(PATIENCE)
 
 
-def test_a_computer_without_threads_left_goes_on_serving(
+def test_a_computer_without_threads_left_continues_to_serve(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(self: threading.Thread) -> None:
@@ -257,7 +263,7 @@ def test_a_computer_without_threads_left_goes_on_serving(
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
-        with dial(uri) as sock:
+        with open_socket(uri) as sock:
             assert all_from(sock) == b""
     with calling(uri) as line:
         assert line.call("identity")["name"] == "fake"
@@ -281,15 +287,15 @@ def test_a_client_without_token_can_neither_read_a_frame_nor_move_anything(pc: P
         for thing, calls in asked.items():
             for method, arguments in calls:
                 for token in ("", "open up"):
-                    with calling(pc.uri_of(thing), token) as uninvited:
+                    with calling(pc.uri_of(thing), token) as unverified:
                         with pytest.raises(ServerUnreachable, match="wants a token: set"):
-                            uninvited.call(method, *arguments)
+                            unverified.call(method, *arguments)
                 question = (thing, method, arguments, {})
-                with dial(pc.port) as sock:  # without saying hello
+                with open_socket(pc.port) as sock:  # without a handshake
                     sock.sendall(message(protocol.MSG_INVOKE, question))
                     answer = all_from(sock)
                     assert not answer or answer[6] == protocol.MSG_CONNECTFAIL
-                with dial(pc.port) as sock:  # going on after the refusal
+                with open_socket(pc.port) as sock:  # continuing after the refusal
                     refused = connect({"handshake": "open up", "object": thing})
                     sock.sendall(refused + message(protocol.MSG_INVOKE, question))
                     assert protocol.MSG_RESULT not in kinds(all_from(sock))
@@ -323,14 +329,14 @@ def test_a_client_of_pyros_own_is_served_with_msgpack_and_the_token(uri: str) ->
             proxy.set("energy_offset", 5000)
 
 
-def test_a_message_makes_no_objects(uri: str) -> None:
+def test_a_message_creates_no_objects(uri: str) -> None:
     made: list[Any] = []
     serializers.SerializerBase.register_dict_to_class("bomb", lambda *args: made.append(args))
     try:
         for where in ("handshake", "call"):
             bomb = {"__class__": "bomb"}
             hello = {**HELLO, "handshake": bomb} if where == "handshake" else HELLO
-            with dial(uri) as sock:
+            with open_socket(uri) as sock:
                 sock.sendall(connect(hello))
                 question = ("eels_server", "set", ["energy_offset", [{"a": bomb}]], {})
                 sock.sendall(message(protocol.MSG_INVOKE, question))
@@ -349,24 +355,24 @@ FLAGS = {
 
 
 @pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
-def test_pyros_other_ways_to_call_are_closed(flags: int, uri: str) -> None:
+def test_other_kinds_of_pyro_calls_are_refused(flags: int, uri: str) -> None:
     with calling(uri) as line:
         line.call("set", "energy_offset", 0.0)
-        with guest(uri) as sock:
+        with authenticated(uri) as sock:
             question = ("eels_server", "set", ["energy_offset", 7.0], {})
             sock.sendall(message(protocol.MSG_INVOKE, question, flags=flags))
             assert all_from(sock) == b""
         assert line.call("get", "energy_offset") == 0.0
 
 
-def test_numpys_numbers_go_over_the_wire_and_other_objects_do_not(uri: str) -> None:
+def test_numpy_numbers_can_be_sent_and_other_objects_cannot(uri: str) -> None:
     with calling(uri) as line:
         assert line.call("set", "energy_offset", np.float32(2.5)) == 2.5
         assert line.call("set", "energy_offset", np.int64(7)) == 7
         with pytest.raises(TypeError, match="cannot go to an acquisition server.*not ndarray"):
             line.call("set", "energy_offset", np.zeros(3))
         with pytest.raises(ValueError, match="arguments of 'release' have .* bytes; at most"):
-            line.call("release", [bytes(wire.LARGEST)])
+            line.call("release", [bytes(wire.MAX_MESSAGE)])
         assert line.call("get", "energy_offset") == 7
 
 
@@ -382,7 +388,7 @@ def test_only_the_published_methods_can_be_called(name: str, uri: str) -> None:
                 line.call(method, *arguments)
 
 
-def test_of_the_simulated_beam_nothing_but_its_state_can_be_called(pc: PC) -> None:
+def test_only_the_state_of_the_simulated_beam_can_be_called(pc: PC) -> None:
     with calling(pc.uri_of("beam"), TOKEN) as line:
         for method in ("change", "now", "_state", "__init__"):
             with pytest.raises(AttributeError):
@@ -421,6 +427,6 @@ def test_a_simulated_spectrometer_sees_a_beam_behind_a_token(
     assert beam.refresh()["blanked"] is True
     beam.close()
     monkeypatch.setenv("BLUESKY_EM_TOKEN", "open up")
-    uninvited = RemoteBeam(pc.uri_of("beam"))
+    unverified = RemoteBeam(pc.uri_of("beam"))
     with pytest.raises(ConnectionError, match="does not answer: .* wants a token"):
-        uninvited.refresh()
+        unverified.refresh()

@@ -1,4 +1,4 @@
-"""Tokens and certificates: what opens a server, and what does not."""
+"""Tokens and certificates: which give access to a server, and which do not."""
 
 import contextlib
 import os
@@ -20,10 +20,10 @@ from tests.support.raw_connection import (
     GARBAGE,
     TOKEN,
     all_from,
-    caller,
+    authenticated,
     connect,
-    dial,
-    guest,
+    connection,
+    open_socket,
     started,
 )
 
@@ -32,14 +32,14 @@ ODD = [
 ]  # fmt: skip
 
 
-def test_odd_tokens_open_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_odd_tokens_give_no_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BLUESKY_EM_TOKEN", "5")
     with served(FakeDriver(), tmp_path) as uri:
         for odd in ODD:
-            with dial(uri) as sock:
+            with open_socket(uri) as sock:
                 sock.sendall(connect({"handshake": odd, "object": "eels_server"}))
                 assert all_from(sock)[6] == protocol.MSG_CONNECTFAIL, odd
-        guest(uri, {"handshake": "5", "object": "eels_server"}).close()
+        authenticated(uri, {"handshake": "5", "object": "eels_server"}).close()
 
 
 @pytest.mark.parametrize("blank", [" ", "\t", "   \n"])
@@ -51,9 +51,7 @@ def test_a_token_of_blanks_is_no_token(
         serve(FakeDriver(), "eels_server", "0.0.0.0", 0, str(tmp_path))
 
 
-def test_blanks_around_a_token_do_not_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blanks_around_a_token_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BLUESKY_EM_TOKEN", "word ")  # as `set X=word && serve` leaves it
     with served(FakeDriver(), tmp_path) as uri:
         monkeypatch.setenv("BLUESKY_EM_TOKEN", "word")
@@ -62,7 +60,7 @@ def test_blanks_around_a_token_do_not_count(
 
 
 @pytest.mark.parametrize(
-    ("token", "words"), [("x" * 1025, "has 1025 bytes, at most 1024"), ("\udcff", "no UTF-8 text")]
+    ("token", "words"), [("x" * 1025, "has 1025 bytes, at most 1024"), ("\udcff", "not UTF-8 text")]
 )
 def test_a_token_that_cannot_be_sent_is_refused_at_once(
     token: str, words: str, monkeypatch: pytest.MonkeyPatch
@@ -74,7 +72,7 @@ def test_a_token_that_cannot_be_sent_is_refused_at_once(
 
 @dataclass
 class Certificates:
-    """Made with the command of docs/instrument_pcs.md."""
+    """Created with the command of docs/instrument_pcs.md."""
 
     folder: Path
 
@@ -126,7 +124,7 @@ def trusting(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> pyt
 def test_with_tls_frames_travel_encrypted(
     tls_server: str, trusting: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with caller(tls_server) as encrypted:
+    with connection(tls_server) as encrypted:
         assert encrypted._wire.sock.version() in ("TLSv1.2", "TLSv1.3")
         encrypted.call("expose", ("run/eels/0", "eels", {}), PATIENCE)
         assert len(encrypted.call("fetch", ("run/eels/0", 0, 99), PATIENCE)) == 16
@@ -151,31 +149,31 @@ def test_tls_does_not_replace_the_token(tls_server: str, trusting: pytest.Monkey
             line.call("identity")
 
 
-def test_a_client_in_plain_text_is_refused_and_told_of_tls(tls_server: str) -> None:
+def test_a_client_in_plain_text_is_refused_and_the_error_names_tls(tls_server: str) -> None:
     with calling(tls_server, TOKEN) as line:
         with pytest.raises(ServerUnreachable, match=r"does it demand TLS \(BLUESKY_EM_TLS_CA"):
             line.call("identity")
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
-def test_garbage_leaves_a_server_with_tls_serving(
+def test_a_server_with_tls_survives_garbage(
     garbage: bytes, tls_server: str, trusting: pytest.MonkeyPatch
 ) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(3):
-            sock = stack.enter_context(dial(tls_server))
+            sock = stack.enter_context(open_socket(tls_server))
             with contextlib.suppress(OSError):
                 sock.sendall(garbage)
         with calling(tls_server) as line:
             assert line.call("identity")["name"] == "fake"
 
 
-def test_silent_connections_do_not_lock_a_server_with_tls(
+def test_silent_connections_do_not_block_a_server_with_tls(
     tls_server: str, trusting: pytest.MonkeyPatch
 ) -> None:
     with contextlib.ExitStack() as stack:
-        for _ in range(3 * connections.STRANGERS):
-            stack.enter_context(dial(tls_server))
+        for _ in range(3 * connections.UNAUTHENTICATED_LIMIT):
+            stack.enter_context(open_socket(tls_server))
         with calling(tls_server) as line:
             assert line.call("identity")["name"] == "fake"
 
@@ -184,7 +182,7 @@ def test_silent_connections_do_not_lock_a_server_with_tls(
     ("trusted", "words"),
     [("impostor.crt", "self-signed certificate"), ("elsewhere.crt", "self-signed certificate")],
 )
-def test_a_server_with_another_certificate_is_not_spoken_to(
+def test_a_server_with_another_certificate_is_not_used(
     trusted: str, words: str, tls_server: str, certificates: Certificates,
     trusting: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -194,7 +192,7 @@ def test_a_server_with_another_certificate_is_not_spoken_to(
             line.call("identity")
 
 
-def test_a_certificate_of_another_computer_is_no_proof(
+def test_a_certificate_of_another_computer_is_refused(
     certificates: Certificates, trusting: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     trusting.setenv("BLUESKY_EM_TLS_CERT", certificates.path("elsewhere.crt"))

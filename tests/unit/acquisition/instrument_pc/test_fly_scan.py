@@ -1,4 +1,4 @@
-"""A flight at the acquisition server: rows of frames become blocks in the spool."""
+"""A fly scan at the acquisition server: rows of frames become blocks in the spool."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bluesky_em.acquisition.instrument_pc import fly_scan as flight_module
+from bluesky_em.acquisition.instrument_pc import fly_scan as fly_scan_module
 from bluesky_em.acquisition.instrument_pc import spool as spool_module
 from bluesky_em.acquisition.instrument_pc.exposure import Exposure
 from bluesky_em.acquisition.instrument_pc.fly_scan import FlyOrder, FlyScan
@@ -20,11 +20,11 @@ AXIS = {"name": "energy", "units": "eV", "offset": 0.0, "scale": 1.0, "size": 4}
 
 
 class Rows:
-    """A driver that flies rows of frames; each frame holds its number.
+    """A driver whose `fly` yields rows of frames; each frame contains its number.
 
     Attributes:
         during, after: called with the number of each row.
-        again: how many rows had to be taken again.
+        again: number of rows that had to be taken again.
     """
 
     def __init__(self, row: int = 5):
@@ -38,7 +38,7 @@ class Rows:
     def layout(self, detector: str, options: Any) -> Any:
         return (4,), "<f4"
 
-    def check_flight(self, detector: str, options: Any, scan: Any) -> None:
+    def check_fly_scan(self, detector: str, options: Any, scan: Any) -> None:
         if scan:
             raise ValueError("no maps here")
 
@@ -64,23 +64,23 @@ def spool(tmp_path: Path) -> Spool:
     return Spool(tmp_path / "spool")
 
 
-def a_flight(driver: Any, spool: Spool) -> FlyScan:
+def a_fly_scan(driver: Any, spool: Spool) -> FlyScan:
     return FlyScan(driver, spool, threading.Lock())
 
 
-def landed(flight: FlyScan, detector: str = "eels") -> dict[str, Any]:
+def ended(fly_scan: FlyScan, detector: str = "eels") -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE
-    while not flight.progress(detector)["done"]:
+    while not fly_scan.progress(detector)["done"]:
         assert time.monotonic() < deadline, "it does not end"
         time.sleep(0.005)
-    return flight.progress(detector)
+    return fly_scan.progress(detector)
 
 
-def flown(driver: Any, spool: Spool, *orders: FlyOrder) -> dict[str, Any]:
-    flight = a_flight(driver, spool)
-    flight.arm("eels", orders[0])
-    flight.kickoff("eels")
-    return landed(flight)
+def taken(driver: Any, spool: Spool, *orders: FlyOrder) -> dict[str, Any]:
+    fly_scan = a_fly_scan(driver, spool)
+    fly_scan.arm("eels", orders[0])
+    fly_scan.kickoff("eels")
+    return ended(fly_scan)
 
 
 def frames_in(spool: Spool, blocks: list[str] | None = None) -> list[float]:
@@ -95,7 +95,7 @@ def frames_in(spool: Spool, blocks: list[str] | None = None) -> list[float]:
 
 
 def test_frames_are_in_blocks_of_a_tenth_of_a_second_the_last_one_shorter(spool: Spool):
-    progress = flown(Rows(), spool, order(23, first=100))
+    progress = taken(Rows(), spool, order(23, first=100))
     assert (progress["captured"], progress["block"], progress["error"]) == (23, 10, "")
     assert set(spool.references()) == {"run/eels/100", "run/eels/110", "run/eels/120"}
     assert frames_in(spool) == [*range(23)]
@@ -103,106 +103,108 @@ def test_frames_are_in_blocks_of_a_tenth_of_a_second_the_last_one_shorter(spool:
     assert header["shape"] == [3, 4] and (header["started"], header["ended"]) == (1.0, 2.0)
 
 
-def test_slow_frames_are_each_a_block(spool: Spool):
-    assert flown(Rows(row=1), spool, order(3, duration=2.0))["block"] == 1
+def test_each_slow_frame_is_a_block(spool: Spool):
+    assert taken(Rows(row=1), spool, order(3, duration=2.0))["block"] == 1
     assert len(spool.references()) == 3
 
 
 def test_frames_that_are_updates_each_have_an_entry(spool: Spool):
-    assert flown(Rows(row=5), spool, order(7)._replace(entry="frame"))["block"] == 1
+    assert taken(Rows(row=5), spool, order(7)._replace(entry="frame"))["block"] == 1
     assert len(spool.references()) == 7 and frames_in(spool) == [*range(7)]
 
 
 @pytest.mark.parametrize("entry, said", [
-    ("row", "there is no entry of a 'row'; there are: block, frame, line"),
-    ("line", "only a map whose scan is synchronised by hardware comes line by line"),
+    ("row", "there is no entry 'row'; there are: block, frame, line"),
+    ("line", "only a map whose scan is synchronised by hardware has entries for lines"),
 ])  # fmt: skip
-def test_an_entry_that_cannot_be_is_refused(spool: Spool, entry: str, said: str):
+def test_an_impossible_entry_is_refused(spool: Spool, entry: str, said: str):
     with pytest.raises(ValueError, match=said):
-        a_flight(Rows(), spool).arm("eels", order(5)._replace(entry=entry))
+        a_fly_scan(Rows(), spool).arm("eels", order(5)._replace(entry=entry))
 
 
-def test_two_detectors_begin_when_both_are_ready(spool: Spool):
+def test_two_detectors_start_when_both_are_ready(spool: Spool):
     driver = Rows()
-    flight = a_flight(driver, spool)
-    flight.arm("eels", order(10))
-    flight.arm("adf", order(10)._replace(base="run/adf"))
-    flight.kickoff("eels")
-    assert not flight.progress("eels")["done"] and driver.taken == 0
-    flight.kickoff("adf")
-    assert landed(flight)["captured"] == landed(flight, "adf")["captured"] == 10
+    fly_scan = a_fly_scan(driver, spool)
+    fly_scan.arm("eels", order(10))
+    fly_scan.arm("adf", order(10)._replace(base="run/adf"))
+    fly_scan.kickoff("eels")
+    assert not fly_scan.progress("eels")["done"] and driver.taken == 0
+    fly_scan.kickoff("adf")
+    assert ended(fly_scan)["captured"] == ended(fly_scan, "adf")["captured"] == 10
 
 
-def test_detectors_that_would_not_keep_step_are_refused(spool: Spool):
-    flight = a_flight(Rows(), spool)
-    flight.arm("eels", order(10))
+def test_detectors_with_different_numbers_of_frames_are_refused(spool: Spool):
+    fly_scan = a_fly_scan(Rows(), spool)
+    fly_scan.arm("eels", order(10))
     with pytest.raises(ValueError, match="eels was armed for 10 frames.*prepare both alike"):
-        flight.arm("adf", order(11))
+        fly_scan.arm("adf", order(11))
 
 
 @pytest.mark.parametrize("wrong", [order(0), order(5, first=-1), order(5, scan={"shape": [1, 1]})])
-def test_what_cannot_be_flown_is_refused_when_it_is_armed(spool: Spool, wrong: FlyOrder):
+def test_an_order_that_cannot_be_carried_out_is_refused_when_it_is_armed(
+    spool: Spool, wrong: FlyOrder
+):
     with pytest.raises(ValueError):
-        a_flight(Rows(), spool).arm("eels", wrong)
+        a_fly_scan(Rows(), spool).arm("eels", wrong)
 
 
 def test_a_kickoff_without_being_armed_says_what_to_do(spool: Spool):
-    flight = a_flight(Rows(), spool)
+    fly_scan = a_fly_scan(Rows(), spool)
     with pytest.raises(RuntimeError, match="'eels' is not armed: prepare it before each kickoff"):
-        flight.kickoff("eels")
+        fly_scan.kickoff("eels")
 
 
-def test_an_abort_ends_after_the_row_at_hand_and_keeps_what_was_taken(spool: Spool):
+def test_an_abort_ends_after_the_current_row_and_keeps_all_rows(spool: Spool):
     driver = Rows()
-    flight = a_flight(driver, spool)
-    driver.during = lambda row: _elsewhere(flight.abort) if row == 1 else None
-    flight.arm("eels", order(1000))
-    flight.kickoff("eels")
-    progress = landed(flight)
+    fly_scan = a_fly_scan(driver, spool)
+    driver.during = lambda row: _elsewhere(fly_scan.abort) if row == 1 else None
+    fly_scan.arm("eels", order(1000))
+    fly_scan.kickoff("eels")
+    progress = ended(fly_scan)
     assert (progress["captured"], progress["error"]) == (driver.taken, "") and driver.taken <= 15
     assert frames_in(spool) == [*range(driver.taken)]
 
 
-def test_a_row_during_which_somebody_paused_is_taken_again_and_nothing_is_lost(spool: Spool):
+def test_a_row_during_which_a_pause_began_is_taken_again_and_no_frame_is_lost(spool: Spool):
     driver, held = Rows(), threading.Event()
-    flight = a_flight(driver, spool)
+    fly_scan = a_fly_scan(driver, spool)
 
     def pause(row: int) -> None:
         if row == 1 and not held.is_set():
-            flight.hold()
+            fly_scan.pause()
             held.set()
 
     driver.during = pause
-    flight.arm("eels", order(40))
-    flight.kickoff("eels")
+    fly_scan.arm("eels", order(40))
+    fly_scan.kickoff("eels")
     assert held.wait(PATIENCE)
-    assert not flight.progress("eels")["done"] and driver.taken <= 15
-    flight.go_on()
-    assert landed(flight)["captured"] == 40 and driver.again == 1
+    assert not fly_scan.progress("eels")["done"] and driver.taken <= 15
+    fly_scan.resume()
+    assert ended(fly_scan)["captured"] == 40 and driver.again == 1
     assert frames_in(spool) == [*range(40)]
 
 
-def test_a_row_that_was_paused_and_never_gone_on_with_is_not_kept(spool: Spool):
+def test_a_row_that_was_paused_and_never_resumed_is_not_kept(spool: Spool):
     driver = Rows()
-    flight = a_flight(driver, spool)
-    driver.during = lambda row: flight.hold() if row == 1 else None
-    flight.arm("eels", order(40))
-    flight.kickoff("eels")
+    fly_scan = a_fly_scan(driver, spool)
+    driver.during = lambda row: fly_scan.pause() if row == 1 else None
+    fly_scan.arm("eels", order(40))
+    fly_scan.kickoff("eels")
     deadline = time.monotonic() + PATIENCE
     while driver.taken < 10:
         assert time.monotonic() < deadline
-    flight.abort()
-    assert flight.progress("eels")["captured"] == 5 and frames_in(spool) == [*range(5)]
+    fly_scan.abort()
+    assert fly_scan.progress("eels")["captured"] == 5 and frames_in(spool) == [*range(5)]
 
 
-def test_a_full_spool_holds_the_flight_until_there_is_room(tmp_path: Path):
+def test_a_full_spool_delays_the_fly_scan_until_there_is_room(tmp_path: Path):
     spool = Spool(tmp_path / "spool", limit=2 * 10 * 16)
-    flight = a_flight(Rows(), spool)
-    flight.arm("eels", order(40))
-    flight.kickoff("eels")
+    fly_scan = a_fly_scan(Rows(), spool)
+    fly_scan.arm("eels", order(40))
+    fly_scan.kickoff("eels")
     deadline = time.monotonic() + PATIENCE
     got: list[float] = []
-    while not (progress := flight.progress("eels"))["done"] or spool.references():
+    while not (progress := fly_scan.progress("eels"))["done"] or spool.references():
         assert time.monotonic() < deadline
         if "is full" in progress["waiting"] or progress["done"]:
             blocks = spool.references()
@@ -213,60 +215,60 @@ def test_a_full_spool_holds_the_flight_until_there_is_room(tmp_path: Path):
 
 def test_frames_for_which_there_never_was_room_are_counted_in_the_error(tmp_path: Path):
     spool = Spool(tmp_path / "spool", limit=10 * 16)
-    flight = a_flight(Rows(row=10), spool)
-    flight.arm("eels", order(40))
-    flight.kickoff("eels")
+    fly_scan = a_fly_scan(Rows(row=10), spool)
+    fly_scan.arm("eels", order(40))
+    fly_scan.kickoff("eels")
     deadline = time.monotonic() + PATIENCE
-    while "is full" not in flight.progress("eels")["waiting"]:
+    while "is full" not in fly_scan.progress("eels")["waiting"]:
         assert time.monotonic() < deadline
-    flight.abort()
-    progress = flight.progress("eels")
+    fly_scan.abort()
+    progress = fly_scan.progress("eels")
     assert progress["captured"] == 10
     assert progress["error"].startswith("10 frames from run/eels/10 on were taken and not kept")
 
 
-def test_a_failing_instrument_is_told_and_the_rows_before_are_kept(spool: Spool):
+def test_a_failing_instrument_is_reported_and_the_rows_before_are_kept(spool: Spool):
     driver = Rows()
 
     def fail(row: int) -> None:
         raise RuntimeError("the camera has gone")
 
     driver.after = fail
-    progress = flown(driver, spool, order(100))
+    progress = taken(driver, spool, order(100))
     assert progress["error"] == "RuntimeError: the camera has gone"
     assert progress["captured"] == 5 and frames_in(spool) == [*range(5)]
 
 
 def test_a_disk_that_cannot_be_written_is_waited_for(spool: Spool, monkeypatch: pytest.MonkeyPatch):
-    flight = a_flight(Rows(), spool)
-    flight.arm("eels", order(20))
+    fly_scan = a_fly_scan(Rows(), spool)
+    fly_scan.arm("eels", order(20))
     with monkeypatch.context() as patched:
         patched.setattr(spool_module.os, "replace", _no_disk)
-        flight.kickoff("eels")
+        fly_scan.kickoff("eels")
         deadline = time.monotonic() + PATIENCE
-        while "unplugged" not in flight.progress("eels")["waiting"]:
+        while "unplugged" not in fly_scan.progress("eels")["waiting"]:
             assert time.monotonic() < deadline
-    assert landed(flight)["captured"] == 20
+    assert ended(fly_scan)["captured"] == 20
 
 
 def _elsewhere(call: Any) -> None:
     threading.Thread(target=call, daemon=True).start()
 
 
-def test_a_flight_that_nobody_asks_for_any_more_ends_and_lets_go_of_the_instrument(
+def test_a_fly_scan_without_a_client_ends_and_releases_the_instrument(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flight_module, "SILENCE", 0.05)
+    monkeypatch.setattr(fly_scan_module, "PROGRESS_TIMEOUT", 0.05)
     instrument, driver = threading.Lock(), Rows()
-    flight = FlyScan(driver, spool, instrument)
-    flight.arm("eels", order(10_000_000))
-    flight.hold()  # its plan has paused, and died
-    flight.kickoff("eels")
+    fly_scan = FlyScan(driver, spool, instrument)
+    fly_scan.arm("eels", order(10_000_000))
+    fly_scan.pause()  # its plan has paused, and was killed
+    fly_scan.kickoff("eels")
     assert instrument.acquire(timeout=PATIENCE)
-    assert landed(flight)["error"] == "nobody asked for its progress for 0 s"
+    assert ended(fly_scan)["error"] == "no client asked for its progress for 0 s"
 
 
-def test_a_changed_calibration_ends_the_flight_and_says_so(spool: Spool):
+def test_a_changed_calibration_ends_the_fly_scan_and_is_reported(spool: Spool):
     driver = Rows()
 
     def drift(row: int) -> None:
@@ -274,17 +276,17 @@ def test_a_changed_calibration_ends_the_flight_and_says_so(spool: Spool):
             driver.axis = {**AXIS, "offset": 5.0}
 
     driver.during = drift
-    progress = flown(driver, spool, order(100))
+    progress = taken(driver, spool, order(100))
     assert "the axes have changed from" in progress["error"] and progress["captured"] == 5
 
 
 def test_a_block_is_never_larger_than_the_spool_may_hold(tmp_path: Path):
     spool = Spool(tmp_path / "spool", limit=3 * 16)
-    flight = a_flight(Rows(), spool)
-    flight.arm("eels", order(40))
-    flight.kickoff("eels")
-    assert flight.progress("eels")["block"] == 3
-    flight.abort()
+    fly_scan = a_fly_scan(Rows(), spool)
+    fly_scan.arm("eels", order(40))
+    fly_scan.kickoff("eels")
+    assert fly_scan.progress("eels")["block"] == 3
+    fly_scan.abort()
 
 
 def _no_disk(*paths: Any) -> None:

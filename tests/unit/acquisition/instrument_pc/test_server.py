@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bluesky_em.acquisition.client._client import Client
-from bluesky_em.acquisition.instrument_pc.server import MAX_FETCH, serve
+from bluesky_em.acquisition.instrument_pc.protocol import MAX_FETCH
+from bluesky_em.acquisition.instrument_pc.server import serve
 from bluesky_em.errors import ServerUnreachable
 from tests.support.fake_server import PATIENCE, FakeDriver, calling, served
 
@@ -23,89 +24,89 @@ def driver() -> FakeDriver:
 
 
 @pytest.fixture
-def line(driver: FakeDriver, tmp_path: Path):
-    with served(driver, tmp_path / "spool") as uri, calling(uri) as line:
-        yield line
+def client(driver: FakeDriver, tmp_path: Path):
+    with served(driver, tmp_path / "spool") as uri, calling(uri) as client:
+        yield client
 
 
-def test_an_exposed_frame_is_fetched_in_blocks_of_max_fetch(line: Client, driver: FakeDriver):
+def test_an_exposed_frame_is_fetched_in_blocks_of_max_fetch(client: Client, driver: FakeDriver):
     driver.array = np.arange(MAX_FETCH // 2, dtype="<f4")
-    header = line.call("expose", "run/eels/0", "eels", {"exposure": 0.1})
+    header = client.call("expose", "run/eels/0", "eels", {"exposure": 0.1})
     assert (header["shape"], header["nbytes"]) == ([MAX_FETCH // 2], 2 * MAX_FETCH)
     assert header["metadata"] == {"exposure": 0.1}
-    blocks = [line.call("fetch", "run/eels/0", i * MAX_FETCH, 99 * MAX_FETCH) for i in (0, 1, 2)]
+    blocks = [client.call("fetch", "run/eels/0", i * MAX_FETCH, 99 * MAX_FETCH) for i in (0, 1, 2)]
     assert [len(block) for block in blocks] == [MAX_FETCH, MAX_FETCH, 0]
     assert b"".join(blocks) == driver.array.tobytes()
 
 
-def test_the_header_of_an_exposure_has_a_summary_and_on_request_a_thumbnail(line: Client):
-    summary = line.call("expose", "run/eels/0", "eels", {})["summary"]
+def test_the_header_of_an_exposure_has_a_summary_and_on_request_a_thumbnail(client: Client):
+    summary = client.call("expose", "run/eels/0", "eels", {})["summary"]
     assert summary.items() >= {"total": 6.0, "mean": 1.5, "max": 3.0}.items()
     assert "thumbnail" not in summary
-    summary = line.call("expose", "run/eels/1", "eels", {}, True)["summary"]
+    summary = client.call("expose", "run/eels/1", "eels", {}, True)["summary"]
     assert summary["thumbnail"][:4] == [0.0, 1.0, 2.0, 3.0]
-    assert "summary" not in line.call("header", "run/eels/1")
+    assert "summary" not in client.call("header", "run/eels/1")
 
 
-def test_a_released_frame_cannot_be_fetched_any_more(line: Client):
-    line.call("expose", "run/eels/0", "eels", {})
-    assert line.call("references") == ["run/eels/0"]
-    line.call("release", ["run/eels/0"])
-    assert line.call("references") == []
+def test_a_released_frame_cannot_be_fetched_any_more(client: Client):
+    client.call("expose", "run/eels/0", "eels", {})
+    assert client.call("references") == ["run/eels/0"]
+    client.call("release", ["run/eels/0"])
+    assert client.call("references") == []
     with pytest.raises(LookupError, match="'run/eels/0' is not in the spool"):
-        line.call("fetch", "run/eels/0", 0, 10)
+        client.call("fetch", "run/eels/0", 0, 10)
 
 
-def test_the_status_tells_how_full_the_spool_is(line: Client):
-    assert line.call("status").items() >= {"exposing": False, "frames": 0, "bytes": 0}.items()
-    line.call("expose", "run/eels/0", "eels", {})
-    status = line.call("status")
+def test_the_status_reports_how_full_the_spool_is(client: Client):
+    assert client.call("status").items() >= {"exposing": False, "frames": 0, "bytes": 0}.items()
+    client.call("expose", "run/eels/0", "eels", {})
+    status = client.call("status")
     assert status.items() >= {"frames": 1, "bytes": 16}.items()
     assert status["capacity"] > 16
 
 
-def test_the_status_tells_what_the_servers_clock_says(line: Client):
+def test_the_status_reports_the_servers_clock(client: Client):
     before = time.time()
-    assert before <= line.call("status")["time"] <= time.time()
+    assert before <= client.call("status")["time"] <= time.time()
 
 
-def test_the_status_tells_of_a_running_exposure(line: Client, driver: FakeDriver):
+def test_the_status_reports_a_running_exposure(client: Client, driver: FakeDriver):
     driver.block.set()
-    exposing = threading.Thread(target=_expose_until_aborted, args=(line.uri,))
+    exposing = threading.Thread(target=_expose_until_aborted, args=(client.uri,))
     exposing.start()
     assert driver.exposing.wait(PATIENCE)
-    assert line.call("status")["exposing"] is True
-    line.call("abort")
+    assert client.call("status")["exposing"] is True
+    client.call("abort")
     exposing.join(PATIENCE)
-    assert line.call("status").items() >= {"exposing": False, "frames": 0, "bytes": 0}.items()
+    assert client.call("status").items() >= {"exposing": False, "frames": 0, "bytes": 0}.items()
 
 
 def _expose_until_aborted(uri: str) -> None:
-    with calling(uri) as line, pytest.raises(RuntimeError, match="aborted"):
-        line.call("expose", "run/eels/0", "eels", {})
+    with calling(uri) as client, pytest.raises(RuntimeError, match="aborted"):
+        client.call("expose", "run/eels/0", "eels", {})
 
 
-def test_settings_are_read_set_and_read_back(line: Client):
-    assert line.call("get", "energy_offset") == 0.0
-    assert line.call("set", "energy_offset", 532.14) == 532.1
-    assert line.call("get", "energy_offset") == 532.1
+def test_settings_are_read_set_and_read_back(client: Client):
+    assert client.call("get", "energy_offset") == 0.0
+    assert client.call("set", "energy_offset", 532.14) == 532.1
+    assert client.call("get", "energy_offset") == 532.1
 
 
-def test_limits_are_read_like_settings(line: Client):
-    assert line.call("get", "energy_offset.low") == -200.0
-    assert line.call("get", "energy_offset.high") == 3000.0
+def test_limits_are_read_like_settings(client: Client):
+    assert client.call("get", "energy_offset.low") == -200.0
+    assert client.call("get", "energy_offset.high") == 3000.0
 
 
-def test_layout_and_identity_come_from_the_driver(line: Client):
-    assert line.call("layout", "eels", {}) == [[4], "<f4"]
-    assert line.call("identity")["name"] == "fake"
+def test_layout_and_identity_come_from_the_driver(client: Client):
+    assert client.call("layout", "eels", {}) == [[4], "<f4"]
+    assert client.call("identity")["name"] == "fake"
 
 
-def test_frames_outlive_their_server(tmp_path: Path):
-    with served(FakeDriver(), tmp_path) as uri, calling(uri) as line:
-        line.call("expose", "run/eels/0", "eels", {})
-    with served(FakeDriver(), tmp_path) as uri, calling(uri) as line:
-        assert line.call("fetch", "run/eels/0", 0, 99) == np.arange(4, dtype="<f4").tobytes()
+def test_frames_are_still_there_after_a_restart(tmp_path: Path):
+    with served(FakeDriver(), tmp_path) as uri, calling(uri) as client:
+        client.call("expose", "run/eels/0", "eels", {})
+    with served(FakeDriver(), tmp_path) as uri, calling(uri) as client:
+        assert client.call("fetch", "run/eels/0", 0, 99) == np.arange(4, dtype="<f4").tobytes()
 
 
 def test_the_instrument_is_parked_when_serving_ends(driver: FakeDriver, tmp_path: Path):
@@ -138,58 +139,56 @@ def test_with_a_token_it_serves_beyond_loopback(
     monkeypatch.setenv("BLUESKY_EM_TOKEN", "sesame")
     with served(driver, tmp_path, host="0.0.0.0") as uri:
         local = uri.replace("0.0.0.0", "127.0.0.1")
-        with calling(local, token="sesame") as line:
-            assert line.call("identity")["name"] == "fake"
+        with calling(local, token="sesame") as client:
+            assert client.call("identity")["name"] == "fake"
 
 
 def test_the_right_token_comes_from_the_environment(
     driver: FakeDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("BLUESKY_EM_TOKEN", "sésame")
-    with served(driver, tmp_path) as uri, calling(uri) as line:
-        assert line.call("get", "aperture") == "5 mm"
+    with served(driver, tmp_path) as uri, calling(uri) as client:
+        assert client.call("get", "aperture") == "5 mm"
 
 
 def test_a_server_without_a_token_asks_for_none(driver: FakeDriver, tmp_path: Path):
-    with served(driver, tmp_path) as uri, calling(uri, token="needless") as line:
-        assert line.call("identity")["name"] == "fake"
+    with served(driver, tmp_path) as uri, calling(uri, token="needless") as client:
+        assert client.call("identity")["name"] == "fake"
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "sesame "])
-def test_a_wrong_token_opens_nothing_and_the_refusal_says_what_to_set(
+def test_a_wrong_token_gives_no_access_and_the_refusal_says_what_to_set(
     token: str, driver: FakeDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("BLUESKY_EM_TOKEN", "sesame")
-    with served(driver, tmp_path) as uri, calling(uri, token=token) as line:
+    with served(driver, tmp_path) as uri, calling(uri, token=token) as client:
         with pytest.raises(ServerUnreachable, match="wants a token: set BLUESKY_EM_TOKEN"):
-            line.call("expose", "run/eels/0", "eels", {})
+            client.call("expose", "run/eels/0", "eels", {})
         assert driver.calls == []
 
 
-def test_a_full_spool_refuses_over_the_wire_with_errno_and_words(
-    driver: FakeDriver, tmp_path: Path
-):
-    with served(driver, tmp_path, spool_limit=20) as uri, calling(uri) as line:
-        line.call("expose", "run/eels/0", "eels", {})
+def test_a_full_spool_refuses_a_client_with_errno_and_words(driver: FakeDriver, tmp_path: Path):
+    with served(driver, tmp_path, spool_limit=20) as uri, calling(uri) as client:
+        client.call("expose", "run/eels/0", "eels", {})
         with pytest.raises(OSError, match="full: 16 bytes of 20 bytes in 1 frames") as refused:
-            line.call("expose", "run/eels/1", "eels", {})
+            client.call("expose", "run/eels/1", "eels", {})
         assert refused.value.errno == errno.ENOSPC
         assert driver.calls.count("expose") == 1
 
 
-def test_a_frame_whose_spool_is_gone_waits_in_memory_until_it_is_back(
-    line: Client, driver: FakeDriver, tmp_path: Path
+def test_a_frame_whose_spool_is_missing_waits_in_memory_until_it_is_back(
+    client: Client, driver: FakeDriver, tmp_path: Path
 ):
     spool, unplugged = tmp_path / "spool", tmp_path / "unplugged"
     driver.meanwhile = lambda: spool.rename(unplugged)
     with pytest.raises(OSError, match="'run/eels/0' cannot be written .* in memory") as failed:
-        line.call("expose", "run/eels/0", "eels", {})
+        client.call("expose", "run/eels/0", "eels", {})
     assert failed.value.errno == errno.EIO
     with pytest.raises(OSError, match="cannot be written"):
-        line.call("keep", "run/eels/0")
+        client.call("keep", "run/eels/0")
     unplugged.rename(spool)
-    assert line.call("keep", "run/eels/0")["nbytes"] == 16
-    assert line.call("fetch", "run/eels/0", 0, 99) == driver.array.tobytes()
+    assert client.call("keep", "run/eels/0")["nbytes"] == 16
+    assert client.call("fetch", "run/eels/0", 0, 99) == driver.array.tobytes()
     with pytest.raises(LookupError, match="does not wait to be written"):
-        line.call("keep", "run/eels/0")
+        client.call("keep", "run/eels/0")
     assert driver.calls.count("expose") == 1

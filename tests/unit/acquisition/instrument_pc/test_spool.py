@@ -27,7 +27,7 @@ def spool(tmp_path: Path) -> Spool:
     return Spool(tmp_path / "spool")
 
 
-def test_the_header_tells_all_about_the_frame(spool: Spool):
+def test_the_header_describes_the_frame(spool: Spool):
     header = spool.put("run/eels/0", exposure(frames=3))
     assert header == {
         "reference": "run/eels/0",
@@ -42,7 +42,7 @@ def test_the_header_tells_all_about_the_frame(spool: Spool):
     }
 
 
-def test_a_frame_is_read_in_blocks_and_ends_where_it_ends(spool: Spool):
+def test_a_frame_is_read_in_blocks_of_which_the_last_is_shorter(spool: Spool):
     spool.put("run/eels/0", exposure())
     blocks = [spool.read("run/eels/0", start, 1500) for start in range(0, 4000, 1500)]
     assert [len(block) for block in blocks] == [1500, 1500, 1000]
@@ -60,7 +60,7 @@ def test_a_released_frame_is_gone_and_the_others_stay(spool: Spool):
     assert len(list(Path(spool.folder).iterdir())) == 1
 
 
-def test_releasing_twice_or_the_unknown_is_harmless(spool: Spool):
+def test_releasing_twice_or_an_unknown_frame_is_harmless(spool: Spool):
     spool.put("run/eels/0", exposure())
     spool.release(["run/eels/0", "run/eels/0", "never/was/1"])
     spool.release(["run/eels/0"])
@@ -73,7 +73,7 @@ def test_a_missing_frame_is_named_with_its_spool_and_the_likely_cause(spool: Spo
     with pytest.raises(LookupError) as caught:
         spool.read("run/eels/0", 0, 10)
     assert f"frame 'run/eels/0' is not in the spool {spool.folder}" in str(caught.value)
-    assert "it was released, or died with its server" in str(caught.value)
+    assert "it was released, or its server was killed" in str(caught.value)
 
 
 def test_a_restarted_spool_finds_its_frames(spool: Spool):
@@ -96,11 +96,11 @@ def test_a_half_written_frame_is_removed_at_the_restart(spool: Spool):
     assert list(Path(spool.folder).iterdir()) == [whole]
 
 
-def test_files_of_others_in_the_folder_are_left_alone(tmp_path: Path):
-    stranger = tmp_path / "notes.txt"
-    stranger.write_text("mine")
+def test_other_files_in_the_folder_stay_unchanged(tmp_path: Path):
+    other = tmp_path / "notes.txt"
+    other.write_text("mine")
     assert Spool(tmp_path).references() == []
-    assert stranger.read_text() == "mine"
+    assert other.read_text() == "mine"
 
 
 def test_putting_again_replaces_the_frame(spool: Spool):
@@ -154,7 +154,7 @@ def test_a_frame_that_does_not_fit_on_the_disk_is_an_error(spool: Spool):
     assert Spool(spool.folder).references() == []
 
 
-def test_a_spool_at_its_limit_refuses_before_anything_is_exposed_and_tells_its_fill(
+def test_a_spool_at_its_limit_refuses_before_anything_is_exposed_and_reports_its_fill(
     tmp_path: Path,
 ):
     spool = Spool(tmp_path, limit=10_000)
@@ -173,7 +173,7 @@ def test_a_frame_larger_than_the_whole_spool_is_an_error_at_once(tmp_path: Path)
         Spool(tmp_path, limit=3999).check_room(4000)
 
 
-def test_a_spool_leaves_some_of_its_disk_to_others(spool: Spool, monkeypatch: pytest.MonkeyPatch):
+def test_a_spool_leaves_some_of_its_disk_free(spool: Spool, monkeypatch: pytest.MonkeyPatch):
     spool.check_room(4000)
     monkeypatch.setattr("bluesky_em.acquisition.instrument_pc.spool.SPARE", 1 << 60)
     assert spool.capacity() == 0
@@ -181,7 +181,7 @@ def test_a_spool_leaves_some_of_its_disk_to_others(spool: Spool, monkeypatch: py
         spool.check_room(1)
 
 
-def test_a_frame_that_could_not_be_written_leaves_nothing_half_behind(
+def test_a_frame_that_could_not_be_written_leaves_no_part_of_it(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ):
     def full(*names: str) -> None:

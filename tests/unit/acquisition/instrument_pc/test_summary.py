@@ -45,26 +45,26 @@ def test_the_total_of_single_precision_loses_no_counts():
     assert summarise(frame(np.array([2**24, 1, 1, 1], "<f4")))["total"] == 2**24 + 3
 
 
-def test_a_summary_has_no_zero_loss_of_what_is_no_spectrum():
+def test_only_a_spectrum_has_a_zero_loss_in_its_summary():
     parts = {"total", "mean", "max", "saturation_fraction"}
     assert summarise(frame(np.ones((4, 4), "<u2"), "eV")).keys() == parts
     assert summarise(frame(np.ones(4, "<u2"), "px")).keys() == parts
     assert summarise(frame(np.ones(4, "<u2"), "eV")).keys() == parts | {"zero_loss"}
 
 
-def test_the_driver_knows_best_how_much_is_saturated():
+def test_the_saturation_in_the_metadata_comes_first():
     saturated = frame(np.array([65535, 0], "<u2"), saturation_fraction=0.125)
     assert summarise(saturated)["saturation_fraction"] == 0.125
     assert summarise(frame(np.zeros(2, "<f4"), saturation_fraction=1))["saturation_fraction"] == 1.0
 
 
-def test_else_unsigned_pixels_at_the_end_of_their_range_are_saturated():
+def test_otherwise_unsigned_pixels_at_the_end_of_their_range_are_saturated():
     assert summarise(frame(np.array([255, 255, 254, 0], "<u1")))["saturation_fraction"] == 0.5
     assert summarise(frame(np.array([65534, 0], "<u2")))["saturation_fraction"] == 0.0
 
 
 @pytest.mark.parametrize("dtype", ["<i2", "<i8", "<f4"])
-def test_other_pixels_do_not_tell_whether_they_are_saturated(dtype: str):
+def test_the_saturation_of_other_pixels_is_unknown(dtype: str):
     assert math.isnan(summarise(frame(np.full(4, 32767, dtype)))["saturation_fraction"])
 
 
@@ -81,7 +81,7 @@ def test_the_zero_loss_is_not_the_highest_peak_elsewhere():
     assert summarise(spectrum(counts, -20.0))["zero_loss"] == pytest.approx(0.4, abs=0.01)
 
 
-def test_another_peak_within_reach_does_not_pull_at_the_zero_loss():
+def test_another_peak_within_reach_does_not_shift_the_zero_loss():
     counts = peak(0.4, -20.0).array + 0.8 * peak(12.0, -20.0).array
     assert summarise(spectrum(counts, -20.0))["zero_loss"] == pytest.approx(0.4, abs=0.01)
 

@@ -28,7 +28,7 @@ def test_a_beam_starts_blanked_with_open_valves():
     assert not Beam().now.on
 
 
-def test_fields_change_together_and_a_held_state_stays():
+def test_fields_change_together_and_an_earlier_state_stays():
     beam = Beam()
     before = beam.now
     beam.change(x=0.1, y=0.2)

@@ -55,14 +55,14 @@ def test_moving_the_probe_changes_the_spectrum():
     assert on_the_flake > 1.2 > oxygen()
 
 
-def test_the_tags_of_a_real_image_are_there(dm: DigitalMicrograph):
+def test_an_image_has_the_tags_of_a_real_one(dm: DigitalMicrograph):
     tags = dm.GetActiveCamera().AcquireImage(0.01, *ROI).GetTagGroup()
     assert tags.GetTagAsString("Meta Data:Signal") == (True, "EELS")
     assert tags.GetTagAsFloat("Microscope Info:Voltage") == (True, 200e3)
     assert tags.GetTagAsFloat("No:Such:Tag") == (False, 0.0)
 
 
-def test_a_deleted_image_is_worthless(dm: DigitalMicrograph):
+def test_the_pixels_of_a_deleted_image_are_garbage(dm: DigitalMicrograph):
     image = dm.GetActiveCamera().AcquireImage(0.01, *ROI)
     view = image.GetNumArray()
     dm.DeleteImage(image)
@@ -78,7 +78,7 @@ def test_an_image_made_before_is_filled_in_place(dm: DigitalMicrograph):
     assert list(dm.images.values()) == [image]
 
 
-def test_an_exposure_takes_as_long_as_it_says():
+def test_an_exposure_takes_its_exposure_time():
     camera = digital_micrograph(beam=Beam(blanked=False)).GetActiveCamera()
     camera.AcquireImage(0.001, *ROI)
     began = time.perf_counter()

@@ -36,7 +36,7 @@ def test_a_replayed_spectrum_is_the_recorded_one_bit_for_bit(name: str):
 
 @recordings
 @pytest.mark.parametrize(("x", "y"), [(0.2, 0.2), (0.9, 0.2), (0.2, 0.9), (1.0, 1.0)])
-def test_the_beam_position_picks_the_pixel_of_a_spectrum_image(x: float, y: float):
+def test_the_beam_position_selects_the_pixel_of_a_spectrum_image(x: float, y: float):
     recording = Recording(DATA / SPECTRUM_IMAGE)
     driver = SpectrometerDriver(
         digital_micrograph(beam=Beam(x=x, y=y), latency=False, recording=recording)
@@ -53,13 +53,13 @@ def test_a_spectrum_image_is_read_as_rows_columns_energy():
     assert np.array_equal(Recording(DATA / SPECTRUM_IMAGE).data[1, 0], raw[:, 1, 0])
 
 
-def test_a_file_of_something_else_is_refused_by_name(tmp_path: Path):
+def test_a_file_without_a_spectrum_is_refused_by_name(tmp_path: Path):
     path = tmp_path / "notes.dm3"
     path.write_text("not a recording at all")
     with pytest.raises(ValueError, match=r"notes\.dm3 cannot be read .* \.dm3 or \.dm4"):
         Recording(path)
 
 
-def test_a_missing_recording_is_said_to_be_missing(tmp_path: Path):
+def test_a_missing_recording_is_reported_as_missing(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="no recording at"):
         Recording(tmp_path / "gone.dm4")

@@ -23,7 +23,7 @@ def jump(spectrum: np.ndarray, onset: float) -> float:
     return spectrum[(ENERGY > onset) & (ENERGY < onset + 8)].mean() / before
 
 
-def test_the_zero_loss_share_tells_the_thickness():
+def test_the_thickness_follows_from_the_fraction_of_the_zero_loss():
     spectrum = LossModel().per_electron(matter(carbon=0.7), -100, 0.5)
     zero_loss = spectrum[np.abs(ENERGY) < 2].sum()
     assert np.log(spectrum.sum() / zero_loss) == pytest.approx(0.7, abs=0.03)
@@ -72,7 +72,7 @@ def test_the_dark_is_in_the_raw_counts_and_subtracted_from_the_processed():
     assert camera.read(None, 894, 1154, 130, 3).image.mean() == pytest.approx(0, abs=1)
 
 
-def test_too_many_electrons_saturate_and_say_so():
+def test_too_many_electrons_saturate_and_are_reported():
     camera = EelsCamera(1, Sample())
     expected = np.zeros(2048)
     expected[200] = 1e9

@@ -167,7 +167,7 @@ class Interlaced:
     def layout(self, detector: str, options: Any) -> Any:
         return (4,), "<f4"
 
-    def check_flight(self, detector: str, options: Any, scan: Any) -> None:
+    def check_fly_scan(self, detector: str, options: Any, scan: Any) -> None:
         pass
 
     def fly(self, orders: Any, count: int, scan: Any) -> Iterator[dict[str, Exposure]]:

@@ -80,7 +80,7 @@ def test_closed_valves_give_a_dark_image(driver: MicroscopeDriver, beam: Beam):
     assert driver.expose("scan_image", {"size": 128, "dwell": 1e-5}).array.max() < 260
 
 
-def test_moving_one_coordinate_leaves_the_other_where_it_was_told(
+def test_moving_one_coordinate_leaves_the_other_where_it_was_set(
     driver: MicroscopeDriver, beam: Beam
 ):
     driver.set("beam_y", 0.25)
@@ -89,7 +89,9 @@ def test_moving_one_coordinate_leaves_the_other_where_it_was_told(
     assert (beam.now.x, beam.now.y) == (1.0, 0.25)
 
 
-def test_a_beam_moved_by_somebody_else_is_respected(driver: MicroscopeDriver, beam: Beam):
+def test_a_beam_that_was_moved_from_elsewhere_keeps_its_new_position(
+    driver: MicroscopeDriver, beam: Beam
+):
     driver.set("beam_y", 0.25)
     beam.change(y=0.75)
     driver.set("beam_x", 0.1)

@@ -31,7 +31,7 @@ def test_a_spectrum_has_an_energy_axis_and_facts(driver: SpectrometerDriver):
     assert exposure.started <= exposure.ended
 
 
-def test_the_layout_is_told_without_exposing(driver: SpectrometerDriver, dm: DigitalMicrograph):
+def test_the_layout_is_known_without_exposing(driver: SpectrometerDriver, dm: DigitalMicrograph):
     assert driver.layout("eels", {"frames": 3}) == ((2048,), "<f4")
     assert not dm.images
 
@@ -55,7 +55,7 @@ def test_the_energy_offset_moves_the_axis_and_reads_back(driver: SpectrometerDri
     assert exposure.axes[0]["offset"] == pytest.approx(432.1)
 
 
-def test_a_tiny_change_of_energy_is_not_worth_settling(driver: SpectrometerDriver):
+def test_a_tiny_change_of_energy_is_not_made(driver: SpectrometerDriver):
     driver.set("energy_offset", 100.0)
     assert driver.set("energy_offset", 100.05) == 100.0
 
@@ -85,7 +85,7 @@ def test_an_unknown_dispersion_is_refused_with_the_choices(driver: SpectrometerD
         driver.set("dispersion", 0.3)
 
 
-def test_what_the_spectrometer_lacks_is_not_writable(dm: DigitalMicrograph):
+def test_a_setting_without_its_function_is_not_writable(dm: DigitalMicrograph):
     dm.missing_functions = {"IFCSetActiveDispersions", "IFWaitForFilter", "IFCGetFilterMode"}
     driver = SpectrometerDriver(dm)
     assert not driver.settings()["dispersion"]["writable"]

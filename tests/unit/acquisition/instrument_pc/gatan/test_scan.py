@@ -1,4 +1,4 @@
-"""Maps, driven through the look-alike: what the driver takes, row by row, and what it refuses."""
+"""Maps of the look-alike: the rows that the driver takes, and the maps that it refuses."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def test_a_software_map_moves_the_probe_and_sends_it_to_safety(module: Any):
     assert module.beam_state().x == 0.5  # not where the last point was
 
 
-def test_a_map_that_is_given_up_sends_the_probe_to_safety_too(module: Any):
+def test_a_map_that_is_ended_early_sends_the_probe_to_safety_too(module: Any):
     rows = driver_of(module).fly({"eels": {"exposure": 0.01}}, 6, scan(2, 3, "software"))
     next(rows)
     rows.close()
@@ -69,40 +69,43 @@ def test_a_blanked_beam_gives_dark_lines(module: Any):
     (scan(4, 4, region=[0.5, 0.0, 0.6, 0.5]), "must stay inside the scan"),
     (scan(4, 4, region=[0.0, 0.0, 0.0, 0.5]), "must stay inside the scan"),
 ])  # fmt: skip
-def test_a_map_that_cannot_be_is_refused_before_anything_moves(
+def test_an_impossible_map_is_refused_before_anything_moves(
     module: Any, wrong: dict[str, Any], said: str
 ):
     with pytest.raises(ValueError, match=said):
-        driver_of(module).check_flight("eels", {}, wrong)
+        driver_of(module).check_fly_scan("eels", {}, wrong)
 
 
-def test_a_spectrometer_says_how_it_can_take_maps(module: Any):
+def test_a_spectrometer_reports_how_it_can_take_maps(module: Any):
     driver = driver_of(module, read_line=None)
     assert driver.identity()["maps"] == "software"
     with pytest.raises(ValueError, match="synchronised by hardware cannot be taken .* software"):
-        driver.check_flight("eels", {}, scan(4, 4))
+        driver.check_fly_scan("eels", {}, scan(4, 4))
     with pytest.raises(ValueError, match="can: none"):
-        driver_of(module, read_line=None, scan_range=None).check_flight("eels", {}, scan(4, 4))
+        driver_of(module, read_line=None, scan_range=None).check_fly_scan("eels", {}, scan(4, 4))
 
 
 def test_several_frames_a_point_need_software(module: Any):
     with pytest.raises(ValueError, match="frames is 3; a map synchronised by hardware takes 1"):
-        driver_of(module).check_flight("eels", {"frames": 3}, scan(4, 4))
+        driver_of(module).check_fly_scan("eels", {"frames": 3}, scan(4, 4))
 
 
-def test_a_line_that_nothing_could_end_for_long_is_refused(module: Any):
+def test_a_line_that_would_take_too_long_is_refused(module: Any):
     driver = driver_of(module)
-    with pytest.raises(ValueError, match="A line of 400 points at 0.1 s takes 40 s.*30 s is the"):
-        driver.check_flight("eels", {"exposure": 0.1}, scan(2, 400))
-    driver.check_flight("eels", {"exposure": 0.1}, scan(2, 400, "software"))
+    with pytest.raises(
+        ValueError,
+        match="A line of 400 points .* takes 40 s and cannot be ended.*30 s",
+    ):
+        driver.check_fly_scan("eels", {"exposure": 0.1}, scan(2, 400))
+    driver.check_fly_scan("eels", {"exposure": 0.1}, scan(2, 400, "software"))
 
 
-def test_the_dark_field_flies_only_beside_spectra_in_a_hardware_map(module: Any):
+def test_the_dark_field_is_recorded_only_beside_spectra_in_a_hardware_map(module: Any):
     driver = driver_of(module)
     for where in (None, scan(2, 2, "software")):
         with pytest.raises(ValueError, match="adf is recorded only beside spectra"):
-            driver.check_flight("adf", {}, where)
-    with pytest.raises(ValueError, match="adf cannot fly without eels"):
+            driver.check_fly_scan("adf", {}, where)
+    with pytest.raises(ValueError, match="adf cannot be recorded without eels"):
         driver.fly({"adf": {}}, 4, scan(2, 2))
-    with pytest.raises(ValueError, match="adf has no exposures of its own"):
+    with pytest.raises(ValueError, match="adf cannot be exposed alone"):
         driver.expose("adf", {})
