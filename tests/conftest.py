@@ -11,12 +11,14 @@ from bluesky_em.app.session import Session
 from bluesky_em.files.tiled.address import TiledAddress, address_of
 
 ROOT = Path(__file__).parents[1]
-SLOW_TIERS = {ROOT / "tests" / "system", ROOT / "tests" / "crash", ROOT / "docs"}
+SLOW_TIERS = {ROOT / place for place in ("tests/system", "tests/crash", "docs")}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     tiers = parser.getgroup("bluesky-em")
-    tiers.addoption("--all", action="store_true", help="also run tests/system, tests/crash and docs")
+    tiers.addoption(
+        "--all", action="store_true", help="also run tests/system, tests/crash and docs"
+    )
     tiers.addoption("--long", action="store_true", help="more examples, kills and cases")
 
 
