@@ -35,7 +35,7 @@ from tiled.client import from_uri
 from tiled.structures.array import ArrayStructure
 from tiled.structures.data_source import Asset, DataSource, Management
 
-from bluesky_em.acquisition.client import Client
+from bluesky_em.acquisition.client import SpoolClient
 from bluesky_em.acquisition.instrument_pc.protocol import MAX_FETCH
 from bluesky_em.app.session import Session
 from bluesky_em.files.ledger import Ledger
@@ -75,16 +75,16 @@ class SaveThenRegister:
     """Fetch each frame, write it to a file, register it with Tiled, and only then return."""
 
     def __init__(self, client: Any, uri: str, folder: Path):
-        self.line, self.client, self.folder = Client(uri), client, folder
+        self.spool, self.client, self.folder = SpoolClient(uri), client, folder
         self.node: Any = None
 
     def __call__(self, name: str, document: dict[str, Any]) -> None:
         if name == "start":
-            self.line = Client(self.line.uri)  # a proxy belongs to one thread
+            self.spool = SpoolClient(self.spool.uri)  # one belongs to one thread
             self.node = self.client.create_container(key=document["uid"])
         elif name == "event":
             reference = document["data"]["eels"]
-            data = np.frombuffer(self.line.call("fetch", reference, 0, MAX_FETCH), dtype="<f4")
+            data = np.frombuffer(self.spool.fetch(reference, 0, MAX_FETCH), dtype="<f4")
             path = self.folder / f"{uuid.uuid4()}.h5"
             with h5py.File(path, "w") as file:
                 file["data"] = data
@@ -231,9 +231,9 @@ def _once(session: Session, subscriber: Any, events: int) -> float:
 
 def _empty_spool(session: Session) -> None:
     assert session.pcs is not None
-    line = Client(session.pcs.uris["gatan"])
-    line.call("release", line.call("references"))
-    line.close()
+    spool = SpoolClient(session.pcs.uris["gatan"])
+    spool.release(spool.references())
+    spool.close()
 
 
 def _tiled(session: Session) -> Any:

@@ -17,7 +17,7 @@ MICROSCOPE_PC = "PYRO:tem_server@127.0.0.1:9095"
 def devices(
     *, path_provider: PathProvider, gatan_uri: str = GATAN_PC, autoscript_uri: str = MICROSCOPE_PC
 ) -> dict[str, Device]:
-    """Make the devices."""
+    """Create the devices."""
     return {
         "eels": gatan.Spectrometer(gatan_uri, path_provider=path_provider, name="eels"),
         "adf": gatan.DarkField(gatan_uri, path_provider=path_provider, name="adf"),

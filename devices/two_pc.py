@@ -13,7 +13,7 @@ MICROSCOPE_PC = "PYRO:tem_server@tem-pc:9095"
 def devices(
     *, path_provider: PathProvider, gatan_uri: str = GATAN_PC, autoscript_uri: str = MICROSCOPE_PC
 ) -> dict[str, Device]:
-    """Make the devices; set BLUESKY_EM_TOKEN to the token of both servers."""
+    """Create the devices; set BLUESKY_EM_TOKEN to the token of both servers."""
     return {
         "eels": gatan.Spectrometer(gatan_uri, path_provider=path_provider, name="eels"),
         "adf": gatan.DarkField(gatan_uri, path_provider=path_provider, name="adf"),

@@ -1,4 +1,4 @@
-"""What we measure: one experiment per file, in a function that bears the file's name.
+"""The experiments of this laboratory: one per file, in a function with the file's name.
 
 Plans take devices as arguments and never import `devices/`.
 """

@@ -33,26 +33,27 @@ def adaptive_map(
     timeout: float = 10.0,
     md: dict[str, Any] | None = None,
 ) -> MsgGenerator[dict[GridPoint, str]]:
-    """Take every `coarse`-th point of a grid, and the points round each where an edge is.
+    """Take every `coarse`-th point of a grid, and the points around each one at an edge.
 
-    An analysis in another process publishes for each reference whether it is:
-    `data.publish(reference, "edge", True)`. The points beside those with an edge come next, then
-    those beside the ones of them that have it, until no point with an edge has neighbours that
-    were not measured. While the plan waits for verdicts the beam is blanked. A verdict that does
-    not come counts as an edge: without an analysis the map is fine everywhere.
+    An analysis in another process publishes for each reference whether it is at an edge:
+    `data.publish(reference, "edge", True)`. The next pass takes the neighbours of points at an
+    edge, and so on, until all neighbours of such points are measured. While the plan waits for
+    verdicts the beam is blanked. A missing verdict counts as an edge: without an analysis the map
+    is fine everywhere.
 
     Args:
         eels: the spectrometer.
         microscope: moves the probe; the beam is on during exposures only.
-        data: where verdicts come to, e.g. `storage.data`.
+        data: receives the verdicts, e.g. `storage.data`.
         shape: lines of the full grid, and points of each.
         coarse: step of the first pass, in points of the full grid, in both directions.
         exposure: at each point, in s.
         region: left, top, width, height as fractions of the whole scan.
-        field_of_view: in m; set back afterwards.
+        field_of_view: in m; restored afterwards.
         result: the name under which verdicts are published.
-        timeout: longest wait for a next verdict, in s; once in vain, the others of that pass are
-            not waited for, and after a pass without any verdict those of the next one neither.
+        timeout: longest wait for the next verdict, in s. After one wait without success the plan
+            does not wait for the others of that pass, and after a pass without any verdict not for
+            those of the next one either.
         md: metadata for the run.
 
     Returns:
@@ -80,7 +81,7 @@ def adaptive_map(
     def ask_beside(points: Sequence[GridPoint]) -> MsgGenerator[list[GridPoint]]:
         nonlocal silent
         near: set[GridPoint] = set()
-        patience, heard = (0.0 if silent else timeout), False
+        patience, answered = (0.0 if silent else timeout), False
         for point in points:
             beside = _beside(point, shape) - references.keys()
             if beside <= near:
@@ -88,10 +89,11 @@ def adaptive_map(
             edge = yield from wait_for_result(
                 references[point], result, data, timeout=patience, default=None
             )
-            patience, heard = (0.0 if edge is None else timeout), heard or edge is not None
+            patience = 0.0 if edge is None else timeout
+            answered = answered or edge is not None
             if edge is None or edge:
                 near |= beside
-        silent = not heard
+        silent = not answered
         return sorted(near)
 
     @bpp.stage_decorator([eels])
@@ -104,21 +106,21 @@ def adaptive_map(
 
     before = yield from bps.rd(microscope.field_of_view)
 
-    def back() -> MsgGenerator[None]:
+    def restore() -> MsgGenerator[None]:
         yield from bps.mv(microscope.field_of_view, before)
 
-    def whole() -> MsgGenerator[None]:
+    def measure_all() -> MsgGenerator[None]:
         yield from bps.mv(microscope.field_of_view, field_of_view)
         yield from bps.mv(eels.exposure, exposure, eels.frames, 1)
         yield from preflight([eels], shape[0] * shape[1])
         yield from inner()
 
-    yield from bpp.finalize_wrapper(whole(), back)
+    yield from bpp.finalize_wrapper(measure_all(), restore)
     return references
 
 
 def _beside(point: GridPoint, shape: tuple[int, int]) -> set[GridPoint]:
-    """Give the points of a grid above, below, left and right of one."""
+    """Return the points of a grid above, below, left and right of one."""
     line, column = point
     near = {(line - 1, column), (line + 1, column), (line, column - 1), (line, column + 1)}
     return {(y, x) for y, x in near if 0 <= y < shape[0] and 0 <= x < shape[1]}

@@ -1,4 +1,4 @@
-"""A map in blocks of lines, that follows the specimen's drift."""
+"""A map in blocks of lines, corrected for the specimen's drift."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def drift_corrected_map(
 ) -> MsgGenerator[list[tuple[float, float]]]:
     """Take a map, with a reference image before each block of lines; return the drifts.
 
-    The next block is taken where the specimen has gone to, by cross-correlation of its image with
-    the first one. A block that would leave the scan is taken at its border.
+    Each block is moved by the specimen's drift, from the cross-correlation of its reference image
+    with the first one. A block that would leave the scan is taken at the scan's border.
 
     Args:
         haadf: takes the reference images of the whole scan, as it is set.
         eels: the spectrometer.
-        adf: the dark field beside it.
+        adf: the dark field, recorded together with it.
         microscope: the beam is on during images and blocks only.
         data: reads the reference images, e.g. `storage.data`.
-        shape: lines of the map, and points of each.
+        shape: lines of the map, and points of each line.
         dwell: at each point, in s.
         region: left, top, width, height as fractions of the whole scan.
-        lines: of a block.
+        lines: lines of a block.
         md: metadata for the run.
 
     Returns:

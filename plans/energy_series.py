@@ -22,9 +22,9 @@ def energy_series(
     exposures: Sequence[float] = (0.01, 0.1, 0.5),
     md: dict[str, Any] | None = None,
 ) -> MsgGenerator[list[str]]:
-    """Take a spectrum at each offset and return the references; the offset is set back.
+    """Take a spectrum at each offset and return the references; the offset is restored.
 
-    `bluesky_em.analysis.merge` makes one spectrum of them.
+    `bluesky_em.analysis.merge` joins them into one spectrum.
 
     Args:
         eels: the spectrometer.

@@ -20,11 +20,11 @@ def focal_series(
     defoci: Sequence[float] = (-100e-9, -50e-9, 0.0, 50e-9, 100e-9),
     md: dict[str, Any] | None = None,
 ) -> MsgGenerator[list[str]]:
-    """Take an image at each defocus, go back to the first focus, and return the references.
+    """Take an image at each defocus, restore the focus, and return the references.
 
     Args:
         image: the scanned or camera image to take.
-        microscope: whose defocus is changed.
+        microscope: changes the defocus.
         defoci: in m.
         md: metadata for the run.
     """
@@ -40,8 +40,8 @@ def focal_series(
     yield from preflight([image], len(defoci))
     before = yield from bps.rd(microscope.defocus)
 
-    def back() -> MsgGenerator[None]:
+    def restore() -> MsgGenerator[None]:
         yield from bps.mv(microscope.defocus, before)
 
-    yield from bpp.finalize_wrapper(inner(), back)
+    yield from bpp.finalize_wrapper(inner(), restore)
     return references

@@ -31,7 +31,7 @@ def line_scan(
         microscope: moves the probe; the beam is on during the scan only.
         start: first point, `(x, y)` as fractions of the scan from its top left corner.
         stop: last point, likewise.
-        points: how many, both ends included.
+        points: their number, both ends included.
         exposure: at each point, in s.
         md: metadata for the run.
     """

@@ -1,4 +1,4 @@
-"""One spectrum, or several, where the beam stands."""
+"""One spectrum, or several, at the beam's position."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def spectrum(
 
     Args:
         eels: the spectrometer.
-        microscope: unblanks the beam for the exposures; without it the beam is left alone.
+        microscope: unblanks the beam for the exposures; without it the beam is not changed.
         exposure: of one frame, in s.
         frames: summed into each spectrum.
-        num: how many spectra.
+        num: number of spectra.
         md: metadata for the run.
     """
     references: list[str] = []

@@ -1,4 +1,4 @@
-"""A spectrum image: a map of spectra in one fly scan, with the dark field beside it."""
+"""A spectrum image: a map of spectra in one fly scan, together with the dark field."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def spectrum_image(
         eels: the spectrometer.
         microscope: the beam is on during the map only.
         adf: the dark field; without it, or with software synchronisation, none is recorded.
-        shape: lines, and points of each.
+        shape: lines, and points of each line.
         dwell: at each point, in s.
         region: left, top, width, height as fractions of the whole scan.
         sync: "hardware" or "software", as for `MapInfo`.

@@ -1,4 +1,4 @@
-"""A survey image, and a map of each place in it that is worth one."""
+"""A survey image, and a map of each interesting region in it."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def survey_and_map(
     Args:
         haadf: takes the survey of the whole scan, as it is set.
         eels: the spectrometer.
-        adf: the dark field beside it.
+        adf: the dark field, recorded together with it.
         microscope: the beam is on during survey and maps only.
         data: reads the survey, e.g. `storage.data`.
-        choose: gives regions of an image: left, top, width, height as fractions of it.
+        choose: returns the regions of an image: left, top, width, height as fractions of it.
         shape: lines of each map, and points of each line.
         dwell: at each point, in s.
         md: metadata for the run.

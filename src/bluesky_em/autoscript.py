@@ -29,14 +29,8 @@ from ophyd_async.core import (
     soft_signal_rw,
 )
 
-from .detector import (
-    SETTLING,
-    RefDetector,
-    ServerSignal,
-    hold_all,
-    server_signal_r,
-    server_signal_rw,
-)
+from .acquisition.client import SETTLE_TIMEOUT, hold_fly_scans
+from .detector import RefDetector, ServerSignal, server_signal_r, server_signal_rw
 
 __all__ = ["Microscope", "Stage", "ScanImage", "CameraImage"]
 
@@ -44,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class Blanker(SignalRW[bool]):
-    """Whether the beam is blanked; it is while a plan that has used it pauses."""
+    """The beam blanker: True blanks the beam, as every pause of a plan that has used it does."""
 
     def __init__(self, uri: str):
         super().__init__(ServerSignal(bool, uri, "beam_blanked"))
@@ -55,7 +49,7 @@ class Blanker(SignalRW[bool]):
 
         Never raises: a pause that failed would end the run without its clean-up.
         """
-        await hold_all()
+        await hold_fly_scans()
         try:
             self._was_blanked = await self.get_value()
             await self.set(True)
@@ -63,16 +57,16 @@ class Blanker(SignalRW[bool]):
             logger.error("the beam could NOT be blanked for the pause: %s. Blank it by hand", exc)
 
     async def resume(self) -> None:
-        """Bring back what was before the pause."""
+        """Restore the state before the pause."""
         await self.set(self._was_blanked)
 
     @AsyncStatus.wrap
     async def stage(self) -> None:
-        """Cache nothing: it is read from the hardware."""
+        """Cache nothing: the blanker is read from the hardware."""
 
     @AsyncStatus.wrap
     async def unstage(self) -> None:
-        """Nothing was cached."""
+        """Do nothing: nothing was cached."""
 
 
 class Microscope(StandardReadable):
@@ -89,7 +83,7 @@ class Microscope(StandardReadable):
     def __init__(self, uri: str, name: str = ""):
         with self.add_children_as_readables():
             self.beam_x = server_signal_rw(float, uri, "beam_x", precision=4)
-            """where the paused beam stands, as a fraction of the scan from its left: 0 to 1"""
+            """position of the paused beam, as a fraction of the scan from its left: 0 to 1"""
             self.beam_y = server_signal_rw(float, uri, "beam_y", precision=4)
             """the same from the top: 0 to 1"""
             self.beam_blanked = Blanker(uri)
@@ -110,7 +104,7 @@ class Microscope(StandardReadable):
 
 
 class _UnlimitedMock(InstantMovableMock):
-    """In mock mode an axis arrives at once, wherever that is."""
+    """In mock mode an axis reaches any position at once."""
 
     async def connect(self, device: StandardMovable) -> None:
         await super().connect(device)
@@ -121,7 +115,7 @@ class _UnlimitedMock(InstantMovableMock):
 
 @default_mock_class(_UnlimitedMock)
 class StageAxis(StandardMovable[float], StandardReadable):
-    """One axis of the stage; done when the stage has arrived.
+    """One axis of the stage; a move is done when the stage has arrived.
 
     A position outside the microscope's own limits is refused before anything moves. The moves
     are AutoScript's safe ones, which set the tilt to zero first where it could touch the pole.
@@ -137,7 +131,7 @@ class StageAxis(StandardMovable[float], StandardReadable):
 
     @cached_property
     def movable_logic(self) -> MovableLogic[float]:
-        """How it moves."""
+        """Moves that check the limits first."""
         return _SafeMove(self)
 
 
@@ -147,7 +141,11 @@ class _SafeMove(MovableLogic[float]):
         self._axis = axis
 
     async def check_move(self, new_position: float) -> None:
-        """Refuse a position outside the limits."""
+        """Refuse a position outside the limits.
+
+        Raises:
+            ValueError: it is outside; the message has the limits.
+        """
         low, high = await asyncio.gather(
             self._axis.low_limit.get_value(), self._axis.high_limit.get_value()
         )
@@ -159,7 +157,7 @@ class _SafeMove(MovableLogic[float]):
 
     async def move(self, new_position: float, timeout: TimeoutCalculator) -> None:
         """Move and wait for arrival."""
-        await self.setpoint.set(float(new_position), timeout=timeout() or SETTLING)
+        await self.setpoint.set(float(new_position), timeout=timeout() or SETTLE_TIMEOUT)
 
 
 class Stage(StandardReadable):

@@ -1,4 +1,4 @@
-"""Gatan devices: the EELS spectrometer, and the dark-field signal that flies beside it."""
+"""Gatan devices: the EELS spectrometer, and the dark-field detector that flies with it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Spectrometer(RefDetector):
             self.energy_offset = server_signal_rw(
                 float, uri, "energy_offset", units="eV", precision=2
             )
-            """energy loss the filter is set to, in eV"""
+            """energy loss that the filter is set to, in eV"""
             self.dispersion = server_signal_rw(
                 float, uri, "dispersion", units="eV/channel", precision=3
             )
@@ -55,10 +55,10 @@ class Spectrometer(RefDetector):
 
 
 class DarkField(RefDetector):
-    """What the annular dark-field detector counts at each point of a map, shape `()`, `<f4`.
+    """The annular dark-field detector: its counts at each point of a map, shape `()`, `<f4`.
 
-    It cannot be triggered: prepare it with the same `MapInfo` as the spectrometer of its server
-    (`plan_stubs.fly([eels, adf], ...)` does), whose pace it follows.
+    It cannot be triggered. Prepare it with the same `MapInfo` as the spectrometer of its server, as
+    `plan_stubs.fly([eels, adf], ...)` does; the spectrometer sets the pace.
 
     Args:
         uri: the acquisition server on the Gatan PC, `PYRO:eels_server@gatan-pc:9091`.

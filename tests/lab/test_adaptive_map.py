@@ -1,4 +1,4 @@
-"""The adaptive map's choices, without an instrument: its messages are answered here."""
+"""The adaptive map's choices, without an instrument: this file answers its messages."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from ophyd_async.core import StaticPathProvider, UUIDFilenameProvider
 from bluesky_em import autoscript, gatan
 from plans.adaptive_map import GridPoint, adaptive_map
 
-TIMEOUT = 5.0  # s, that nobody waits here
+TIMEOUT = 5.0  # s; no test waits for it
 
 
 class Analysis:
-    """Stands for `Data`, and knows verdicts by the place of the reference in the run."""
+    """Replaces `Data`; has verdicts by reference."""
 
     def __init__(self, verdicts: Mapping[str, bool]):
         self.verdicts = verdicts
         self.waited: list[float] = []
-        """the waits that were in vain, s"""
+        """the waits without success, s"""
         self.blanked = True
         self.asked_with_beam = False
 
@@ -56,7 +56,7 @@ def take(tmp_path: Path) -> Any:
             return {"eels": {"value": f"run/eels/{count - 1}"}}
 
         async def room(*_: Any) -> None:
-            """Say that there is room."""
+            """Report that there is room."""
 
         def wait_for(message: Msg) -> None:
             async def all_of() -> None:
@@ -106,7 +106,7 @@ def test_without_an_analysis_every_point_is_taken_once_after_one_wait(take: Any)
     assert len(set(places)) == 48
 
 
-def test_where_no_edge_is_there_are_coarse_points_only(take: Any) -> None:
+def test_without_an_edge_only_coarse_points_are_taken(take: Any) -> None:
     analysis, references, _ = take({f"run/eels/{n}": False for n in range(16)}, shape=(8, 8))
     assert set(references) == {(y, x) for y in range(0, 8, 2) for x in range(0, 8, 2)}
     assert not analysis.waited
@@ -128,7 +128,7 @@ def test_an_analysis_that_dies_costs_two_waits_and_no_point(take: Any) -> None:
     assert all(beside in references for p in unsure for beside in near(p, 8))
 
 
-def test_the_beam_is_blanked_while_it_waits_and_the_field_of_view_goes_back(take: Any) -> None:
+def test_the_beam_is_blanked_while_it_waits_and_the_field_of_view_is_restored(take: Any) -> None:
     analysis, _, messages = take({}, shape=(4, 4))
     assert not analysis.asked_with_beam and analysis.blanked
     assert sets(messages, "microscope-field_of_view") == [1e-6, 200e-9]

@@ -1,4 +1,4 @@
-"""Every plan runs on the simulated microscope, and says what it took."""
+"""Every plan runs on the simulated microscope."""
 
 import inspect
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_every_plan_loads_and_takes_its_devices_as_arguments() -> None:
         assert inspect.getdoc(plan) and "Args:" in inspect.getdoc(plan)
 
 
-def test_every_devices_file_gives_the_same_names_and_connects_nothing() -> None:
+def test_every_devices_file_returns_the_same_names_and_connects_nothing() -> None:
     from ophyd_async.core import StaticPathProvider, UUIDFilenameProvider
 
     paths = StaticPathProvider(UUIDFilenameProvider(), ROOT)
@@ -71,7 +71,7 @@ def test_the_beam_is_blanked_however_a_plan_ends(session: Session) -> None:
     assert session.RE(bps.rd(microscope.beam_blanked)).plan_result is True
 
 
-def test_focal_series_goes_back_to_the_focus_it_began_with(session: Session) -> None:
+def test_focal_series_restores_the_focus(session: Session) -> None:
     microscope, haadf = session.devices["microscope"], session.devices["haadf"]
     before = session.RE(bps.rd(microscope.defocus)).plan_result
     session.RE(bps.mv(haadf.size, 128))
@@ -85,7 +85,7 @@ def test_focal_series_goes_back_to_the_focus_it_began_with(session: Session) -> 
     np.testing.assert_allclose(defocus, [-50e-9, 50e-9])
 
 
-def test_a_spectrum_image_is_one_flight_with_the_dark_field_beside_it(session: Session) -> None:
+def test_a_spectrum_image_is_one_fly_scan_together_with_the_dark_field(session: Session) -> None:
     eels, adf, microscope = (session.devices[n] for n in ("eels", "adf", "microscope"))
     plan = session.plans["spectrum_image"](eels, microscope, adf, shape=(12, 10), dwell=5e-3)
     references = session.RE(plan).plan_result
@@ -99,7 +99,7 @@ def test_a_spectrum_image_is_one_flight_with_the_dark_field_beside_it(session: S
     assert np.corrcoef(titanium, stream["adf"].read())[0, 1] > 0.5  # the flake is in both
 
 
-def test_an_energy_series_becomes_one_spectrum_and_the_offset_goes_back(session: Session) -> None:
+def test_an_energy_series_becomes_one_spectrum_and_the_offset_is_restored(session: Session) -> None:
     eels, microscope = session.devices["eels"], session.devices["microscope"]
     before = session.RE(bps.rd(eels.energy_offset)).plan_result
     plan = session.plans["energy_series"](
@@ -117,7 +117,7 @@ def test_an_energy_series_becomes_one_spectrum_and_the_offset_goes_back(session:
         session.RE(session.plans["energy_series"](eels, microscope, offsets=(0, 1), exposures=(1,)))
 
 
-def test_a_survey_tells_where_to_map(session: Session) -> None:
+def test_a_survey_decides_where_to_map(session: Session) -> None:
     haadf, eels, adf, microscope = (
         session.devices[n] for n in ("haadf", "eels", "adf", "microscope")
     )
@@ -152,7 +152,7 @@ def test_a_drift_corrected_map_follows_the_specimen(session: Session) -> None:
 
 
 def _drifting(plan: MsgGenerator, stage: Any, by: float) -> MsgGenerator:
-    """Move the specimen once, after the first flight."""
+    """Move the specimen once, after the first fly scan."""
     moved: list[bool] = []
 
     def after(message: Msg) -> tuple[None, MsgGenerator | None]:

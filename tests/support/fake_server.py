@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_em.acquisition.client._client import AsyncClient, Client, client_for, close_all
+from bluesky_em.acquisition.client import Client, InstrumentClient, client_for, close_all
 from bluesky_em.acquisition.instrument_pc.driver import Driver
 from bluesky_em.acquisition.instrument_pc.exposure import Exposure
 from bluesky_em.acquisition.instrument_pc.server import serve
@@ -103,7 +103,7 @@ def served(
     host: str = "127.0.0.1",
     spool_limit: int | None = None,
 ):
-    """A real acquisition server in a thread; yields its address."""
+    """Run a real acquisition server in a thread; yield its address."""
     ready, started = threading.Event(), []
     thread = threading.Thread(
         target=serve,
@@ -134,7 +134,7 @@ def calling(uri: str, token: str | None = None) -> Iterator[Client]:
 
 
 @contextlib.asynccontextmanager
-async def lanes_to(uri: str) -> AsyncIterator[AsyncClient]:
+async def shared_client(uri: str) -> AsyncIterator[InstrumentClient]:
     """The client that devices use, closed at the end."""
     try:
         yield client_for(uri)

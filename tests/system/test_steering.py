@@ -278,7 +278,9 @@ def test_a_plan_waits_for_a_result_and_says_which_one_if_none_comes(
         return [told, other]
 
     assert session.RE(bpp.stage_wrapper(ask(True), [eels])).plan_result == [[1, "Ti"], "none"]
-    with pytest.raises(NotReady, match="nobody has published 'other' of .*/eels/0 within 0.1 s"):
+    with pytest.raises(
+        NotReady, match="no process has published 'other' of .*/eels/0 within 0.1 s"
+    ):
         session.RE(bpp.stage_wrapper(ask(False), [eels]))
 
 

@@ -1,5 +1,6 @@
 """Update modes, from a plan to Tiled: sums, live views and cubes, with the same guarantees."""
 
+import contextlib
 import os
 import random
 import signal
@@ -17,8 +18,9 @@ from bluesky.utils import FailedStatus, MsgGenerator
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
 from bluesky_em import Data, MapInfo
+from bluesky_em.acquisition.client import SpoolClient
 from bluesky_em.app.session import Session
-from bluesky_em.detector._flyer import Flyer
+from bluesky_em.detector._fly_scan import FlyScan
 from bluesky_em.detector._trigger_info import UpdateInfo
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
@@ -57,22 +59,23 @@ def take(session: Session, *infos: TriggerInfo, detectors: tuple[str, ...] = ("e
 def exposed(monkeypatch: pytest.MonkeyPatch) -> Pixels:
     """The exposed pixels by reference, fetched before the writer receives their documents."""
     pixels: Pixels = {}
-    assets = Flyer.assets
+    assets = FlyScan.assets
 
-    async def watched(flyer: Flyer, index: int | None) -> AsyncIterator[Any]:
-        async for name, document in assets(flyer, index):
-            if name == "stream_datum" and flyer._update is not None:
+    async def watched(fly_scan: FlyScan, index: int | None) -> AsyncIterator[Any]:
+        async for name, document in assets(fly_scan, index):
+            if name == "stream_datum" and fly_scan._update is not None:
                 indices = document["indices"]
                 for n in range(indices["start"], indices["stop"]):
-                    assert flyer._course is not None
-                    reference = f"{flyer._course.base}/{flyer._first + n - flyer._start}"
-                    header = await flyer._server.call("header", reference)
-                    data = await flyer._server.call("fetch", reference, 0, 1 << 20)
+                    assert fly_scan._run is not None
+                    reference = f"{fly_scan._run.base}/{fly_scan._first + n - fly_scan._start}"
+                    with contextlib.closing(SpoolClient(fly_scan._server.uri)) as spool:
+                        header = spool.header(reference)
+                        data = spool.fetch(reference, 0, 1 << 20)
                     values = np.frombuffer(data, header["dtype"]).reshape(header["shape"][1:])
                     pixels[reference] = values
             yield name, document
 
-    monkeypatch.setattr(Flyer, "assets", watched)
+    monkeypatch.setattr(FlyScan, "assets", watched)
     return pixels
 
 

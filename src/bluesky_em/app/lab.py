@@ -11,12 +11,15 @@ from types import ModuleType
 from typing import Any
 
 import bluesky_em
+from bluesky_em.detector import RunPaths
 
 TEMPLATE = Path(bluesky_em.__file__).parent / "lab_template"
 """Where an installed wheel has its copy of `devices/` and `plans/`."""
 
 
-def load_devices(name: str, lab: Path, *, path_provider: Any, **addresses: str) -> dict[str, Any]:
+def load_devices(
+    name: str, lab: Path, *, path_provider: RunPaths, **addresses: str
+) -> dict[str, Any]:
     """Make the devices that `devices/<name>.py` declares; connects nothing.
 
     Args:

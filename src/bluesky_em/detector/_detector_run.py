@@ -1,7 +1,9 @@
-"""Detector run: where one detector's frames in one run belong, and how far it has got."""
+"""DetectorRun: one detector's frames in one run; DetectorRuns: those of all open runs."""
 
 from __future__ import annotations
 
+import itertools
+import uuid
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -9,10 +11,12 @@ from typing import Any
 from bluesky_em.documents import Layout
 from bluesky_em.errors import FrameMismatch
 
+from ._run_paths import RunPaths
+
 
 @dataclass
 class DetectorRun:
-    """One detector's frames in one run (or, outside a single run, one frame or one flight)."""
+    """One detector's frames in one run; outside a single run, one frame or one fly scan."""
 
     uid: str
     """of the `resource` document"""
@@ -26,18 +30,18 @@ class DetectorRun:
     next_number: int
     """of the next frame"""
     flown: int = 0
-    """frames that stream datums have referred to: the next one's index"""
+    """frames that stream datums have referred to; the next frame's index"""
     emitted: bool = False
-    """whether the `resource` document has been given"""
+    """whether the `resource` document has been emitted"""
     described: Layout | None = None
-    """what the descriptor promised of one exposure in a step scan"""
+    """shape and dtype in a step scan's descriptor"""
     described_flown: Layout | None = None
-    """the same in a fly scan"""
+    """the same in a fly scan's descriptor, of one exposure"""
     thumbnail: bool | None = None
-    """whether a step scan's descriptor promised thumbnails; None while there is none"""
+    """whether a step scan's descriptor has thumbnails; None while there is no descriptor"""
     update: dict[str, Any] | None = None
     """how the frames become one array, an `UpdateDeclaration.dump()`; empty: each has a row of its
-    own; None while there are none"""
+    own; None while there are no frames"""
 
     @property
     def base(self) -> str:
@@ -50,10 +54,10 @@ class DetectorRun:
         return (PurePath(self.root) / self.path).as_uri()
 
     def check_update(self, update: dict[str, Any]) -> None:
-        """Refuse frames that cannot go into one array with those before.
+        """Refuse frames that cannot go into one array with the earlier ones.
 
         Raises:
-            ValueError: they became, or will become, something else.
+            ValueError: the earlier ones become another kind of array.
         """
         if self.update not in (None, update):
             raise ValueError(
@@ -63,10 +67,10 @@ class DetectorRun:
             )
 
     def check_thumbnail(self, wanted: bool) -> None:
-        """Refuse to begin with thumbnails, or to end with them, once the run is described.
+        """Refuse to add thumbnails, or to omit them, once the run is described.
 
         Raises:
-            FrameMismatch: its descriptor promised otherwise.
+            FrameMismatch: the descriptor promised otherwise.
         """
         if self.thumbnail not in (None, wanted):
             raise FrameMismatch(
@@ -74,6 +78,55 @@ class DetectorRun:
                 f"{'thumbnails' if self.thumbnail else 'no thumbnails'}. Set it between runs, not "
                 "within one"
             )
+
+
+class DetectorRuns:
+    """The runs of one detector: one `DetectorRun` for each run that is open.
+
+    Args:
+        paths: knows the open runs.
+    """
+
+    def __init__(self, paths: RunPaths):
+        self._paths = paths
+        self._runs: dict[str, DetectorRun] = {}
+        self._numbers = itertools.count()
+        self._promise: dict[str, Any] = {}
+
+    def reset(self) -> None:
+        """Forget what was promised of frames outside a single run."""
+        self._promise = {}
+
+    def current(self, detector: str) -> DetectorRun:
+        """Return the one of the single open run; without a single open run, a new one."""
+        run = self._paths.run
+        if run is None:
+            return self._new(detector, None)
+        if run not in self._runs:
+            still_open = self._paths.open_runs
+            self._runs = {uid: self._runs[uid] for uid in self._runs if uid in still_open}
+            self._runs[run] = self._new(detector, run)
+        return self._runs[run]
+
+    def promise(self, detector: str, layout: Layout, thumbnail: bool) -> None:
+        """Record what a descriptor promised of the frames of a step scan from now on."""
+        if self._paths.run is None:
+            self._promise = {"described": layout, "thumbnail": thumbnail}
+        else:
+            run = self.current(detector)
+            run.described, run.thumbnail = layout, thumbnail
+
+    def _new(self, detector: str, run: str | None) -> DetectorRun:
+        uid, place = str(uuid.uuid4()), self._paths(detector)
+        return DetectorRun(
+            uid=uid,
+            run=run or uid,
+            detector=detector,
+            root=place.directory_path.as_posix(),
+            path=f"{place.filename}.h5",
+            next_number=0 if run else next(self._numbers),
+            **({} if run else self._promise),
+        )
 
 
 def _words(update: dict[str, Any] | None) -> str:

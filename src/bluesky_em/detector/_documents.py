@@ -1,4 +1,4 @@
-"""Compose what our detectors put into documents.
+"""Compose the documents of our detectors.
 
 Our `resource` has spec `HDF5`, which every Bluesky consumer can open; `resource_kwargs` add where
 the frame waits until it is in that file. Our `datum` carries the frame's checksum and axes, so that
@@ -12,8 +12,9 @@ from typing import Any
 
 from event_model import DataKey
 
+from bluesky_em.acquisition.client import FrameHeader
 from bluesky_em.acquisition.instrument_pc.protocol import THUMBNAIL
-from bluesky_em.documents import DATASET, MIMETYPE, SPEC, Document, Layout
+from bluesky_em.documents import DATASET, MIMETYPE, SPEC, Layout
 from bluesky_em.errors import FrameMismatch
 from bluesky_em.reference import Reference
 
@@ -66,7 +67,7 @@ def thumbnail_key(name: str, server: str) -> DataKey:
 
 
 def resource(
-    uid: str, root: str, path: str, server: str, detector: str, header: Document
+    uid: str, root: str, path: str, server: str, detector: str, header: FrameHeader
 ) -> dict[str, Any]:
     """Compose a fresh `resource` for one detector's frames in one run."""
     return {
@@ -85,7 +86,7 @@ def resource(
     }
 
 
-def datum(reference: Reference, resource_uid: str, header: Document) -> dict[str, Any]:
+def datum(reference: Reference, resource_uid: str, header: FrameHeader) -> dict[str, Any]:
     """Compose the fresh `datum` whose id is the reference."""
     return {
         "datum_id": str(reference),
@@ -108,7 +109,7 @@ def stream_resource(
     uri: str,
     server: str,
     detector: str,
-    header: Document,
+    header: FrameHeader,
     *,
     base: str,
     first: int,
@@ -117,7 +118,7 @@ def stream_resource(
     frames: int,
     update: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Compose a fresh `stream_resource` for the frames of one flight of a detector.
+    """Compose a fresh `stream_resource` for the frames of one fly scan of a detector.
 
     Args:
         uid: of the document.
@@ -125,16 +126,16 @@ def stream_resource(
         uri: of the file that will hold the frames.
         server: address of its acquisition server.
         detector: the driver's name for it.
-        header: of the first block in the spool, whose array has shape `(block, *frame)`.
+        header: of the first block in the spool, which has shape `(block, *frame)`.
         base: references are `<base>/<number>`.
         first: number of the first frame.
-        start: index of the first frame, in the stream datums that will come.
+        start: index of the first frame in its stream datums.
         block: frames that share a block in the spool; the last one may be shorter.
-        frames: how many were asked for.
+        frames: the number of frames that was requested.
         update: how the stream's frames become one array, an `UpdateDeclaration.dump()`; None: each
-            has an index of its own, one behind the other.
+            has an index of its own.
     """
-    own = {"index"}  # of that one frame
+    own = {"index"}  # metadata of that one frame only
     return {
         "uid": uid,
         "data_key": data_key,
@@ -171,12 +172,12 @@ def stream_datum(resource_uid: str, indices: dict[str, int]) -> dict[str, Any]:
 
 
 def check_frame(reference: str, got: Layout, promised: Layout | None) -> None:
-    """Refuse a frame that is not what this run's descriptor promised.
+    """Check that a frame is what this run's descriptor promised.
 
     Args:
         reference: of the frame.
         got: its shape and dtype.
-        promised: the descriptor's; None while there is none.
+        promised: the same in the descriptor; None while there is none.
 
     Raises:
         FrameMismatch: they differ.

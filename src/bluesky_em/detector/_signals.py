@@ -1,4 +1,4 @@
-"""Signals whose value lives in an acquisition server: read from the hardware at each read."""
+"""Signals of an acquisition server's settings, read from the hardware at each read."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ from ophyd_async.core import (
     make_datakey,
 )
 
-from bluesky_em.acquisition.client import AsyncClient, client_for
+from bluesky_em.acquisition.client import client_for
 from bluesky_em.errors import ServerUnreachable
 
 S = TypeVar("S", bound=SignalR)
-
-SETTLING = 60.0  # seconds; the longest a setting may take (stage moves, filter settling)
 
 
 class ServerSignal(SignalBackend[SignalDatatypeT]):
@@ -40,7 +38,7 @@ class ServerSignal(SignalBackend[SignalDatatypeT]):
     """
 
     def __init__(self, datatype: type[SignalDatatypeT], uri: str, setting: str, **metadata: Any):
-        self._link: AsyncClient = client_for(uri)
+        self._server = client_for(uri)
         self._setting = setting
         self._metadata = SignalMetadata(**metadata)
         self._convert: Any = datatype
@@ -50,26 +48,30 @@ class ServerSignal(SignalBackend[SignalDatatypeT]):
         super().__init__(datatype)
 
     def source(self, name: str, read: bool) -> str:
-        """Name the server and the setting."""
-        return f"{self._link.uri}#{self._setting}"
+        """Return the server's address and the setting."""
+        return f"{self._server.uri}#{self._setting}"
 
     async def connect(self, timeout: float) -> None:
         """Read the setting once; raises NotConnectedError with the server's address."""
         try:
-            self._setpoint = await self._link.call("get", self._setting, timeout=timeout)
+            self._setpoint = await self._server.get(self._setting, timeout=timeout)
         except ServerUnreachable as exc:
             raise NotConnectedError(str(exc)) from exc
 
     async def put(self, value: SignalDatatypeT | None) -> None:
-        """Set it and wait until the instrument says so; what it reads back goes to observers."""
+        """Set it and wait until the instrument confirms; observers receive what it reads back."""
         setpoint = self._setpoint if value is None else self._plain(value)
-        back = await self._link.call("set", self._setting, setpoint, timeout=SETTLING)
+        readback = await self._server.set(self._setting, setpoint)
         self._setpoint = setpoint
         if self._callback:
-            self._callback(self._reading(back))
+            self._callback(self._reading(readback))
 
     def _plain(self, value: Any) -> Any:
-        """Make a plan's np.float64 the plain float that can travel; refuse what is none."""
+        """Convert a value to the plain type that can be sent, e.g. np.float64 to float.
+
+        Raises:
+            ValueError: it is of another kind.
+        """
         kinds = {bool: (bool, np.bool_), str: (str,)}
         if not isinstance(value, kinds.get(self._convert, object)):  # bool("False") would be True
             raise ValueError(f"{self._setting} is {value!r}; give a {self._convert.__name__}")
@@ -82,14 +84,14 @@ class ServerSignal(SignalBackend[SignalDatatypeT]):
 
     async def get_reading(self) -> Reading[SignalDatatypeT]:
         """Read the hardware."""
-        return self._reading(await self._link.call("get", self._setting))
+        return self._reading(await self._server.get(self._setting))
 
     async def get_value(self) -> SignalDatatypeT:
         """Read the hardware."""
-        return self._convert(await self._link.call("get", self._setting))
+        return self._convert(await self._server.get(self._setting))
 
     async def get_setpoint(self) -> SignalDatatypeT:
-        """Give what was last asked for."""
+        """Return the value that was last requested."""
         return self._setpoint
 
     async def get_datakey(self, source: str) -> DataKey:
@@ -98,14 +100,14 @@ class ServerSignal(SignalBackend[SignalDatatypeT]):
         return make_datakey(self.datatype, await self.get_value(), source, self._metadata)
 
     def set_callback(self, callback: Callback[Reading[SignalDatatypeT]] | None) -> None:
-        """Tell `callback` the value now, and each value set through here."""
+        """Call `callback` with the value now, and with each value set through this signal."""
         if callback and self._callback:
             raise RuntimeError("Cannot set a callback when one is already set")
         self._callback = callback
         if callback:
-            self._first = asyncio.create_task(self._tell_first())
+            self._first = asyncio.create_task(self._report_first())
 
-    async def _tell_first(self) -> None:
+    async def _report_first(self) -> None:
         reading = await self.get_reading()
         if self._callback:
             self._callback(reading)
@@ -117,28 +119,28 @@ class ServerSignal(SignalBackend[SignalDatatypeT]):
 def server_signal_rw(
     datatype: type[SignalDatatypeT], uri: str, setting: str, **metadata: Any
 ) -> SignalRW[SignalDatatypeT]:
-    """Make a readable and settable signal of a server's setting."""
+    """Create a signal that reads and sets a setting of a server."""
     return _uncached(SignalRW(ServerSignal(datatype, uri, setting, **metadata)))
 
 
 def server_signal_r(
     datatype: type[SignalDatatypeT], uri: str, setting: str, **metadata: Any
 ) -> SignalR[SignalDatatypeT]:
-    """Make a read-only signal of a server's setting."""
+    """Create a signal that reads a setting of a server."""
     return _uncached(SignalR(ServerSignal(datatype, uri, setting, **metadata)))
 
 
 def _uncached(signal: S) -> S:
-    """Have `stage` cache nothing: no server tells us of a knob that somebody turned.
+    """Disable caching on stage: servers do not push changes made at the instrument.
 
     On the instance, since ophyd-async stores and applies settings of exactly `SignalRW`, not of
     its subclasses.
     """
     for verb in ("stage", "unstage"):
-        object.__setattr__(signal, verb, _nothing)
+        object.__setattr__(signal, verb, _do_nothing)
     return signal
 
 
 @AsyncStatus.wrap
-async def _nothing() -> None:
+async def _do_nothing() -> None:
     """Stage nothing."""

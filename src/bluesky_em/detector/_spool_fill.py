@@ -1,4 +1,4 @@
-"""How full a spool is, for those who would rather have the RunEngine suspended than wait."""
+"""SpoolFill: a spool's fill level, for plans to be suspended by instead of waiting."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import threading
 
 from ophyd import Signal
 
-from bluesky_em.acquisition.client import Client
+from bluesky_em.acquisition.client import SpoolClient
 from bluesky_em.errors import ServerUnreachable
 
-PERIOD = 1.0  # seconds between two looks
+POLL_INTERVAL = 1.0  # seconds between two requests for the fill level
 
 
 class SpoolFill(Signal):
-    """The fill level of an acquisition server's spool, 0 to 1; looked up every second.
+    """The fill level of an acquisition server's spool, 0 to 1; updated every second.
 
     Usage:
         RE.install_suspender(SuspendCeil(SpoolFill(eels.uri), 0.8, resume_thresh=0.5))
 
     Without it a trigger waits when the spool is full. While the server does not answer, the level
-    stays what it was: that is for the devices to notice.
+    stays what it was: the devices report that.
 
     Args:
         uri: the acquisition server.
@@ -27,13 +27,13 @@ class SpoolFill(Signal):
 
     def __init__(self, uri: str, *, name: str = "spool_fill"):
         super().__init__(name=name, value=0.0)
-        self._line = Client(uri)
+        self._spool = SpoolClient(uri)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name=f"{name} {uri}", daemon=True)
         self._thread.start()
 
     def destroy(self) -> None:
-        """Look no more."""
+        """Stop the updates."""
         self._stopping.set()
         self._thread.join()
         super().destroy()
@@ -41,10 +41,10 @@ class SpoolFill(Signal):
     def _watch(self) -> None:
         while True:
             try:
-                status = self._line.call("status")
+                status = self._spool.status()
                 self.put(status["bytes"] / max(1, status["capacity"]))
             except ServerUnreachable:
                 pass
-            if self._stopping.wait(PERIOD):
-                self._line.close()
+            if self._stopping.wait(POLL_INTERVAL):
+                self._spool.close()
                 return

@@ -1,4 +1,4 @@
-"""What a detector can be prepared for: ophyd-async's `TriggerInfo`, and two that say more."""
+"""`MapInfo` and `UpdateInfo`: fly scans that ophyd-async's `TriggerInfo` cannot describe."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 
 class MapInfo(TriggerInfo):
-    """A map for `prepare`: so many lines of so many points, the probe moving from one to the next.
+    """A map for `prepare`: lines of points, the probe moves from one to the next.
 
     `livetime` is the dwell time at each point, in s; 0 means what the detector is set to.
     """
 
     shape: tuple[PositiveInt, PositiveInt]
-    """lines, and points of each"""
+    """lines, and points of each line"""
     region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     """left, top, width, height as fractions of the whole scan"""
     sync: Literal["hardware", "software"] = "hardware"
@@ -25,15 +25,15 @@ class MapInfo(TriggerInfo):
     acquisition server moves the probe and exposes, point by point."""
     mode: Literal["add", "add_slice"] = "add"
     """"add": an event is a point, and the points are rows of one array, shape `(points, *frame)`;
-    "add_slice": an event is a line, which goes to its place in a cube, shape
-    `(lines, points, *frame)`, in whatever order lines are taken."""
+    "add_slice": an event is a line, at its place in a cube, shape `(lines, points, *frame)`, in
+    whatever order lines are taken."""
     number_of_events: int = Field(default=0, exclude=True)
 
     @model_validator(mode="after")
     def _count_events(self) -> MapInfo:
         events = self.shape[0] * (self.shape[1] if self.mode == "add" else 1)
         if self.number_of_events not in (0, events):
-            raise ValueError(f"a map of {self.shape} has {events} events: leave that number out")
+            raise ValueError(f"a map of {self.shape} has {events} events: omit number_of_events")
         self.number_of_events = events
         return self
 
@@ -52,7 +52,7 @@ class MapInfo(TriggerInfo):
 
     @property
     def scan(self) -> dict[str, Any]:
-        """As the acquisition server takes it."""
+        """The map as the acquisition server takes it."""
         return {"shape": [*self.shape], "region": [*self.region], "sync": self.sync}
 
 
@@ -65,16 +65,16 @@ class UpdateInfo(TriggerInfo):
     """
 
     mode: Literal["accumulate", "replace"]
-    """"accumulate": frames are added up, integers as `<i8`, floats as `<f8`; "replace": each takes
-    the place of the one before."""
+    """"accumulate": frames are summed, integers as `<i8`, floats as `<f8`; "replace": each frame
+    replaces the one before."""
     keep_versions: PositiveInt | Literal["all"] = 1
-    """Mode "replace" only: how many of the newest frames `data.open` can still give."""
+    """Mode "replace" only: the number of newest frames that `data.open` can still open."""
 
     def declare(self, shape: list[int], dtype: str) -> UpdateDeclaration:
         """Declare how frames with that shape and dtype become one.
 
         Raises:
-            ValueError: they cannot; the message tells what could.
+            ValueError: they cannot; the message names what could.
         """
         return UpdateDeclaration(
             mode=UpdateMode(self.mode),
@@ -85,7 +85,11 @@ class UpdateInfo(TriggerInfo):
 
 
 def check(info: TriggerInfo, name: str) -> None:
-    """Refuse what cannot be flown (ValueError)."""
+    """Check that a fly scan is possible.
+
+    Raises:
+        ValueError: it is not; the message names what is.
+    """
     if info.trigger is not DetectorTrigger.INTERNAL:
         raise ValueError(
             f"{name} cannot be triggered from outside ({info.trigger}); it flies with "
@@ -103,11 +107,11 @@ def check(info: TriggerInfo, name: str) -> None:
         raise ValueError(f"{name} flies without pauses; leave deadtime at 0, not {info.deadtime}")
     if isinstance(info, MapInfo) and info.line and info.sync != "hardware":
         raise ValueError(
-            f"{name} gives single points in a map with sync={info.sync!r}, and whole lines, which "
-            'mode="add_slice" needs, with sync="hardware": use that, or mode="add"'
+            f"{name} gives single points in a map with sync={info.sync!r}, but mode='add_slice' "
+            "needs whole lines: use sync='hardware', or mode='add'"
         )
 
 
-def is_flight(info: TriggerInfo) -> bool:
-    """Tell whether what was prepared for is a flight; a single plain event is a trigger."""
+def is_fly_scan(info: TriggerInfo) -> bool:
+    """Return whether this prepares a fly scan; a single plain event prepares a trigger."""
     return info.number_of_events != 1 or isinstance(info, (MapInfo, UpdateInfo))

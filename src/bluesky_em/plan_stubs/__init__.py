@@ -1,4 +1,4 @@
-"""The yields that plans share."""
+"""Plan stubs: the yields that plans share."""
 
 from bluesky_em.errors import require
 

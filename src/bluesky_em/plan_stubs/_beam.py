@@ -1,4 +1,4 @@
-"""The beam, on no longer than it is needed."""
+"""The beam, on only while it is needed."""
 
 from __future__ import annotations
 

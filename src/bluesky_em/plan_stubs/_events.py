@@ -19,7 +19,7 @@ def per_shot(detectors: Sequence[Readable], stream: str = "primary") -> MsgGener
     """Trigger, wait, read: one event. For `bp.count(..., per_shot=per_shot)`, too.
 
     Returns:
-        The references in the event, one per reference-giving detector.
+        The references in the event, one per `RefDetector`.
     """
     yield Msg("checkpoint")
     return (yield from trigger_and_refer(detectors, stream))
@@ -28,15 +28,15 @@ def per_shot(detectors: Sequence[Readable], stream: str = "primary") -> MsgGener
 def per_step(
     detectors: Sequence[Readable], step: Mapping[Any, Any], pos_cache: dict[Any, Any]
 ) -> MsgGenerator[list[str]]:
-    """Move, trigger, wait, read: one event. For `bp.scan(..., per_step=per_step)` and its like.
+    """Move, trigger, wait, read: one event. For `bp.scan(..., per_step=per_step)` and the like.
 
     Args:
-        detectors: read beside what has moved.
+        detectors: read together with the movables.
         step: the position of each movable.
-        pos_cache: where they are; those that are there already do not move.
+        pos_cache: their current positions; a movable that is already there does not move.
 
     Returns:
-        The references in the event, one per reference-giving detector.
+        The references in the event, one per `RefDetector`.
     """
     yield Msg("checkpoint")
     group = short_uid("step")
@@ -52,10 +52,10 @@ def per_step(
 def trigger_and_refer(
     devices: Sequence[Readable], stream: str = "primary"
 ) -> MsgGenerator[list[str]]:
-    """Trigger those devices that can be, wait, and make one event of all.
+    """Trigger the devices that can be triggered, wait, and read all into one event.
 
     Returns:
-        The references in the event, one per reference-giving detector.
+        The references in the event, one per `RefDetector`.
     """
     group = short_uid("trigger")
     triggered = [device for device in devices if hasattr(device, "trigger")]

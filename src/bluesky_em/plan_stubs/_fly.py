@@ -1,4 +1,4 @@
-"""A flight of several detectors."""
+"""A fly scan of several detectors."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def fly(
     *,
     period: float = 0.1,
 ) -> MsgGenerator[list[str]]:
-    """Fly detectors together, within a run: all begin, and are collected while they go on.
+    """Fly detectors together, within a run; collect while they take frames.
 
-    Unlike `bps.collect_while_completing` it loses and doubles nothing when the RunEngine pauses: a
-    flight is held then, after the row at hand. However the plan ends, what was captured until
-    then is in documents.
+    Unlike `bps.collect_while_completing` it neither loses nor repeats frames when the RunEngine
+    pauses: the fly scan is held after its current row. However the plan ends, all frames captured
+    until then are in documents.
 
     Args:
-        detectors: of one acquisition server, they begin together; staged by the plan.
-        info: for all of them, e.g. `TriggerInfo(number_of_events=100)`, a `MapInfo`, or an
+        detectors: those of one acquisition server begin together; staged by the plan.
+        info: for all detectors, e.g. `TriggerInfo(number_of_events=100)`, a `MapInfo`, or an
             `UpdateInfo` for a sum or a live view.
-        stream: the name of the stream of all of them; several flights may share it.
+        stream: the name of their common stream; several fly scans may share it.
         period: s between two collections.
 
     Returns:
-        The last reference of each detector: once it is stored, all before are.
+        The last reference of each detector: once it is stored, all earlier ones are, too.
     """
     group = short_uid("fly")
     for detector in detectors:
@@ -44,7 +44,7 @@ def fly(
     def collect() -> MsgGenerator[None]:
         yield Msg("collect", *detectors, name=stream, return_payload=False)
 
-    def go() -> MsgGenerator[None]:
+    def take() -> MsgGenerator[None]:
         for detector in detectors:
             yield Msg("kickoff", detector, group=group)
         yield Msg("wait", None, group=group)
@@ -52,26 +52,26 @@ def fly(
         for detector in detectors:
             statuses.append((yield Msg("complete", detector, group=group)))
         while True:
-            yield Msg("checkpoint")  # what was collected before is not replayed after a pause
+            yield Msg("checkpoint")  # a pause does not repeat what was collected before
             waited = yield Msg("wait", None, group=group, timeout=period, error_on_timeout=False)
-            # not what `wait` returned: a pause empties the group
+            # `wait` cannot tell: a pause empties the group
             done = all(status.done for status in statuses)
             yield from collect()
             if done:
                 break
-            if waited:  # for nothing, then
+            if waited:  # it returned at once: the group was empty
                 yield Msg("checkpoint")
                 yield Msg("sleep", None, period)
         for status in statuses:  # a pause has taken them out of the group that `wait` looks at
             if (exc := status.exception()) is not None:
                 raise exc
 
-    def land() -> MsgGenerator[None]:
+    def finish() -> MsgGenerator[None]:
         def stop() -> MsgGenerator[None]:
             for detector in detectors:
                 yield Msg("stop", detector)
 
         yield from bpp.finalize_wrapper(stop(), collect)
 
-    yield from bpp.finalize_wrapper(go(), land)
+    yield from bpp.finalize_wrapper(take(), finish)
     return [detector.flown for detector in detectors if detector.flown]

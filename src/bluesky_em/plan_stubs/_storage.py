@@ -1,4 +1,4 @@
-"""What a plan may ask of storage: to be waited for, and whether there is room."""
+"""Wait for storage within a plan, and check its room before one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._waiting import run_async
 
 
 def wait_for(references: str | Sequence[str], data: Data, **options: Any) -> MsgGenerator[None]:
-    """Have the plan wait for references, as `data.wait(references, **options)` does.
+    """Wait, within a plan, for references, as `data.wait(references, **options)` does.
 
     The RunEngine stays responsive: Ctrl-C pauses as usual.
     """
@@ -30,15 +30,15 @@ def wait_for(references: str | Sequence[str], data: Data, **options: Any) -> Msg
 def preflight(
     detectors: Sequence[RefDetector], frames: int, livetime: float = 0.0
 ) -> MsgGenerator[None]:
-    """Find out before a run begins whether its frames will fit; changes nothing.
+    """Check before a run begins that its frames will fit; changes nothing.
 
     Args:
         detectors: set up as for the run.
-        frames: how many each will take.
-        livetime: of each, in s, if they are to fly; 0: as they are set.
+        frames: the number that each will take.
+        livetime: of each frame, in s, for a fly scan; 0: as the detectors are set.
 
     Raises:
-        NotEnoughSpace: the storage disk has not so much free, or cannot be written.
+        NotEnoughSpace: the storage disk has not enough free space, or cannot be written.
         ValueError: a frame is larger than its spool.
     """
     for detector in detectors:

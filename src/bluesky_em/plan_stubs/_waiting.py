@@ -1,4 +1,4 @@
-"""Awaiting something within a plan."""
+"""Awaiting a coroutine within a plan."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ T = TypeVar("T")
 
 
 def run_async(function: Callable[[], Awaitable[T]]) -> MsgGenerator[T]:
-    """Await something; unlike `bps.wait_for` alone, give what it returns, raise what it raises.
+    """Await a coroutine; return what it returns, raise what it raises, unlike `bps.wait_for`.
 
-    A pause breaks it off, and it begins anew once the plan is resumed.
+    A pause cancels it, and it begins again when the plan is resumed.
     """
     begun: list[asyncio.Future[T]] = []
 
     def begin() -> Awaitable[T]:
         begun.append(asyncio.ensure_future(function()))
-        begun[-1].add_done_callback(_look_at)
+        begun[-1].add_done_callback(_retrieve)
         return begun[-1]
 
-    # not what `wait_for` gives: after a pause that is nothing
+    # the result of `wait_for` is lost after a pause
     yield from bps.wait_for([begin])
     while not begun[-1].done():
         yield from bps.wait_for([lambda: begun[-1]])
     return begun[-1].result()
 
 
-def _look_at(future: asyncio.Future[T]) -> None:
-    """Keep asyncio from complaining of one that nobody waits for any more."""
+def _retrieve(future: asyncio.Future[T]) -> None:
+    """Retrieve the exception, or asyncio warns of a future that is no longer awaited."""
     if not future.cancelled():
         future.exception()

@@ -46,7 +46,9 @@ def test_a_server_refuses_the_network_without_a_token(tmp_path: Path) -> None:
 def test_a_garbled_beam_is_refused_with_an_example(tmp_path: Path) -> None:
     done = run("serve", "gatan", "--simulate", "--beam", "tem-pc", "--spool", str(tmp_path))
     assert done.returncode != 0
-    assert "'tem-pc' is no address" in done.stderr and "PYRO:eels_server@gatan-pc" in done.stderr
+    assert (
+        "'tem-pc' is not an address" in done.stderr and "PYRO:eels_server@gatan-pc" in done.stderr
+    )
 
 
 def test_a_port_that_cannot_be_is_refused(tmp_path: Path) -> None:

@@ -18,11 +18,18 @@ from ophyd_async.core import (
 )
 
 from bluesky_em import Reference, autoscript, gatan
-from bluesky_em.detector._detector import RefDetector
+from bluesky_em.detector import RefDetector
 from bluesky_em.errors import FrameMismatch, NotEnoughSpace, SpoolFull
 from bluesky_em.files.layout import Layout
 from bluesky_em.storage.path_provider import RunPathProvider
-from tests.support.fake_server import PATIENCE, FakeDriver, calling, free_port, lanes_to, served
+from tests.support.fake_server import (
+    PATIENCE,
+    FakeDriver,
+    calling,
+    free_port,
+    served,
+    shared_client,
+)
 
 RUN = "0b5c2d7e-1111-4222-8333-444455556666"
 
@@ -60,7 +67,7 @@ async def connected(
     driver: FakeDriver, paths: RunPathProvider, *names: str, spool_limit: int | None = None
 ) -> AsyncIterator[list[Camera]]:
     with served(driver, paths._layout.root / "spool", spool_limit=spool_limit) as uri:
-        async with lanes_to(uri):
+        async with shared_client(uri):
             cameras = [Camera(uri, paths, name) for name in names]
             for camera in cameras:
                 await camera.connect()
@@ -91,8 +98,8 @@ async def test_references_count_the_exposures_of_the_open_run(camera: Camera):
 
 async def test_the_frame_behind_a_reference_waits_in_the_spool(camera: Camera, driver: FakeDriver):
     reference, _ = await shoot(camera)
-    with calling(camera.uri) as line:
-        assert line.call("fetch", reference, 0, 99) == driver.array.tobytes()
+    with calling(camera.uri) as client:
+        assert client.call("fetch", reference, 0, 99) == driver.array.tobytes()
 
 
 async def test_the_resource_comes_once_and_each_datum_is_named_by_its_reference(camera: Camera):
@@ -164,8 +171,8 @@ async def test_the_summary_is_described_and_its_total_is_plotted(camera: Camera)
     assert camera.hints == {"fields": ["cam-total"]}
 
 
-async def test_a_flight_has_frames_only_and_hints_at_nothing(camera: Camera):
-    camera._flyer.active = True
+async def test_a_fly_scan_has_frames_only_and_no_hints(camera: Camera):
+    camera._fly_scan.active = True
     assert list(await camera.describe()) == ["cam"]
     assert camera.hints == {"fields": []}
 
@@ -310,7 +317,7 @@ async def test_staging_and_unstaging_abort_a_running_exposure(
     await status
 
 
-async def test_unstaging_after_the_exposure_disturbs_nobody(camera: Camera, driver: FakeDriver):
+async def test_unstaging_after_the_exposure_aborts_nothing(camera: Camera, driver: FakeDriver):
     await camera.trigger()
     await camera.unstage()
     assert driver.calls == ["expose"]
@@ -334,14 +341,14 @@ async def test_a_frame_that_was_never_read_leaves_no_document(camera: Camera):
     assert reference == f"{RUN}/cam/1"
 
 
-async def test_an_error_of_the_instrument_fails_the_trigger_and_costs_no_number(
+async def test_an_error_of_the_instrument_fails_the_trigger_and_uses_no_number(
     camera: Camera, driver: FakeDriver
 ):
     driver.block.set()
     status = camera.trigger()
     await wait_for_exposure(driver)
-    with calling(camera.uri) as line:
-        line.call("abort")
+    with calling(camera.uri) as client:
+        client.call("abort")
     with pytest.raises(RuntimeError, match="aborted"):
         await status
     assert (await shoot(camera))[0] == f"{RUN}/cam/0"
@@ -374,14 +381,14 @@ async def test_a_detector_without_a_name_is_refused_before_it_exposes(
 
 async def test_a_server_that_is_not_there_is_named_with_host_and_port(paths: RunPathProvider):
     port = free_port()
-    async with lanes_to(f"PYRO:eels_server@127.0.0.1:{port}") as link:
+    async with shared_client(f"PYRO:eels_server@127.0.0.1:{port}") as client:
         with pytest.raises(NotConnectedError) as caught:
-            await Camera(link.uri, paths).connect(timeout=5)
+            await Camera(client.uri, paths).connect(timeout=5)
     assert f"No acquisition server answers at 127.0.0.1:{port}" in str(caught.value)
     assert "`bluesky-em serve gatan`" in str(caught.value)
 
 
-async def test_describing_before_the_first_trigger_tells_the_frames_to_come(
+async def test_a_description_before_the_first_trigger_is_of_the_next_frames(
     camera: Camera, driver: FakeDriver, paths: RunPathProvider
 ):
     await shoot(camera)
@@ -428,7 +435,7 @@ async def test_every_device_connects_reads_and_describes_in_mock_mode(devices: d
 
 
 @pytest.mark.parametrize("name", ["eels", "haadf", "ceta"])
-async def test_a_mock_detector_gives_references_and_valid_documents(
+async def test_a_mock_detector_returns_references_and_valid_documents(
     devices: dict[str, Any], name: str
 ):
     device = devices[name]
@@ -440,7 +447,7 @@ async def test_a_mock_detector_gives_references_and_valid_documents(
     assert (await device.describe())[name]["shape"] == [2, 3]
 
 
-async def test_only_the_spectrometer_tells_the_zero_loss_and_the_dark_field_nothing(
+async def test_only_the_spectrometer_has_the_zero_loss_and_the_dark_field_has_no_summary(
     devices: dict[str, Any],
 ):
     parts = ["total", "mean", "max", "saturation_fraction"]
@@ -482,25 +489,25 @@ async def test_the_options_of_an_exposure_are_the_settings(devices: dict[str, An
     assert await devices["ceta"]._options() == {"camera": "BM-Ceta", "size": 1024, "exposure": 0.1}
 
 
-async def test_a_trigger_waits_for_room_in_the_spool_and_tells_the_fill_level(
+async def test_a_trigger_waits_for_room_in_the_spool_and_reports_the_fill_level(
     driver: FakeDriver, paths: RunPathProvider, caplog: pytest.LogCaptureFixture
 ):
     async with connected(driver, paths, "cam", spool_limit=20) as (camera,):
         first, _ = await shoot(camera)
-        told: asyncio.Queue[str] = asyncio.Queue()
+        received: asyncio.Queue[str] = asyncio.Queue()
         status = camera.trigger()
-        status.watch(lambda **update: told.put_nowait(update["name"]))
-        words = await asyncio.wait_for(told.get(), PATIENCE)
+        status.watch(lambda **update: received.put_nowait(update["name"]))
+        words = await asyncio.wait_for(received.get(), PATIENCE)
         assert words.startswith("cam waits: the spool ") and "16 bytes of 20 bytes" in words
-        with calling(camera.uri) as line:
-            line.call("release", [first])
+        with calling(camera.uri) as client:
+            client.call("release", [first])
         await asyncio.wait_for(status.task, PATIENCE)
         assert (await camera.read())["cam"]["value"] == f"{RUN}/cam/1"
     assert "cam waits: the spool" in caplog.text
     assert driver.calls.count("expose") == 2
 
 
-async def test_a_trigger_that_waited_in_vain_says_for_what(
+async def test_a_trigger_that_waited_without_success_says_for_what(
     driver: FakeDriver, paths: RunPathProvider
 ):
     async with connected(driver, paths, "cam", spool_limit=20) as (camera,):
@@ -519,18 +526,18 @@ async def test_a_frame_that_could_not_be_written_is_not_exposed_again(
     status.watch(lambda **update: unplugged.rename(spool) if unplugged.exists() else None)
     await asyncio.wait_for(status.task, PATIENCE)
     assert driver.calls.count("expose") == 1
-    with calling(camera.uri) as line:
-        assert line.call("references") == [f"{RUN}/cam/0"]
+    with calling(camera.uri) as client:
+        assert client.call("references") == [f"{RUN}/cam/0"]
 
 
 async def test_nothing_is_exposed_while_storage_holds_the_detectors(
     camera: Camera, driver: FakeDriver, paths: RunPathProvider
 ):
     paths.held = "the storage disk is full"
-    told: asyncio.Queue[str] = asyncio.Queue()
+    received: asyncio.Queue[str] = asyncio.Queue()
     status = camera.trigger()
-    status.watch(lambda **update: told.put_nowait(update["name"]))
-    assert await told.get() == "cam waits: the storage disk is full"
+    status.watch(lambda **update: received.put_nowait(update["name"]))
+    assert await received.get() == "cam waits: the storage disk is full"
     assert "expose" not in driver.calls
     paths.held = ""
     await asyncio.wait_for(status.task, PATIENCE)

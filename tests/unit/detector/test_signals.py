@@ -8,7 +8,7 @@ from ophyd_async.core import Device, NotConnectedError, init_devices, set_mock_v
 
 from bluesky_em.autoscript import Stage
 from bluesky_em.detector._signals import ServerSignal, server_signal_r, server_signal_rw
-from tests.support.fake_server import PATIENCE, FakeDriver, free_port, lanes_to, served
+from tests.support.fake_server import PATIENCE, FakeDriver, free_port, served, shared_client
 
 
 class Filter(Device):
@@ -29,7 +29,7 @@ def driver() -> FakeDriver:
 @pytest.fixture
 async def device(driver: FakeDriver, tmp_path: Path) -> AsyncIterator[Filter]:
     with served(driver, tmp_path) as uri:
-        async with lanes_to(uri):
+        async with shared_client(uri):
             device = Filter(uri)
             await device.connect()
             yield device
@@ -37,7 +37,7 @@ async def device(driver: FakeDriver, tmp_path: Path) -> AsyncIterator[Filter]:
 
 async def test_a_value_is_read_from_the_hardware_each_time(device: Filter, driver: FakeDriver):
     assert await device.energy.get_value() == 0.0
-    driver.values["energy_offset"] = 7.5  # turned at the instrument's own panel
+    driver.values["energy_offset"] = 7.5  # changed at the instrument's own panel
     assert await device.energy.get_value() == 7.5
     assert (await device.energy.read())["filter-energy"]["value"] == 7.5
 
@@ -52,18 +52,18 @@ async def test_setting_reaches_the_instrument_as_a_plain_number(device: Filter, 
     assert type(driver.values["energy_offset"]) is float
 
 
-async def test_setpoint_and_readback_are_told_apart(device: Filter):
+async def test_setpoint_and_readback_are_distinguished(device: Filter):
     await device.energy.set(532.14)
     assert await device.energy.locate() == {"setpoint": 532.14, "readback": 532.1}
 
 
-async def test_observers_are_told_the_value_now_and_then_what_was_read_back(device: Filter):
-    told: asyncio.Queue[dict] = asyncio.Queue()
-    put = told.put_nowait
+async def test_observers_receive_the_value_now_and_then_what_was_read_back(device: Filter):
+    received: asyncio.Queue[dict] = asyncio.Queue()
+    put = received.put_nowait
     device.energy.subscribe_reading(put)
-    first = await asyncio.wait_for(told.get(), PATIENCE)
+    first = await asyncio.wait_for(received.get(), PATIENCE)
     await device.energy.set(100.04)
-    second = await asyncio.wait_for(told.get(), PATIENCE)
+    second = await asyncio.wait_for(received.get(), PATIENCE)
     device.energy.clear_sub(put)
     assert [reading["filter-energy"]["value"] for reading in (first, second)] == [0.0, 100.0]
 
@@ -83,7 +83,7 @@ async def test_a_refused_value_is_not_remembered_as_the_setpoint(device: Filter)
     assert await device.energy.locate() == {"setpoint": 10.0, "readback": 10.0}
 
 
-async def test_a_signal_is_described_with_units_and_the_place_it_lives(device: Filter):
+async def test_a_signal_is_described_with_units_and_the_address_of_its_server(device: Filter):
     key = (await device.energy.describe())["filter-energy"]
     assert (key["units"], key["precision"], key["dtype"]) == ("eV", 2, "number")  # type: ignore
     assert key["source"].startswith("PYRO:eels_server@127.0.0.1:")
@@ -93,19 +93,19 @@ async def test_a_signal_is_described_with_units_and_the_place_it_lives(device: F
 
 async def test_only_one_callback_at_a_time(device: Filter, driver: FakeDriver):
     signal = ServerSignal(float, device.energy.source.partition("#")[0], "energy_offset")
-    told: asyncio.Queue = asyncio.Queue()
-    signal.set_callback(told.put_nowait)
+    received: asyncio.Queue = asyncio.Queue()
+    signal.set_callback(received.put_nowait)
     with pytest.raises(RuntimeError, match="callback when one is already set"):
-        signal.set_callback(told.put_nowait)
-    assert (await asyncio.wait_for(told.get(), PATIENCE))["value"] == 0.0
+        signal.set_callback(received.put_nowait)
+    assert (await asyncio.wait_for(received.get(), PATIENCE))["value"] == 0.0
     signal.set_callback(None)
 
 
 async def test_a_server_that_is_not_there_is_named_when_connecting():
     port = free_port()
-    async with lanes_to(f"PYRO:eels_server@127.0.0.1:{port}") as link:
+    async with shared_client(f"PYRO:eels_server@127.0.0.1:{port}") as client:
         with pytest.raises(NotConnectedError) as caught:
-            await Filter(link.uri).connect(timeout=5)
+            await Filter(client.uri).connect(timeout=5)
     for word in ("energy", "aperture", f"127.0.0.1:{port}", "Is it running there?"):
         assert word in str(caught.value)
 
@@ -137,7 +137,7 @@ class StageDriver(FakeDriver):
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     with served(StageDriver(), tmp_path) as uri:
-        async with lanes_to(uri):
+        async with shared_client(uri):
             stage = Stage(uri, name="stage")
             await stage.connect()
             yield stage
@@ -158,7 +158,7 @@ async def test_a_position_outside_the_limits_is_refused_before_anything_moves(
     assert await stage.x.readback.get_value() == 0.0
 
 
-async def test_a_staged_axis_reads_where_it_is_and_not_where_it_was(stage: Stage):
+async def test_a_staged_axis_reads_its_current_position(stage: Stage):
     await stage.x.stage()
     await stage.x.set(0.5)
     value = (await stage.x.read())["stage-x"]["value"]

@@ -27,13 +27,13 @@ def spool_fill(uri: str) -> Iterator[SpoolFill]:
 
 
 def expose(uri: str, number: int) -> None:
-    with calling(uri) as line:
-        line.call("expose", f"run/eels/{number}", "eels", {})
+    with calling(uri) as client:
+        client.call("expose", f"run/eels/{number}", "eels", {})
 
 
 def release_all(uri: str) -> None:
-    with calling(uri) as line:
-        line.call("release", line.call("references"))
+    with calling(uri) as client:
+        client.call("release", client.call("references"))
 
 
 def test_the_fill_level_follows_the_spool(spool_fill: SpoolFill, uri: str) -> None:

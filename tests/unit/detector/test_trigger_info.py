@@ -1,4 +1,4 @@
-"""What is given to `prepare`, and what the documents say of it."""
+"""The values that `prepare` accepts, and their declarations in documents."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from bluesky_em.update_modes import UpdateDeclaration
     (MapInfo(shape=(6, 3), mode="add_slice"), [],
      {"mode": "add_slice", "shape": [6, 3], "dtype": "<f4"}),
 ])  # fmt: skip
-def test_a_flight_declares_what_its_frames_become(
+def test_a_fly_scan_declares_what_its_frames_become(
     info: MapInfo | UpdateInfo, shape: list[int], plain: dict
 ):
     declared = info.declare(shape, "<f4")
@@ -28,7 +28,7 @@ def test_a_flight_declares_what_its_frames_become(
 def test_an_event_is_a_point_of_a_map_or_a_line_of_a_cube():
     assert MapInfo(shape=(6, 3)).number_of_events == 18
     assert MapInfo(shape=(6, 3), mode="add_slice").number_of_events == 6
-    with pytest.raises(ValueError, match="has 6 events: leave that number out"):
+    with pytest.raises(ValueError, match="has 6 events: omit number_of_events"):
         MapInfo(shape=(6, 3), mode="add_slice", number_of_events=18)
 
 

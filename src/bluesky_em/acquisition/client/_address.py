@@ -1,4 +1,4 @@
-"""Where an acquisition server answers: `PYRO:<name>@<host>:<port>`."""
+"""The address of an acquisition server: `PYRO:<name>@<host>:<port>`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PATTERN = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class ServerAddress:
-    """An object of a server, and where that listens."""
+    """The address of one object of a server."""
 
     object: str
     """e.g. `eels_server`"""
@@ -21,15 +21,15 @@ class ServerAddress:
 
     @classmethod
     def parse(cls, uri: str) -> ServerAddress:
-        """Take an address apart.
+        """Split an address into its parts.
 
         Raises:
-            ValueError: `uri` is none; the message has an example of one.
+            ValueError: `uri` is not an address; the message has an example of one.
         """
         match = _PATTERN.fullmatch(str(uri).strip())
         if match is None or not 0 < int(match["port"]) < 65536 or not _is_name(match["host"]):
             raise ValueError(
-                f"{uri!r} is no address of an acquisition server; expected "
+                f"{uri!r} is not an address of an acquisition server; expected "
                 "'PYRO:<name>@<host>:<port>', e.g. 'PYRO:eels_server@gatan-pc:9091'"
             )
         return cls(object=match["object"], host=match["host"].strip("[]"), port=int(match["port"]))
@@ -42,6 +42,6 @@ class ServerAddress:
 def _is_name(host: str) -> bool:
     try:
         host.encode("idna")
-    except UnicodeError:  # e.g. `gatan..pc`, which would come up only when dialled
+    except UnicodeError:  # e.g. `gatan..pc`, which would otherwise fail only when connecting
         return False
     return True

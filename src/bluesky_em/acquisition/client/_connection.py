@@ -1,8 +1,8 @@
-"""The control PC's end of one connection to an acquisition server: it calls, the other answers.
+"""The client's end of one connection to an acquisition server.
 
-Why not Pyro's proxy: it makes objects of any class it knows from what the other side sends, reads
-the answer to its handshake with whatever serializer that names, and takes TLS only for all
-connections of a process. What goes over the wire is Pyro's, so either end may be one of Pyro's.
+Why not Pyro's proxy: it creates objects of any class it knows from what the server sends, decodes
+the answer to its handshake with any serializer that the answer names, and has one TLS setting for
+all connections of a process. The protocol is Pyro's, so either end may be one of Pyro's.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _ANSWERS = {
 
 
 class Refused(CommunicationError):
-    """The server answers, but does not let this client in; it says why."""
+    """The server answers, but refuses this client; the message has its reason."""
 
 
 class Connection:
-    """Calls the methods of one object on an acquisition server; use it from one thread only.
+    """A connection to one object of an acquisition server; use it from one thread only.
 
-    After any error of the connection it is spent: make another one.
+    After any communication error it is unusable: open another one.
 
     Args:
-        address: where, and which object.
+        address: of the object.
         token: empty for none.
-        timeout: in s, until the server has let this client in.
+        timeout: in s, until the server has accepted this client.
 
     Raises:
-        OSError: nobody answers there, or not with TLS, or not with a certificate to be trusted.
-        CommunicationError: what answers is no acquisition server.
-        Refused: it does not let this client in.
+        OSError: no server answers there, or not with TLS, or its certificate is not trusted.
+        CommunicationError: the answer is not an acquisition server's.
+        Refused: the server does not accept this client.
         ValueError: BLUESKY_EM_TLS_CA cannot be used.
     """
 
@@ -68,25 +68,25 @@ class Connection:
             raise Refused(str(_unpack(answer.data)))
 
     def call(self, method: str, args: tuple[Any, ...], timeout: float) -> Any:
-        """Call a method; give what it returned, or the exception it raised.
+        """Call a method; return what it returned, or the exception that it raised.
 
         Raises:
             CommunicationError: the connection failed, or `timeout` seconds have passed.
             TypeError: an argument is not plain data.
-            ValueError: the arguments are larger than a message may be.
+            ValueError: the arguments are too large for one message.
         """
-        question = _pack((self._object, method, args, {}))
-        if len(question) > wire.MAX_MESSAGE:
+        request = _pack((self._object, method, args, {}))
+        if len(request) > wire.MAX_MESSAGE:
             raise ValueError(
-                f"the arguments of {method!r} have {len(question)} bytes; at most "
-                f"{wire.MAX_MESSAGE} go to an acquisition server"
+                f"the arguments of {method!r} have {len(request)} bytes; an acquisition server "
+                f"accepts at most {wire.MAX_MESSAGE}"
             )
-        answer = self._exchange(protocol.MSG_INVOKE, question, timeout)
+        answer = self._exchange(protocol.MSG_INVOKE, request, timeout)
         data = _unpack(answer.data)
         return _exception(data) if answer.flags & protocol.FLAGS_EXCEPTION else data
 
     def ping(self, timeout: float) -> None:
-        """Find out whether the connection still stands.
+        """Check that the connection still works.
 
         Raises:
             CommunicationError: it does not.
@@ -94,18 +94,19 @@ class Connection:
         self._exchange(protocol.MSG_PING, b"ping", timeout)
 
     def close(self) -> None:
-        """Hang up; closing twice is harmless."""
+        """Close the connection; closing twice is harmless."""
         self._wire.close()
 
     def _exchange(self, kind: int, payload: bytes, timeout: float) -> protocol.ReceivingMessage:
         self._number = (self._number + 1) & 0xFFFF
         self._wire.settimeout(timeout)
-        question = protocol.SendingMessage(kind, 0, self._number, wire.MSGPACK, payload)
-        self._wire.send(question.data)
+        request = protocol.SendingMessage(kind, 0, self._number, wire.MSGPACK, payload)
+        self._wire.send(request.data)
         answer = self._wire.receive()
         if answer.seq != self._number or answer.type not in _ANSWERS[kind]:
             raise ProtocolError(
-                f"question {self._number} of type {kind} got answer {answer.seq} of {answer.type}"
+                f"request {self._number} of type {kind} got answer {answer.seq} of type "
+                f"{answer.type}"
             )
         return answer
 
@@ -118,11 +119,11 @@ def _unpack(data: Any) -> Any:
     try:
         return msgpack.unpackb(data, ext_hook=wire.number, strict_map_key=False)
     except Exception as exc:  # msgpack's errors have no common root
-        raise ProtocolError(f"the answer is no plain msgpack data: {exc}") from exc
+        raise ProtocolError(f"the answer is not plain msgpack data: {exc}") from exc
 
 
 def _plain(value: Any) -> Any:
-    """Make NumPy's numbers plain ones; nothing else goes over the wire."""
+    """Convert NumPy's numbers to plain ones; refuse anything else."""
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(
@@ -132,13 +133,13 @@ def _plain(value: Any) -> Any:
 
 
 def _exception(data: Any) -> Exception:
-    """Make the exception the server raised, if it is one of Python's; else say which it was."""
+    """Return the server's exception if it is one of Python's, else a RuntimeError that names it."""
     if not isinstance(data, dict):
         return RuntimeError(str(data))
     name, args = str(data.get("__class__")), tuple(data.get("args", ()))
     module, _, short = name.rpartition(".")
     kind = getattr(builtins, short, None) if module == "builtins" else None
     if isinstance(kind, type) and issubclass(kind, Exception):
-        with contextlib.suppress(TypeError):  # other arguments than its own
+        with contextlib.suppress(TypeError):  # its arguments do not fit
             return kind(*args)
     return RuntimeError(": ".join([name, *map(str, args)]))

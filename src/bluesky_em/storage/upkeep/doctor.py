@@ -19,7 +19,7 @@ import filelock
 from packaging.requirements import Requirement
 from rich.filesize import decimal
 
-from bluesky_em.acquisition.client import Client
+from bluesky_em.acquisition.client import SpoolClient
 from bluesky_em.acquisition.instrument_pc.protocol import PROTOCOL
 from bluesky_em.errors import ServerUnreachable, StorageBusy
 from bluesky_em.files import journal, operator_requests
@@ -124,10 +124,10 @@ def _leftovers(layout: Layout) -> Iterator[Problem]:
 
 def _servers(ledger: Ledger) -> Iterator[Problem]:
     for server in ledger.servers():
-        client = Client(server)
+        client = SpoolClient(server)
         try:
             before = time.time()
-            status = client.call("status", timeout=SERVER_TIMEOUT)
+            status = client.status(timeout=SERVER_TIMEOUT)
             after = time.time()
         except ServerUnreachable as exc:
             waiting = ledger.waiting_at(server)

@@ -6,14 +6,13 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Group
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from bluesky_em.acquisition.client import Client
+from bluesky_em.acquisition.client import SpoolClient
 from bluesky_em.errors import ServerUnreachable
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import SILENCE, Ledger
@@ -85,15 +84,20 @@ def look(layout: Layout) -> Overview:
 
 def spool_at(server: str) -> Spooled:
     """Ask an acquisition server how full its spool is."""
-    line = Client(server)
+    client = SpoolClient(server)
     try:
-        status: dict[str, Any] = line.call("status", timeout=ANSWER)
+        status = client.status(timeout=ANSWER)
     except ServerUnreachable as exc:
         return Spooled(server=server, trouble=str(exc))
     finally:
-        line.close()
-    fields = ("frames", "bytes", "capacity", "exposing")
-    return Spooled(server=server, **{name: status[name] for name in fields})
+        client.close()
+    return Spooled(
+        server=server,
+        frames=status["frames"],
+        bytes=status["bytes"],
+        capacity=status["capacity"],
+        exposing=status["exposing"],
+    )
 
 
 def show(overview: Overview) -> Group:

@@ -11,16 +11,15 @@ import sqlite3
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.filesize import decimal
 
-from bluesky_em.acquisition.client import Client
+from bluesky_em.acquisition.client import FrameHeader, SpoolClient
 from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.acquisition.instrument_pc.protocol import MAX_FETCH
 from bluesky_em.errors import FrameMismatch
@@ -64,7 +63,7 @@ class FrameTransfer:
 
     def __init__(self, server: str, root: Path, ledger: Ledger):
         self.trouble = ""
-        self._line = Client(server)
+        self._spool = SpoolClient(server)
         self._root = root
         self._ledger = ledger
         self._files = OpenFiles(root)
@@ -150,7 +149,7 @@ class FrameTransfer:
         self._tries = 0
         self._reconciled = False  # until the server has heard of it
         if stored:
-            self._line.call("release", [frame.reference for frame in stored])
+            self._spool.release([frame.reference for frame in stored])
             self._reconciled = True
 
     def _given_up(self, batch: list[Frame]) -> dict[str, str]:
@@ -218,10 +217,10 @@ class FrameTransfer:
 
     def _reconcile(self) -> None:
         """Have the spool let go of what is safe: an earlier release may not have arrived."""
-        waiting: list[str] = self._line.call("references")
+        waiting = self._spool.references()
         known = self._ledger.stages(waiting)
         nowhere = [ref for ref in waiting if ref not in known and self._has_ended(ref)]
-        self._line.call("release", self._ledger.releasable(waiting) + nowhere)
+        self._spool.release(self._ledger.releasable(waiting) + nowhere)
         self._reconciled = True
 
     def _has_ended(self, reference: str) -> bool:
@@ -243,11 +242,11 @@ class FrameTransfer:
         """Fetch a frame's pixels, and what only its spool knows of it."""
         checksum, size = frame.checksum, frame.nbytes
         if frame.flown:
-            header = self._line.call("header", frame.reference)
+            header = self._spool.header(frame.reference)
             checksum, size = header["checksum"], header["nbytes"]
             frame = replace(frame, ended=header["ended"], index=_index(frame, header))
         blocks = [
-            self._line.call("fetch", frame.reference, start, MAX_FETCH)
+            self._spool.fetch(frame.reference, start, MAX_FETCH)
             for start in range(0, size, MAX_FETCH)
         ]
         step("writer: fetching")
@@ -297,7 +296,7 @@ class FrameTransfer:
         self._backoff = min(2 * self._backoff, BACKOFF[1])
 
 
-def _index(frame: Frame, header: Mapping[str, Any]) -> tuple[int, ...] | None:
+def _index(frame: Frame, header: FrameHeader) -> tuple[int, ...] | None:
     """Give the place in its array that only the instrument knows."""
     place = header["metadata"].get("index")
     has_one = frame.update is not None and frame.update.get("mode") == UpdateMode.ADD_SLICE

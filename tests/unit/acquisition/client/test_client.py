@@ -1,4 +1,3 @@
-import asyncio
 import subprocess
 import sys
 import threading
@@ -7,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from bluesky_em.acquisition.client._address import ServerAddress
-from bluesky_em.acquisition.client._client import AsyncClient, Client, client_for
+from bluesky_em.acquisition.client import AsyncClient, Client, ServerAddress
 from bluesky_em.errors import ServerUnreachable
-from tests.support.fake_server import PATIENCE, FakeDriver, calling, free_port, lanes_to, served
+from tests.support.fake_server import FakeDriver, calling, free_port, served
 
 ROOT = Path(__file__).parents[4]
 SERVER = """
@@ -24,19 +22,19 @@ serve(FakeDriver(), "eels_server", "127.0.0.1", 0, sys.argv[1], started=started)
 
 def test_a_dead_port_is_named_with_what_to_do():
     port = free_port()
-    with calling(f"PYRO:eels_server@127.0.0.1:{port}") as line:
+    with calling(f"PYRO:eels_server@127.0.0.1:{port}") as client:
         with pytest.raises(ServerUnreachable) as caught:
-            line.call("identity")
+            client.call("identity")
     message = str(caught.value)
     assert message.startswith(f"No acquisition server answers at 127.0.0.1:{port} ([Errno ")
     assert "`bluesky-em serve gatan`" in message
     assert "check host and port in your devices/ file" in message
 
 
-def test_an_unreachable_server_is_a_connection_error_to_those_who_know_no_better():
-    with calling(f"PYRO:eels_server@127.0.0.1:{free_port()}") as line:
+def test_an_unreachable_server_is_a_connection_error():
+    with calling(f"PYRO:eels_server@127.0.0.1:{free_port()}") as client:
         with pytest.raises(ConnectionError):
-            line.call("identity")
+            client.call("identity")
 
 
 @pytest.mark.parametrize(
@@ -49,17 +47,17 @@ def test_an_unreachable_server_is_a_connection_error_to_those_who_know_no_better
         "http://gatan-pc:9091", "\0", None, 9091,
     ],
 )  # fmt: skip
-def test_what_is_no_address_is_refused_with_an_example_of_one(uri: Any):
+def test_what_is_not_an_address_is_refused_with_an_example_of_one(uri: Any):
     with pytest.raises(ValueError) as caught:
         Client(uri)
-    assert str(caught.value).startswith(f"{uri!r} is no address of an acquisition server")
+    assert str(caught.value).startswith(f"{uri!r} is not an address of an acquisition server")
     assert "'PYRO:eels_server@gatan-pc:9091'" in str(caught.value)
 
 
 def test_a_computer_that_is_not_there_is_named():
-    with calling("PYRO:eels_server@no-such-pc.invalid:9091") as line:
+    with calling("PYRO:eels_server@no-such-pc.invalid:9091") as client:
         with pytest.raises(ServerUnreachable, match="no computer named 'no-such-pc.invalid'"):
-            line.call("identity")
+            client.call("identity")
 
 
 def test_an_address_is_taken_apart_and_put_together():
@@ -68,86 +66,55 @@ def test_an_address_is_taken_apart_and_put_together():
 
 
 def test_a_remote_value_error_arrives_as_one_with_its_words(tmp_path: Path):
-    with served(FakeDriver(), tmp_path) as uri, calling(uri) as line:
+    with served(FakeDriver(), tmp_path) as uri, calling(uri) as client:
         with pytest.raises(ValueError, match="energy_offset is 5000; it must be between"):
-            line.call("set", "energy_offset", 5000)
-        assert line.call("get", "energy_offset") == 0.0
+            client.call("set", "energy_offset", 5000)
+        assert client.call("get", "energy_offset") == 0.0
 
 
 def test_a_call_that_takes_too_long_says_how_long_it_waited(tmp_path: Path):
     driver = FakeDriver()
     driver.block.set()
-    with served(driver, tmp_path) as uri, calling(uri) as line:
+    with served(driver, tmp_path) as uri, calling(uri) as client:
         with pytest.raises(ServerUnreachable, match="did not answer 'expose' within 0.05 s"):
-            line.call("expose", "run/eels/0", "eels", {}, timeout=0.05)
-        line.call("abort")
+            client.call("expose", "run/eels/0", "eels", {}, timeout=0.05)
+        client.call("abort")
 
 
-def test_a_line_dials_again_when_the_server_is_back_on_its_port(tmp_path: Path):
-    with served(FakeDriver(), tmp_path) as uri, calling(uri) as line:
-        assert line.call("identity")["name"] == "fake"
+def test_a_client_connects_again_when_the_server_is_back_on_its_port(tmp_path: Path):
+    with served(FakeDriver(), tmp_path) as uri, calling(uri) as client:
+        assert client.call("identity")["name"] == "fake"
         port = int(uri.rpartition(":")[2])
-    with calling(uri) as line:
+    with calling(uri) as client:
         with pytest.raises(ServerUnreachable):
-            line.call("identity")
+            client.call("identity")
         with served(FakeDriver(), tmp_path, port=port):
-            assert line.call("identity")["name"] == "fake"
+            assert client.call("identity")["name"] == "fake"
 
 
-def test_a_line_whose_server_was_killed_is_good_again_after_one_failed_call(tmp_path: Path):
+def test_a_client_whose_server_was_killed_works_again_after_one_failed_call(tmp_path: Path):
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
-    with process, calling(process.stdout.readline().strip()) as line:  # type: ignore[union-attr]
-        assert line.call("identity")["name"] == "fake"
+    with process, calling(process.stdout.readline().strip()) as client:  # type: ignore[union-attr]
+        assert client.call("identity")["name"] == "fake"
         process.kill()
         process.wait()
-        with pytest.raises(ServerUnreachable, match=line.address):
-            line.call("identity")
-        with served(FakeDriver(), tmp_path, port=int(line.uri.rpartition(":")[2])):
-            assert line.call("identity")["name"] == "fake"
+        with pytest.raises(ServerUnreachable, match=client.address):
+            client.call("identity")
+        with served(FakeDriver(), tmp_path, port=int(client.uri.rpartition(":")[2])):
+            assert client.call("identity")["name"] == "fake"
 
 
-def test_hanging_up_twice_is_harmless_and_the_next_call_dials_again(tmp_path: Path):
-    with served(FakeDriver(), tmp_path) as uri, calling(uri) as line:
-        line.call("identity")
-        line.close()
-        line.close()
-        assert line.call("identity")["name"] == "fake"
+def test_closing_twice_is_harmless_and_the_next_call_connects_again(tmp_path: Path):
+    with served(FakeDriver(), tmp_path) as uri, calling(uri) as client:
+        client.call("identity")
+        client.close()
+        client.close()
+        assert client.call("identity")["name"] == "fake"
 
 
-async def test_abort_is_answered_while_an_exposure_blocks(tmp_path: Path):
-    driver = FakeDriver()
-    driver.block.set()
-    with served(driver, tmp_path) as uri:
-        async with lanes_to(uri) as link:
-            exposing = asyncio.create_task(
-                link.call("expose", "run/eels/0", "eels", {}, lane="expose")
-            )
-            assert await asyncio.to_thread(driver.exposing.wait, PATIENCE)
-            assert await link.call("get", "aperture") == "5 mm"
-            assert not exposing.done()
-            await link.call("abort", lane="abort")
-            with pytest.raises(RuntimeError, match="aborted"):
-                await exposing
-
-
-async def test_calls_on_one_lane_come_in_order(tmp_path: Path):
-    driver = FakeDriver()
-    with served(driver, tmp_path) as uri:
-        async with lanes_to(uri) as link:
-            calls = [link.call("set", "energy_offset", value) for value in range(20)]
-            assert await asyncio.gather(*calls) == list(range(20))
-            assert await link.call("get", "energy_offset") == 19
-
-
-def test_devices_on_one_server_share_its_link():
-    uri = "PYRO:shared@127.0.0.1:1"
-    assert client_for(uri) is client_for(uri)
-    assert client_for(uri) is not client_for("PYRO:other@127.0.0.1:1")
-
-
-def test_a_link_that_calls_nobody_starts_no_thread():
+def test_a_client_that_is_not_called_starts_no_thread():
     before = threading.active_count()
     AsyncClient("PYRO:eels_server@127.0.0.1:1")
     assert threading.active_count() == before

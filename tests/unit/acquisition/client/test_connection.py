@@ -1,4 +1,4 @@
-"""The control PC, when what answers is not one of our servers, or lies."""
+"""Clients of a server that is not one of ours, or that sends wrong answers."""
 
 import contextlib
 import socket
@@ -15,10 +15,10 @@ from tests.support.raw_connection import GIGABYTES, header, message
 
 
 @contextlib.contextmanager
-def lying(*answers: bytes) -> Iterator[str]:
-    """A server that gives these answers, whatever it is asked."""
+def answering(*answers: bytes) -> Iterator[str]:
+    """A server that sends these answers to any request."""
 
-    def lie() -> None:
+    def answer_all() -> None:
         sock, _ = listener.accept()
         with sock, contextlib.suppress(ConnectionResetError):
             for answer in answers:
@@ -28,7 +28,7 @@ def lying(*answers: bytes) -> Iterator[str]:
                 pass
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=lie)
+        thread = threading.Thread(target=answer_all)
         thread.start()
         yield f"PYRO:eels_server@127.0.0.1:{listener.getsockname()[1]}"
         thread.join(PATIENCE)
@@ -63,19 +63,22 @@ def raised(name: str, *args: Any) -> bytes:
 def test_a_server_can_make_the_client_raise_pythons_ordinary_exceptions_and_nothing_else(
     exception: bytes, kind: type[Exception], words: str
 ) -> None:
-    with lying(WELCOME, exception) as uri, calling(uri, "") as line:
+    with answering(WELCOME, exception) as uri, calling(uri, "") as client:
         with pytest.raises(kind, match=words) as caught:
-            line.call("identity")
+            client.call("identity")
         assert type(caught.value) is kind
 
 
 def test_an_answer_that_asks_for_an_object_stays_a_dictionary() -> None:
     data = {"__class__": "Pyro5.client.Proxy", "state": ["PYRO:x@h:1"]}
-    with lying(WELCOME, answer(protocol.MSG_RESULT, data, 2)) as uri, calling(uri, "") as line:
-        assert line.call("identity") == data
+    with (
+        answering(WELCOME, answer(protocol.MSG_RESULT, data, 2)) as uri,
+        calling(uri, "") as client,
+    ):
+        assert client.call("identity") == data
 
 
-LIES = {
+WRONG_ANSWERS = {
     "marshal in the hello": (
         [answer(protocol.MSG_CONNECTOK, b"\xe9", 1, serializer=2)], "only the serializer msgpack",
     ),
@@ -86,13 +89,13 @@ LIES = {
     ),
     "another call's answer": ([WELCOME, answer(protocol.MSG_RESULT, 5, 1)], "got answer 1"),
     "an extension": ([WELCOME, answer(5, b"\xc7\x05\x05abcde", 2)], "an extension of type 0x5"),
-    "no msgpack": ([WELCOME, answer(5, b"\xc1", 2)], "no plain msgpack data"),
-    "a web server": ([b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"], "our language"),
+    "no msgpack": ([WELCOME, answer(5, b"\xc1", 2)], "not plain msgpack data"),
+    "a web server": ([b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n"], "another protocol"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("answers", "words"), LIES.values(), ids=LIES)
-def test_a_server_that_is_none_of_ours_is_unreachable(answers: list[bytes], words: str) -> None:
-    with lying(*answers) as uri, calling(uri, "") as line:
+@pytest.mark.parametrize(("answers", "words"), WRONG_ANSWERS.values(), ids=WRONG_ANSWERS)
+def test_a_server_that_is_not_one_of_ours_is_unreachable(answers: list[bytes], words: str) -> None:
+    with answering(*answers) as uri, calling(uri, "") as client:
         with pytest.raises(ServerUnreachable, match=words):
-            line.call("identity")
+            client.call("identity")

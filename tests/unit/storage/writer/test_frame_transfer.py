@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,17 +40,12 @@ def frame(number: int, update: dict[str, Any] | None, *shape: int) -> Frame:
     )  # fmt: skip
 
 
-class SpoolLine:
-    """A line to an acquisition server that has nothing but a spool."""
+class LocalSpoolClient:
+    """A `SpoolClient` whose spool is in this process."""
 
     def __init__(self, spool: Spool):
-        self._calls: dict[str, Callable[..., Any]] = {
-            "header": spool.header, "fetch": spool.read, "references": spool.references,
-            "release": spool.release,
-        }  # fmt: skip
-
-    def call(self, method: str, *args: Any) -> Any:
-        return self._calls[method](*args)
+        self.header, self.fetch = spool.header, spool.read
+        self.references, self.release = spool.references, spool.release
 
 
 @pytest.fixture
@@ -69,7 +64,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def store(
     tmp_path: Path, spool: Spool, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FrameTransfer]:
-    monkeypatch.setattr(_frame_transfer, "Client", lambda server: SpoolLine(spool))
+    monkeypatch.setattr(_frame_transfer, "SpoolClient", lambda server: LocalSpoolClient(spool))
     store = FrameTransfer("", tmp_path, ledger)
     yield store
     store.stop()
