@@ -55,7 +55,7 @@ def test_while_tiled_refuses_spectra_are_stored_and_later_catalogued(
         asked = proxy.asked[status]
         for _ in range(5):
             session.acquire_eels(exposure=0.001)
-        assert proxy.asked[status] <= asked + 8, "it tried more than one request at a time"
+        assert proxy.asked[status] <= asked + 8, "too many requests to a Tiled that refuses"
     finally:
         proxy.refusal = 0
     uid = reference.partition("/")[0]
