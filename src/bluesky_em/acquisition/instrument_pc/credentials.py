@@ -50,7 +50,7 @@ def server_tls():
     except OSError as exc:
         raise ValueError(
             "BLUESKY_EM_TLS_CERT={!r} and BLUESKY_EM_TLS_KEY={!r} cannot be used ({}): give two "
-            "PEM files, the key without a passphrase; docs/instrument_pcs.md has the "
+            "PEM files, the key without a passphrase; docs/how-to/use-tls.md has the "
             "command".format(certificate, key, exc)
         ) from exc
     return context

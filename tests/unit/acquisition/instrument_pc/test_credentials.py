@@ -72,7 +72,7 @@ def test_a_token_that_cannot_be_sent_is_refused_at_once(
 
 @dataclass
 class Certificates:
-    """Created with the command of docs/instrument_pcs.md."""
+    """Created with the command of docs/how-to/use-tls.md."""
 
     folder: Path
 
