@@ -154,7 +154,7 @@ class InstrumentClient:
     async def resume(self) -> None:
         """Resume the fly scan now."""
         self._resume_at = None
-        await self._call("go_on", channel="abort")
+        await self._call("resume", channel="abort")
 
     def resume_soon(self) -> None:
         """Resume the fly scan when the plan continues, so that the beam is on before.

@@ -24,7 +24,7 @@ Methods, by what they are for:
     arm(detector, order)               prepare a detector for a fly scan; order: see `FlyOrder`
     kickoff(detector)                  start, once all armed detectors are kicked off
     progress(detector)                 {captured, block, done, error, waiting, header}
-    hold() / go_on()                   pause and resume a fly scan
+    hold() / resume()                  pause and resume a fly scan
     abort()                            end an exposure or fly scan as soon as the vendor allows
 
     references()                       [reference, ...] in the spool
@@ -49,6 +49,6 @@ LookupError (no such frame), OSError with ENOSPC (the spool is full; nothing was
 (the frame is kept in memory; call keep), RuntimeError (all else, in words for the user).
 """
 
-PROTOCOL = 3  # increased when control PCs and instrument PCs must be updated together
+PROTOCOL = 4  # increased when control PCs and instrument PCs must be updated together
 MAX_FETCH = 1 << 20  # bytes of an answer; larger ones are slower (1 MB: 2 GB/s, 16 MB: 0.5 GB/s)
 THUMBNAIL = 64  # numbers in a thumbnail, whatever the frame; an image has them in 8 rows of 8

@@ -180,7 +180,7 @@ class AcquisitionServer:
         if self._fly_scan is not None:
             self._fly_scan.pause()
 
-    def go_on(self):
+    def resume(self):
         """Resume a fly scan that was paused."""
         if self._fly_scan is not None:
             self._fly_scan.resume()

@@ -146,13 +146,13 @@ async def test_a_held_fly_scan_resumes_when_the_plan_continues_or_a_second_after
     await client.resume_if_due()
     assert client.calls == ["kickoff", "hold"]  # other devices may still be resuming
     await client.resume_if_held()
-    assert client.calls == ["kickoff", "hold", "go_on"]
+    assert client.calls == ["kickoff", "hold", "resume"]
     monkeypatch.setattr(_instrument, "RESUME_DELAY", -1.0)
     await client.hold()
     client.resume_soon()
     await client.resume_if_due()
     await client.resume_if_due()
-    assert client.calls[3:] == ["hold", "go_on"]
+    assert client.calls[3:] == ["hold", "resume"]
 
 
 async def test_a_second_pause_soon_after_a_resume_still_holds():
