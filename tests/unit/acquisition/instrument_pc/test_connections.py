@@ -229,7 +229,7 @@ def test_too_many_authenticated_connections_close_the_longest_idle_which_connect
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "AUTHENTICATED_LIMIT", 2)
-    monkeypatch.setattr(_client, "IDLE", 0.0)
+    monkeypatch.setattr(_client, "IDLE_LIMIT", 0.0)
     with calling(uri) as first, calling(uri) as second, calling(uri) as third:
         for _ in range(3):
             for line in (first, second, third):
@@ -371,7 +371,7 @@ def test_numpy_numbers_can_be_sent_and_other_objects_cannot(uri: str) -> None:
         assert line.call("set", "energy_offset", np.int64(7)) == 7
         with pytest.raises(TypeError, match="cannot go to an acquisition server.*not ndarray"):
             line.call("set", "energy_offset", np.zeros(3))
-        with pytest.raises(ValueError, match="arguments of 'release' have .* bytes; at most"):
+        with pytest.raises(ValueError, match="arguments of 'release' have .* bytes; .* at most"):
             line.call("release", [bytes(wire.MAX_MESSAGE)])
         assert line.call("get", "energy_offset") == 7
 
