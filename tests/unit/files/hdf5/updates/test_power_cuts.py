@@ -13,6 +13,8 @@ import pytest
 from bluesky_em.files.hdf5.updates import UpdateMode
 from tests.support.update_streams import STREAMS, contents, write, written_in_order
 
+POWER_CUTS = 4  # per stream and batch size; --long: one after each fsync
+
 
 @pytest.fixture(params=STREAMS)
 def name(request: pytest.FixtureRequest) -> str:
@@ -21,7 +23,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_updates_since_the_last_fsync_are_written_again_after_a_power_cut(
-    name: str, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: bool
 ):
     expected = written_in_order(STREAMS[name], tmp_path / "expected.h5")
     stream, path, torn = STREAMS[name], tmp_path / "haadf.h5", tmp_path / "torn.h5"
@@ -38,7 +40,8 @@ def test_updates_since_the_last_fsync_are_written_again_after_a_power_cut(
             assert len(on_disk) > fsyncs
             confirmed = min(start + batch, len(stream.updates))
         file.close()
-    for (before, confirmed), (after, _) in pairwise(on_disk):
+    moments = [*pairwise(on_disk)]
+    for (before, confirmed), (after, _) in moments if long else dice.sample(moments, POWER_CUTS):
         torn.write_bytes(after)
         torn.write_bytes(cut(before, after, chunks_of(torn), dice))
         again = stream.open(torn)

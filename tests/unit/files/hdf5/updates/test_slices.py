@@ -49,7 +49,7 @@ def model(shape: list[int | None], updates: list[tuple[Update, np.ndarray]]) -> 
     return array
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples // 4, deadline=None)
 @given(slices(), st.randoms(use_true_random=False))
 def test_in_any_order_the_array_is_that_of_numpy(
     declared: tuple[list[int | None], Slices], dice: random.Random
