@@ -131,4 +131,4 @@ def test_when_even_the_journals_reserve_is_taken_detectors_wait_and_no_document_
         names = [name for name, _ in journal.read(storage.layout.journal_of(uid))]
         assert names.count("event") == names.count("datum") == 100 and names[-1] == "stop"
     assert "documents now go into the last 16 MB" in caplog.text
-    assert "goes on, nothing is lost" in caplog.text
+    assert "can be written again, nothing is lost" in caplog.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -20,39 +20,19 @@ from bluesky_em.errors import StorageFailed
 from bluesky_em.files.codec import pack
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
-from bluesky_em.reference import ReferenceState
 
 from .failure_monitor import FailureMonitor
+from .failure_policy import OnFailure
 from .open_journals import OpenJournals
 from .path_provider import RunPathProvider
+from .status import StorageStatus, status_of
 from .supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
 P = TypeVar("P")
-OnFailure = Literal["continue", "pause", "abort"]
 
 REMEMBERED = 100_000  # references kept in memory, newest last
-
-
-@dataclass(frozen=True, kw_only=True)
-class StorageStatus:
-    """How storage stands."""
-
-    captured: int
-    """references whose frames still wait in a spool"""
-    stored: int
-    """references in their files, not yet readable through Tiled"""
-    catalogued: int
-    failed: int
-    writer: str
-    """`running`, or what its end was"""
-    tiled: str
-    """the same of the embedded Tiled server; `not kept here` for somebody else's"""
-    trouble: str
-    """what keeps the writer from going on; empty when nothing does"""
-    failure: str
-    """trouble that lasts, or lost frames; empty when there is none"""
 
 
 class Storage:
@@ -86,11 +66,11 @@ class Storage:
         tiled: str | None = None,
         api_key: str | None = None,
         durability: Literal["process", "power"] = "process",
-        on_failure: OnFailure = "continue",
+        on_failure: OnFailure | str = OnFailure.CONTINUE,
     ):
         if durability not in ("process", "power"):
             raise ValueError(f"durability is 'process' or 'power', not {durability!r}")
-        if on_failure not in ("continue", "pause", "abort"):
+        if on_failure not in list(OnFailure):
             raise ValueError(f"on_failure is 'continue', 'pause' or 'abort', not {on_failure!r}")
         self.layout = Layout(Path(directory).expanduser().absolute())
         try:
@@ -101,7 +81,7 @@ class Storage:
                 f"{self.layout.root} cannot be a storage folder ({exc.strerror}): give a folder "
                 "that can be made and written to, on a local disk"
             ) from exc
-        self.keeper = Supervisor(self.layout, tiled=tiled, api_key=api_key)
+        self.supervisor = Supervisor(self.layout, tiled=tiled, api_key=api_key)
         self.path_provider = RunPathProvider(self.layout)
         self._on_failure = on_failure
         self._guarded = on_failure == "continue"
@@ -115,7 +95,7 @@ class Storage:
             self.layout, power_safe=durability == "power", hold=self._hold_detectors
         )
         self._ledger = Ledger(self.layout.ledger, read_only=True)
-        self._health = FailureMonitor(self._ledger, lambda: self._journals.trouble)
+        self._failures = FailureMonitor(self._ledger, lambda: self._journals.trouble)
         self.data = Data(tiled, api_key=api_key, storage=self.layout.root)
 
     def __call__(self, name: str, document: Mapping[str, Any]) -> None:
@@ -211,14 +191,14 @@ class Storage:
             return (yield from plan)
 
         def at_checkpoint(msg: Msg) -> tuple[MsgGenerator[None] | None, None]:
-            failed = msg.command == "checkpoint" and self._health.failure
+            failed = msg.command == "checkpoint" and self._failures.failure
             return (self._react(), None) if failed else (None, None)
 
         return (yield from bpp.plan_mutator(plan, at_checkpoint))  # type: ignore (the plan's own)
 
     def _react(self) -> MsgGenerator[None]:
-        failure = self._health.failure
-        self._health.forgive()
+        failure = self._failures.failure
+        self._failures.acknowledge()
         if self._on_failure == "abort":
             raise StorageFailed(f"{failure}. What was taken until now is safe")
         print(f"Paused, since storage has failed: {failure}. RE.resume() goes on all the same")
@@ -264,16 +244,13 @@ class Storage:
 
     def status(self) -> StorageStatus:
         """Tell how storage stands; takes no time and disturbs nobody."""
-        counts = self._ledger.counts()
-        return StorageStatus(
-            captured=counts[ReferenceState.CAPTURED],
-            stored=counts[ReferenceState.STORED],
-            catalogued=counts[ReferenceState.CATALOGUED],
-            failed=counts[ReferenceState.FAILED],
-            writer=self.keeper.state("writer"),
-            tiled=self.keeper.state("Tiled server"),
-            trouble=self._journals.trouble or self._ledger.pulse().trouble,
-            failure=self._health.failure,
+        status = status_of(self.layout, self._ledger)
+        return replace(
+            status,
+            writer=self.supervisor.state("writer"),
+            tiled=self.supervisor.state("Tiled server"),
+            trouble=self._journals.trouble or status.trouble,
+            failure=self._failures.failure,
         )
 
     def flush(self, timeout: float = 60.0) -> None:
@@ -298,9 +275,9 @@ class Storage:
                 self.flush(timeout)
         finally:
             self._closed = True
-            self._health.close()
+            self._failures.close()
             self.data.close()
-            self.keeper.close(wait=wait)
+            self.supervisor.close(wait=wait)
             self._ledger.close()
             self._journals.close()
 

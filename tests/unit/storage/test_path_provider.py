@@ -77,5 +77,6 @@ def test_a_run_that_would_not_fit_on_the_disk_is_told_before_it_begins(tmp_path:
 
 
 def test_a_disk_that_is_gone_is_told_before_a_run_begins(tmp_path: Path):
-    with pytest.raises(NotEnoughSpace, match="cannot be written .No such file or directory.*Bring"):
+    words = "cannot be written .No such file or directory.*Reconnect"
+    with pytest.raises(NotEnoughSpace, match=words):
         RunPathProvider(Layout(tmp_path / "unplugged")).check_room(1000)

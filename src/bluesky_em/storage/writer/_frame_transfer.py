@@ -29,6 +29,7 @@ from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 from bluesky_em.update_modes import UpdateMode
 
+from .._periodic import Backoff
 from ._open_files import OpenFiles
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class FrameTransfer:
         self._ended: set[str] = set()
         self._reconciled = False
         self._stopping = threading.Event()
-        self._backoff = BACKOFF[0]
+        self._backoff = Backoff(*BACKOFF)
         self._tries = 0
         self._thread = threading.Thread(target=self._work, name=f"store {server}", daemon=True)
         self._thread.start()
@@ -121,7 +122,8 @@ class FrameTransfer:
                 continue
             try:
                 self._step()
-                self.trouble, self._backoff = "", BACKOFF[0]
+                self.trouble = ""
+                self._backoff.reset()
             except Corrupt as exc:
                 self._blame(exc)
             except Exception as exc:  # a server or a disk that is away, or a fault of ours
@@ -292,8 +294,7 @@ class FrameTransfer:
         except Exception:  # HDF5 cannot let go of a file that a full disk has torn
             logger.exception("ending, to begin anew with whole files", extra={"action": "store"})
             os._exit(1)
-        self._stopping.wait(self._backoff)
-        self._backoff = min(2 * self._backoff, BACKOFF[1])
+        self._stopping.wait(self._backoff.next_delay())
 
 
 def _index(frame: Frame, header: FrameHeader) -> tuple[int, ...] | None:
