@@ -29,14 +29,14 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 @pytest.fixture
 def watched(ledger: Ledger) -> Iterator[FailureMonitor]:
-    health = FailureMonitor(ledger, lambda: "")
-    yield health
-    health.close()
+    monitor = FailureMonitor(ledger, lambda: "")
+    yield monitor
+    monitor.close()
 
 
-def until(true: Callable[[], object]) -> None:
+def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE
-    while not true():
+    while not condition():
         assert time.monotonic() < deadline
 
 
