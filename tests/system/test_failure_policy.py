@@ -81,7 +81,7 @@ def test_a_plan_that_is_to_abort_ends_at_its_checkpoint_and_cleans_up(
 ) -> None:
     reached: list[str] = []
     engine.preprocessors.append(failing(storage, OnFailure.ABORT).guard)
-    with pytest.raises(StorageFailed, match="Tiled: .*What was taken until now is safe"):
+    with pytest.raises(StorageFailed, match="Tiled: .*What was measured until now is safe"):
         engine(plan(reached))
     assert reached == ["before", "cleaned up"]
 

@@ -1,4 +1,4 @@
-"""Tell each detector the open run and the path of its frames, as an ophyd-async PathProvider."""
+"""The open run and the paths of its frames, for detectors (an ophyd-async PathProvider)."""
 
 from __future__ import annotations
 
