@@ -1,4 +1,4 @@
-"""What a plan does when storage has failed for good: nothing, a pause, or an end."""
+"""The reaction of a plan when storage has failed: none, a pause, or an end."""
 
 import time
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def engine() -> Iterator[RunEngine]:
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    """Storage whose Tiled server does not answer, with little patience for that."""
+    """Storage whose Tiled server does not answer, which is a failure after 1.5 s."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(failure_monitor, "TROUBLE_TIMEOUT", 1.5)
         with Storage(tmp_path_factory.mktemp("storage"), tiled=NOWHERE) as storage:
@@ -56,7 +56,7 @@ def plan(reached: list[str]):
         reached.append("cleaned up")
 
 
-def test_by_default_a_plan_goes_on(engine: RunEngine, storage: Storage) -> None:
+def test_by_default_a_plan_continues(engine: RunEngine, storage: Storage) -> None:
     reached: list[str] = []
     engine.preprocessors.append(failing(storage, OnFailure.CONTINUE).guard)
     engine(plan(reached))
@@ -86,7 +86,7 @@ def test_a_plan_that_is_to_abort_ends_at_its_checkpoint_and_cleans_up(
     assert reached == ["before", "cleaned up"]
 
 
-def test_a_policy_that_nobody_guards_is_warned_of(
+def test_a_policy_without_the_guard_is_warned_about(
     engine: RunEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Storage(tmp_path, tiled=NOWHERE, on_failure="pause") as storage:

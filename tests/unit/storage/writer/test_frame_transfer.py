@@ -1,4 +1,4 @@
-"""A store and files that frames change: what cannot go in is failed, and nothing waits for it."""
+"""Frames that a file cannot store fail, and those after them are stored."""
 
 import threading
 import time
