@@ -234,7 +234,9 @@ def test_pausing_between_points_and_resuming_keeps_each_frame_in_its_row(
         assert zlib.crc32(array[row]) == datums[reference]["checksum"]
 
 
-def test_frames_wait_while_the_connection_between_the_pcs_is_cut(session: Session, http: Data) -> None:
+def test_frames_wait_while_a_connection_between_the_pcs_is_cut(
+    session: Session, http: Data
+) -> None:
     """A stopped server behaves like one behind a cut cable: no answer, no refusal."""
     assert session.pcs is not None
     writer, server = pid_of(session, "writer"), session.pcs.processes["gatan"].pid
