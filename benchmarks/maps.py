@@ -57,10 +57,10 @@ class Sampler:
 
     def __init__(self, session: Session):
         assert session.pcs is not None
-        keeper = session.storage.keeper
+        supervisor = session.storage.supervisor
         pids = {
             "RunEngine": os.getpid(), "Gatan server": session.pcs.processes["gatan"].pid,
-            "writer": keeper.pid("writer"), "Tiled": keeper.pid("Tiled server"),
+            "writer": supervisor.pid("writer"), "Tiled": supervisor.pid("Tiled server"),
         }  # fmt: skip
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
         self._ledger = Ledger(session.storage.layout.ledger, read_only=True)

@@ -68,7 +68,7 @@ between all processes and the C library, since no device here can be made slow."
 @contextlib.contextmanager
 def dead(session: Session, victim: str) -> Iterator[None]:
     """Kill a process behind storage, and have it started again afterwards."""
-    child = session.storage.keeper._children[victim]
+    child = session.storage.supervisor._children[victim]
     os.kill(child.pid or 0, signal.SIGKILL)
     while child.pid is not None:
         time.sleep(0.01)
@@ -219,10 +219,10 @@ class Sampler:
         self.ledger.close()
 
     def _look(self) -> None:
-        keeper, pcs = self.session.storage.keeper, self.session.pcs
+        supervisor, pcs = self.session.storage.supervisor, self.session.pcs
         assert pcs is not None
         while not self._stopping.wait(1.0):
-            pids = {name: keeper.pid(name) for name in ("writer", "Tiled server")}
+            pids = {name: supervisor.pid(name) for name in ("writer", "Tiled server")}
             pids |= {name: process.pid for name, process in pcs.processes.items()}
             pids["RunEngine"] = os.getpid()
             for name, pid in pids.items():

@@ -1,4 +1,4 @@
-"""The callback, given documents in any order: each is kept once, in its run, or refused aloud."""
+"""The callback, given documents in any order: keeps each once, in its run, or refuses it."""
 
 import logging
 import tempfile
@@ -43,7 +43,7 @@ Document = tuple[str, Any]
 
 @st.composite
 def a_run(draw: st.DrawFn, run: str) -> list[Document]:
-    """A run of our detector and perhaps a classic one; what a uid begins with is its run."""
+    """A run of our detector and perhaps a classic one; each uid begins with its run's uid."""
     key = data_key("eels", SERVER, [4], "<f4", ["energy"])
     found = {"eels": SERVER, **({"ccd": None} if draw(st.booleans()) else {})}
     documents: list[Document] = [("start", {"uid": run, "time": 0.0, "md": "Δ"})]
@@ -94,7 +94,7 @@ def interleaved(draw: st.DrawFn) -> list[Document]:
 
 @st.composite
 def with_accidents(draw: st.DrawFn) -> tuple[list[Document], set[str]]:
-    """Interleaved runs to which something has happened, and the runs that it did not happen to."""
+    """Interleaved runs with some damaged documents, and the runs without damage."""
     documents = draw(interleaved())
     unhurt = {run_of(*document) for document in documents}
     for nth in range(draw(st.integers(1, 4))):
@@ -129,7 +129,7 @@ def with_accidents(draw: st.DrawFn) -> tuple[list[Document], set[str]]:
 
 
 def run_of(name: str, document: Any) -> str:
-    """The run that a document says it belongs to; empty if it is spoilt."""
+    """The run that a document names; empty if the document is damaged."""
     link = document.get(LINKS.get(name, "run_start"), "") if isinstance(document, Mapping) else ""
     if not isinstance(link, str):
         return ""
@@ -137,9 +137,10 @@ def run_of(name: str, document: Any) -> str:
 
 
 def is_adopted(file: str, name: str, document: Any) -> bool:
-    """Whether a journal has a document only since it came too late for its own run.
+    """Check whether a journal has a document only because it came too late for its own run.
 
-    Or, as nobody can tell: since a classic detector was staged for several runs.
+    The same is true of a classic detector that was staged for several runs: the documents do not
+    show the difference.
     """
     if name not in ("resource", "datum", "datum_page"):
         return False
@@ -148,7 +149,7 @@ def is_adopted(file: str, name: str, document: Any) -> bool:
 
 
 class Idle:
-    """Stands for the processes behind a Storage, of which none is started here."""
+    """Takes the place of a Storage's supervisor; starts no processes."""
 
     def __init__(self, *_: Any, **__: Any):
         pass
@@ -167,7 +168,7 @@ def _no_processes() -> Iterator[None]:
 
 
 class FullDisk(Journal):
-    """A journal for whose documents there is not always space."""
+    """A journal whose disk has no space for some documents."""
 
     def append(self, name: str, document: Any) -> None:
         if document.get("extra") == FULL:
@@ -176,7 +177,7 @@ class FullDisk(Journal):
 
 
 class Warnings(logging.Handler):
-    """Counts the documents of which Storage says that they are not kept."""
+    """Counts the documents that Storage warns it does not keep."""
 
     strays = 0
 
@@ -187,7 +188,7 @@ class Warnings(logging.Handler):
 
 @contextmanager
 def emptied() -> Iterator[tuple[Path, Warnings]]:
-    """A folder, and what Storage warns of while it is in use."""
+    """A folder, and the warnings of Storage while it is in use."""
     warnings = Warnings()
     callback.logger.addHandler(warnings)
     callback.logger.propagate = False
@@ -200,7 +201,7 @@ def emptied() -> Iterator[tuple[Path, Warnings]]:
 
 
 def feed(documents: list[Document]) -> tuple[list[Document], dict[str, list[Document]], list[Any]]:
-    """Give documents to a Storage: what it took, the journals then, and all frames in them."""
+    """Pass documents to a Storage; return those it kept, the journals and all frames in them."""
     taken = []
     with emptied() as (folder, warnings):
         with Storage(folder, tiled="http://127.0.0.1:1") as kept:
@@ -237,7 +238,7 @@ def test_runs_that_overlap_are_kept_apart_whole_and_in_order(documents: list[Doc
 
 @given(with_accidents())
 @settings(max_examples=300)
-def test_whatever_comes_each_document_is_kept_once_in_its_run_or_refused_aloud(
+def test_each_document_is_kept_once_in_its_run_or_refused_in_any_order(
     documents_and_unhurt: tuple[list[Document], set[str]],
 ):
     documents, unhurt = documents_and_unhurt
@@ -270,7 +271,7 @@ def test_whatever_comes_each_document_is_kept_once_in_its_run_or_refused_aloud(
 
 
 @given(a_run("run-a"))
-def test_after_whatever_was_refused_the_run_ends_and_the_next_one_begins(documents: list[Document]):
+def test_after_a_refused_document_the_run_ends_and_the_next_one_begins(documents: list[Document]):
     bad_stop = {"uid": "x", "run_start": "run-a", "time": 3.0, "exit_status": "fail", "why": 1j}
     with emptied() as (folder, _), Storage(folder, tiled="http://127.0.0.1:1") as kept:
         for name, document in documents:
@@ -298,7 +299,7 @@ def test_a_storage_subscribed_twice_says_so_at_the_first_document(documents: lis
 
 
 @given(st.permutations(["run-a", "run-b"]), st.permutations(["run-a", "run-b"]))
-def test_a_classic_detector_in_two_open_runs_is_kept_in_the_one_that_told_of_it_last(
+def test_a_classic_detector_in_two_open_runs_is_kept_in_the_one_that_named_it_last(
     told: list[str], stopped: list[str]
 ):
     camera = {**resource("staged once", "/", "x", SERVER, "ccd", HEADER), "spec": "AD_TIFF"}
@@ -316,7 +317,7 @@ def test_a_classic_detector_in_two_open_runs_is_kept_in_the_one_that_told_of_it_
     assert [name for name, _ in journals[told[1]]] == ["start", "resource", "datum", "stop"]
 
 
-def test_a_reference_without_its_datum_is_refused_since_nobody_could_follow_it():
+def test_a_reference_without_its_datum_is_refused_since_it_could_never_be_resolved():
     start = {"uid": "run-a", "time": 0.0}
     key = data_key("eels", SERVER, [4], "<f4", ["energy"])
     descriptor = {"uid": "d", "run_start": "run-a", "time": 1.0, "name": "primary"}

@@ -47,7 +47,7 @@ def connect(tiled: TiledAddress) -> socket.socket:
 
 def peak(session: Session) -> int:
     """Peak memory of the server so far, in MB."""
-    pid = session.storage.keeper.pid("Tiled server")
+    pid = session.storage.supervisor.pid("Tiled server")
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except FileNotFoundError:  # Linux only
@@ -151,7 +151,8 @@ def test_keys_are_random_and_only_their_owner_can_read_them(
     keys = [tiled.api_key, tiled.writer_key]
     assert [len(bytes.fromhex(key)) for key in keys] == [32, 32] and len(set(keys)) == 2
     files = [catalog / "server.log", *session.storage.layout.root.glob("*.log")]
-    for pid in (session.storage.keeper.pid("Tiled server"), session.storage.keeper.pid("writer")):
+    supervisor = session.storage.supervisor
+    for pid in (supervisor.pid("Tiled server"), supervisor.pid("writer")):
         files.append(Path(f"/proc/{pid}/cmdline"))  # Linux
     shown = [file.read_text(errors="replace") for file in files if file.exists()]
     assert shown and not any(key in text for key in keys for text in shown)

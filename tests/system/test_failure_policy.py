@@ -1,4 +1,4 @@
-"""What a plan does when storage has failed for good: nothing, a pause, or an end."""
+"""The reaction of a plan when storage has failed: none, a pause, or an end."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from bluesky_em import Storage
 from bluesky_em.app.session import _stop_loop
 from bluesky_em.errors import StorageFailed
 from bluesky_em.storage import failure_monitor
-from bluesky_em.storage.callback import OnFailure
+from bluesky_em.storage.failure_policy import OnFailure
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -28,9 +28,9 @@ def engine() -> Iterator[RunEngine]:
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    """Storage whose Tiled server does not answer, with little patience for that."""
+    """Storage whose Tiled server does not answer, which is a failure after 1.5 s."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(failure_monitor, "LASTING", 1.5)
+        patch.setattr(failure_monitor, "TROUBLE_TIMEOUT", 1.5)
         with Storage(tmp_path_factory.mktemp("storage"), tiled=NOWHERE) as storage:
             run = compose_run()
             storage("start", run.start_doc)
@@ -56,9 +56,9 @@ def plan(reached: list[str]):
         reached.append("cleaned up")
 
 
-def test_by_default_a_plan_goes_on(engine: RunEngine, storage: Storage) -> None:
+def test_by_default_a_plan_continues(engine: RunEngine, storage: Storage) -> None:
     reached: list[str] = []
-    engine.preprocessors.append(failing(storage, "continue").guard)
+    engine.preprocessors.append(failing(storage, OnFailure.CONTINUE).guard)
     engine(plan(reached))
     assert reached == ["before", "after", "cleaned up"]
 
@@ -67,7 +67,7 @@ def test_a_plan_that_is_to_pause_pauses_at_its_checkpoint_and_can_be_resumed(
     engine: RunEngine, storage: Storage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reached: list[str] = []
-    engine.preprocessors.append(failing(storage, "pause").guard)
+    engine.preprocessors.append(failing(storage, OnFailure.PAUSE).guard)
     with pytest.raises(RunEngineInterrupted):
         engine(plan(reached))
     assert reached == ["before"]
@@ -80,13 +80,13 @@ def test_a_plan_that_is_to_abort_ends_at_its_checkpoint_and_cleans_up(
     engine: RunEngine, storage: Storage
 ) -> None:
     reached: list[str] = []
-    engine.preprocessors.append(failing(storage, "abort").guard)
-    with pytest.raises(StorageFailed, match="Tiled: .*What was taken until now is safe"):
+    engine.preprocessors.append(failing(storage, OnFailure.ABORT).guard)
+    with pytest.raises(StorageFailed, match="Tiled: .*What was measured until now is safe"):
         engine(plan(reached))
     assert reached == ["before", "cleaned up"]
 
 
-def test_a_policy_that_nobody_guards_is_warned_of(
+def test_a_policy_without_the_guard_is_warned_about(
     engine: RunEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Storage(tmp_path, tiled=NOWHERE, on_failure="pause") as storage:

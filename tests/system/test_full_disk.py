@@ -1,4 +1,4 @@
-"""A storage disk that is full in mid-run: a real file system, really filled."""
+"""A storage disk that becomes full during a run: a real file system, really filled."""
 
 import contextlib
 import errno
@@ -38,13 +38,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["mkfs.ext4", "-q", image], check=True, capture_output=True)
         subprocess.run(["mount", "-o", "loop", image, mount], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as exc:
-        pytest.skip(f"this machine lets nobody mount a loopback file system: {exc}")
+        pytest.skip(f"this machine cannot mount a loopback file system: {exc}")
     yield mount
     subprocess.run(["umount", "--lazy", mount], check=True)  # a writer may still be ending
 
 
 def fill(disk: Path) -> Path:
-    """Fill it to the last byte with something that is not ours."""
+    """Fill the disk to the last byte with a file that is not ours."""
     junk = disk / "junk"
     with junk.open("wb", buffering=0) as file:
         for size in (MEGABYTE, 4096):
@@ -58,7 +58,7 @@ def fill(disk: Path) -> Path:
 
 
 class Relief(logging.Handler):
-    """Frees the disk a while after a detector has said that it waits for room."""
+    """Frees the disk 1 s after a detector has logged that it waits for space."""
 
     def __init__(self, disk: Path):
         super().__init__()
@@ -77,7 +77,7 @@ def spectra_into(
 ) -> Iterator[tuple[Storage, Callable[..., tuple[str, str]]]]:
     """A storage folder on that disk, spools of 2 MB elsewhere, and a plan that takes spectra.
 
-    The disk is filled at certain events, and freed when a detector says that it waits.
+    The disk is filled at certain events, and freed when a detector logs that it waits.
     """
     relief, engine = Relief(disk), RunEngine()
     logging.getLogger("bluesky_em.detector._detector").addHandler(relief)
@@ -131,4 +131,4 @@ def test_when_even_the_journals_reserve_is_taken_detectors_wait_and_no_document_
         names = [name for name, _ in journal.read(storage.layout.journal_of(uid))]
         assert names.count("event") == names.count("datum") == 100 and names[-1] == "stop"
     assert "documents now go into the last 16 MB" in caplog.text
-    assert "goes on, nothing is lost" in caplog.text
+    assert "can be written again, nothing is lost" in caplog.text

@@ -1,4 +1,4 @@
-"""C1-C4 with something broken: plans go on, and in the end every reference is accounted for."""
+"""Outages during plans: plans continue, and finally every reference is accounted for."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ NOWHERE = "http://127.0.0.1:1"
 
 
 def at_event(number: int, action: Callable[[], None]) -> Callable[[str, dict[str, Any]], None]:
-    """Make a RunEngine callback that does something once, in mid-run."""
+    """Return a RunEngine callback that calls `action` once, at this event."""
 
     def callback(name: str, document: dict[str, Any]) -> None:
         if name == "event" and document["seq_num"] == number:
@@ -34,7 +34,7 @@ def at_event(number: int, action: Callable[[], None]) -> Callable[[str, dict[str
 
 
 def pid_of(session: Session, name: str) -> int:
-    pid = session.storage.keeper.pid(name)
+    pid = session.storage.supervisor.pid(name)
     assert pid is not None
     return pid
 
@@ -234,8 +234,10 @@ def test_pausing_between_points_and_resuming_keeps_each_frame_in_its_row(
         assert zlib.crc32(array[row]) == datums[reference]["checksum"]
 
 
-def test_a_cut_between_the_pcs_is_waited_out(session: Session, http: Data) -> None:
-    """A server that is stopped is as silent as one behind a cut cable: no answer, no refusal."""
+def test_frames_wait_while_a_connection_between_the_pcs_is_cut(
+    session: Session, http: Data
+) -> None:
+    """A stopped server behaves like one behind a cut cable: no answer, no refusal."""
     assert session.pcs is not None
     writer, server = pid_of(session, "writer"), session.pcs.processes["gatan"].pid
     os.kill(writer, signal.SIGSTOP)

@@ -150,7 +150,7 @@ def test_a_writer_that_is_killed_in_a_fly_scan_leaves_no_trace(
     def kill() -> None:
         while len(killed) < KILLS:
             time.sleep(rng.uniform(0.1, 0.5))
-            pid = session.storage.keeper.pid("writer")
+            pid = session.storage.supervisor.pid("writer")
             if pid is not None and pid not in killed:
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)

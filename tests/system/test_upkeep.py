@@ -35,7 +35,7 @@ def manifest_of(session: Session, uid: str) -> dict:
 
 @contextlib.contextmanager
 def writer_stopped(session: Session) -> Iterator[None]:
-    writer = session.storage.keeper.pid("writer")
+    writer = session.storage.supervisor.pid("writer")
     assert writer is not None
     os.kill(writer, signal.SIGSTOP)
     try:

@@ -18,7 +18,8 @@ from ophyd_async.core import NotConnectedError
 
 from bluesky_em.acquisition.client import close_all
 from bluesky_em.data import Data
-from bluesky_em.storage.callback import OnFailure, Storage
+from bluesky_em.storage.callback import Storage
+from bluesky_em.storage.failure_policy import OnFailure
 
 from . import lab
 from .live import LiveView
@@ -55,7 +56,7 @@ class Session:
         latency: bool = True,
         root: Path | None = None,
         progress: bool = False,
-        on_failure: OnFailure = "continue",
+        on_failure: OnFailure | str = OnFailure.CONTINUE,
     ):
         root = root or lab.find_lab()
         self._stack = ExitStack()

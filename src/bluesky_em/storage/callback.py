@@ -1,11 +1,11 @@
-"""Storage: the RunEngine callback, and the keeper of the writer and the catalog behind it."""
+"""Storage: the RunEngine callback, which also starts the processes that do the rest."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -20,43 +20,23 @@ from bluesky_em.errors import StorageFailed
 from bluesky_em.files.codec import pack
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
-from bluesky_em.reference import ReferenceState
 
 from .failure_monitor import FailureMonitor
+from .failure_policy import OnFailure
 from .open_journals import OpenJournals
 from .path_provider import RunPathProvider
+from .status import StorageStatus, status_of
 from .supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
 P = TypeVar("P")
-OnFailure = Literal["continue", "pause", "abort"]
 
-REMEMBERED = 100_000  # references kept in memory, newest last
-
-
-@dataclass(frozen=True, kw_only=True)
-class StorageStatus:
-    """How storage stands."""
-
-    captured: int
-    """references whose frames still wait in a spool"""
-    stored: int
-    """references in their files, not yet readable through Tiled"""
-    catalogued: int
-    failed: int
-    writer: str
-    """`running`, or what its end was"""
-    tiled: str
-    """the same of the embedded Tiled server; `not kept here` for somebody else's"""
-    trouble: str
-    """what keeps the writer from going on; empty when nothing does"""
-    failure: str
-    """trouble that lasts, or lost frames; empty when there is none"""
+REFERENCES_LIMIT = 100_000  # the newest references are kept in memory
 
 
 class Storage:
-    """Keeps what a RunEngine emits, without ever making it wait.
+    """Stores all documents of a RunEngine without making it wait.
 
     Usage:
         storage = Storage("~/em-data")                  # an embedded Tiled server
@@ -64,19 +44,20 @@ class Storage:
         RE.subscribe(storage)
         eels = gatan.Spectrometer(uri, path_provider=storage.path_provider, name="eels")
 
-    Each document is appended to the run's journal, and that is all a plan waits for. A writer
-    process, started and watched here, does the rest; it goes on after this process has ended,
-    and the next Storage on the folder takes up what is left.
+    Each document is appended to the run's journal; a plan waits for nothing else. A writer
+    process, started and supervised here, does the rest. It continues after this process has
+    ended, and the next Storage on the folder finishes what is left.
 
     Args:
-        directory: the storage folder; made if absent.
+        directory: the storage folder; created if absent.
         tiled: address of a Tiled server; None starts an embedded one.
         api_key: that server's key; defaults to the environment's TILED_API_KEY.
-        durability: "process": a document survives the death of any process at once, and a power
-            cut after 0.1 s. "power": a power cut at once, too (costs an fsync per document).
-        on_failure: what a plan is to do, at its next checkpoint, when storage has failed for good
-            (trouble for 30 s, or a frame lost): "continue" (a warning at the prompt), "pause" or
-            "abort". The last two need `RE.preprocessors.append(storage.guard)`.
+        durability: "process": a document survives the death of any process as soon as it has been
+            received, and a power cut 0.1 s later. "power": it survives a power cut at once, too
+            (costs an fsync per document).
+        on_failure: what a plan does at its next checkpoint when storage has failed (trouble for
+            30 s, or a lost frame): "continue" (only a warning is logged), "pause" or "abort". The
+            last two need `RE.preprocessors.append(storage.guard)`.
     """
 
     def __init__(
@@ -86,11 +67,11 @@ class Storage:
         tiled: str | None = None,
         api_key: str | None = None,
         durability: Literal["process", "power"] = "process",
-        on_failure: OnFailure = "continue",
+        on_failure: OnFailure | str = OnFailure.CONTINUE,
     ):
         if durability not in ("process", "power"):
             raise ValueError(f"durability is 'process' or 'power', not {durability!r}")
-        if on_failure not in ("continue", "pause", "abort"):
+        if on_failure not in list(OnFailure):
             raise ValueError(f"on_failure is 'continue', 'pause' or 'abort', not {on_failure!r}")
         self.layout = Layout(Path(directory).expanduser().absolute())
         try:
@@ -99,14 +80,14 @@ class Storage:
         except OSError as exc:
             raise OSError(
                 f"{self.layout.root} cannot be a storage folder ({exc.strerror}): give a folder "
-                "that can be made and written to, on a local disk"
+                "on a local disk that can be created and written"
             ) from exc
-        self.keeper = Supervisor(self.layout, tiled=tiled, api_key=api_key)
+        self.supervisor = Supervisor(self.layout, tiled=tiled, api_key=api_key)
         self.path_provider = RunPathProvider(self.layout)
         self._on_failure = on_failure
         self._guarded = on_failure == "continue"
         self._closed = False
-        self._references: deque[str] = deque(maxlen=REMEMBERED)
+        self._references: deque[str] = deque(maxlen=REFERENCES_LIMIT)
         self._resources: dict[str, Mapping[str, Any]] = {}
         self._adopted: set[tuple[str, str]] = set()
         self._run_of = RunOf()
@@ -115,16 +96,16 @@ class Storage:
             self.layout, power_safe=durability == "power", hold=self._hold_detectors
         )
         self._ledger = Ledger(self.layout.ledger, read_only=True)
-        self._health = FailureMonitor(self._ledger, lambda: self._journals.trouble)
+        self._monitor = FailureMonitor(self._ledger, lambda: self._journals.trouble)
         self.data = Data(tiled, api_key=api_key, storage=self.layout.root)
 
     def __call__(self, name: str, document: Mapping[str, Any]) -> None:
-        """Append a document to its run's journal: what `RE.subscribe(storage)` calls.
+        """Append a document to its run's journal; called by the RunEngine.
 
         Raises:
-            ValueError: it is no document that could be filed or catalogued; it is not kept.
-            TypeError: it holds what is no data; it is not kept.
-            FileExistsError: a run of this uid has begun already.
+            ValueError: the document cannot be stored or catalogued; it is not kept.
+            TypeError: it contains a value that is not data; it is not kept.
+            FileExistsError: a run with this uid has begun already.
             OSError: as `Journal.append` does.
         """
         documents.check(name, document)
@@ -132,11 +113,11 @@ class Storage:
         if name == "start":
             self._begin(document["uid"], document)
         elif run is None or run not in self._journals:
-            self._take_in_stray(name, document)
+            self._adopt(name, document)
         elif name == "stop":
             try:
                 self._journals.append(run, name, document)
-            finally:  # if it cannot be kept, the run is like one whose process died
+            finally:  # a run whose stop cannot be kept ends like one whose process died
                 self._end(run)
         else:
             self._check_references(run, name, document)
@@ -156,7 +137,7 @@ class Storage:
                 self._references.extend(self._flown(document))
 
     def _begin(self, run: str, start: Mapping[str, Any]) -> None:
-        # What cannot be kept must not leave an empty journal behind.
+        # A start document that cannot be kept must not leave an empty journal behind.
         pack("start", start)
         self.layout.folder_of(run, start["time"])
         self._journals.begin(run)
@@ -179,64 +160,64 @@ class Storage:
         return documents.is_ours(self._resources.get(datum["resource"], {}))
 
     def _flown(self, datum: Mapping[str, Any]) -> list[str]:
-        """Give the last reference of a `stream_datum` of ours."""
+        """Return the last reference of a `stream_datum` of our detectors."""
         flight = self._resources.get(datum["stream_resource"], {})
         if not documents.is_ours_flown(flight):
             return []
         return [f"{flight['parameters']['base']}/{documents.numbers(flight, datum)[-1]}"]
 
     def _check_references(self, run: str, name: str, document: Mapping[str, Any]) -> None:
-        """Refuse an event whose reference nobody could ever follow."""
+        """Refuse an event whose reference could never be resolved."""
         for event in documents.events(name, document):
             for key, value in event["data"].items():
                 is_of_run = _is_text(value) and value.startswith(f"{run}/")
                 if is_of_run and value not in self._datums[run]:
                     raise ValueError(
-                        f"this {name} refers to {value!r}, but the datum document that tells "
-                        f"where it is has not come. If {key!r} was read as a child of another "
-                        "device, read the detector itself: the RunEngine asks no child for it"
+                        f"this {name} refers to {value!r}, but the datum document that describes "
+                        f"it has not come. If {key!r} was read as a child of another device, "
+                        "read the detector itself: the RunEngine asks no child for it"
                     )
 
     def guard(self, plan: MsgGenerator[P]) -> MsgGenerator[P]:
-        """Have a plan notice, at its checkpoints, that storage has failed.
+        """Wrap a plan so that it reacts, at its checkpoints, when storage has failed.
 
         Usage:
             RE.preprocessors.append(storage.guard)
 
         Raises:
-            StorageFailed: within the plan, with on_failure="abort"; its clean-up runs.
+            StorageFailed: within the plan, if on_failure is "abort"; its clean-up runs.
         """
         self._guarded = True
         if self._on_failure == "continue":
             return (yield from plan)
 
         def at_checkpoint(msg: Msg) -> tuple[MsgGenerator[None] | None, None]:
-            failed = msg.command == "checkpoint" and self._health.failure
+            failed = msg.command == "checkpoint" and self._monitor.failure
             return (self._react(), None) if failed else (None, None)
 
-        return (yield from bpp.plan_mutator(plan, at_checkpoint))  # type: ignore (the plan's own)
+        return (yield from bpp.plan_mutator(plan, at_checkpoint))  # type: ignore (the plan's own result)
 
     def _react(self) -> MsgGenerator[None]:
-        failure = self._health.failure
-        self._health.forgive()
+        failure = self._monitor.failure
+        self._monitor.acknowledge()
         if self._on_failure == "abort":
-            raise StorageFailed(f"{failure}. What was taken until now is safe")
-        print(f"Paused, since storage has failed: {failure}. RE.resume() goes on all the same")
+            raise StorageFailed(f"{failure}. What was measured until now is safe")
+        print(f"Paused, since storage has failed: {failure}. RE.resume() continues nevertheless")
         yield Msg("pause")
 
-    def _take_in_stray(self, name: str, document: Mapping[str, Any]) -> None:
-        """Find a run for a document that names none that is open.
+    def _adopt(self, name: str, document: Mapping[str, Any]) -> None:
+        """Find a run for a document that belongs to no open run.
 
         Classic detectors emit a resource when they are staged and use it for all runs until they
-        are unstaged: its datums go, with the resource, to the run that is open now. Ours do not:
-        a reference names its run.
+        are unstaged. Its datums are appended, with the resource, to the run that is open now. Our
+        detectors do not do this: a reference names its run.
         """
         is_datum = name in ("datum", "datum_page")
         resource = self._resources.get(document["resource"]) if is_datum else None
         run = self._journals.newest
         if resource is None or documents.is_ours(resource) or run is None:
             logger.warning(
-                "a %s document belongs to no run that is open here, and is not kept: %s. "
+                "a %s document belongs to no open run, and is not kept: %s. "
                 "Subscribe Storage before the run begins", name, document,
                 extra={"action": "stray"},
             )  # fmt: skip
@@ -259,37 +240,34 @@ class Storage:
 
     @property
     def references(self) -> list[str]:
-        """The references seen here, newest last; of a fly scan, the last of each document's."""
+        """The newest references, newest last; of a fly scan, the last one of each document."""
         return list(self._references)
 
     def status(self) -> StorageStatus:
-        """Tell how storage stands; takes no time and disturbs nobody."""
-        counts = self._ledger.counts()
-        return StorageStatus(
-            captured=counts[ReferenceState.CAPTURED],
-            stored=counts[ReferenceState.STORED],
-            catalogued=counts[ReferenceState.CATALOGUED],
-            failed=counts[ReferenceState.FAILED],
-            writer=self.keeper.state("writer"),
-            tiled=self.keeper.state("Tiled server"),
-            trouble=self._journals.trouble or self._ledger.pulse().trouble,
-            failure=self._health.failure,
+        """Return the status of the storage folder; quick, it uses no network."""
+        status = status_of(self.layout, self._ledger)
+        return replace(
+            status,
+            writer=self.supervisor.state("writer"),
+            tiled=self.supervisor.state("Tiled server"),
+            trouble=self._journals.trouble or status.trouble,
+            failure=self._monitor.failure,
         )
 
     def flush(self, timeout: float = 60.0) -> None:
-        """Wait until every reference in the folder, of earlier sessions too, is catalogued or lost.
+        """Wait until all references in the folder are catalogued or failed, earlier sessions' too.
 
         Raises:
-            NotReady: that took longer than `timeout` seconds.
+            NotReady: after `timeout` seconds.
         """
         self.data.flush(timeout)
 
     def close(self, *, wait: bool = False, timeout: float = 60.0) -> None:
-        """Let go; the writer finishes what is left and ends. Closing twice is harmless.
+        """Close; the writer finishes its work and ends. Closing twice is harmless.
 
         Args:
-            wait: first `flush(timeout)`, then wait until the processes behind have ended.
-            timeout: in s, of the flush.
+            wait: first `flush(timeout)`, then wait until the background processes have ended.
+            timeout: of the flush, in s.
         """
         if self._closed:
             return
@@ -298,9 +276,9 @@ class Storage:
                 self.flush(timeout)
         finally:
             self._closed = True
-            self._health.close()
+            self._monitor.close()
             self.data.close()
-            self.keeper.close(wait=wait)
+            self.supervisor.close(wait=wait)
             self._ledger.close()
             self._journals.close()
 

@@ -1,4 +1,4 @@
-"""Disk space held back for the journal, for when everything else has filled the disk."""
+"""Disk space reserved for the journals, used when the disk is full."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-SIZE = 16 << 20  # bytes; about ten thousand events
+RESERVE_BYTES = 16 << 20  # about ten thousand events
 
 
 class DiskReserve:
-    """A file of some size that is given up when the disk is full.
+    """A file of `RESERVE_BYTES` that is deleted when the disk is full.
 
-    A file, and not a figure that is compared with the free space: whoever fills the disk does not
-    know our figures.
+    A file, not a limit compared with the free space: other programs that fill the disk do not
+    respect our limit.
 
     Args:
         path: of that file.
@@ -26,7 +26,7 @@ class DiskReserve:
         self._path = path
 
     def give_up(self) -> bool:
-        """Free the space; tell whether there was any."""
+        """Delete the file; return whether this freed space."""
         try:
             self._path.unlink()
         except OSError:
@@ -34,17 +34,21 @@ class DiskReserve:
         logger.warning(
             "the disk of %s is full: documents now go into the last %d MB, frames stay in their "
             "spools. Free some space; nothing is lost so far",
-            self._path.parent, SIZE >> 20,
+            self._path.parent, RESERVE_BYTES >> 20,
             extra={"action": "reserve"},
         )  # fmt: skip
         return True
 
     def restore(self) -> None:
-        """Hold space back again, if there is enough; raises OSError as a full disk does."""
-        if self._path.exists() or shutil.disk_usage(self._path.parent).free < 2 * SIZE:
+        """Write the file again if it is missing and twice its size is free.
+
+        Raises:
+            OSError: the disk is full or cannot be written.
+        """
+        if self._path.exists() or shutil.disk_usage(self._path.parent).free < 2 * RESERVE_BYTES:
             return
         part = self._path.with_suffix(".part")
         with open(part, "wb") as file:
-            for _ in range(SIZE >> 20):
-                file.write(os.urandom(1 << 20))  # zeros, some file systems do not keep
+            for _ in range(RESERVE_BYTES >> 20):
+                file.write(os.urandom(1 << 20))  # some file systems do not store zeros
         part.replace(self._path)

@@ -1,74 +1,73 @@
-"""Whether storage works: what passes by itself is told from what lasts."""
+"""Detect lasting storage failures; trouble of less than 30 s is not reported."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 
 from bluesky_em.files.ledger import Ledger
 
+from ._periodic import PeriodicThread
+
 logger = logging.getLogger(__name__)
 
-PERIOD = 1.0  # seconds between two looks
-LASTING = 30.0  # seconds that trouble may last until it is called a failure
+CHECK_INTERVAL = 1.0  # seconds
+TROUBLE_TIMEOUT = 30.0  # seconds that trouble may last before it is a failure
 
 
 class FailureMonitor:
-    """Looks after a storage folder, in a thread, and warns at the prompt when it has failed.
+    """Checks a storage folder in a thread, and logs a warning when storage has failed.
 
-    That is: trouble that has lasted for `LASTING` seconds, or a frame that is lost.
+    Storage has failed when trouble has lasted for `TROUBLE_TIMEOUT` seconds or a frame is lost.
 
     Args:
-        ledger: of that folder, to read.
-        trouble: tells what keeps the journals from being written, at once.
+        ledger: of that folder, read-only.
+        trouble: returns at once why the journals cannot be written; empty if they can.
     """
 
     def __init__(self, ledger: Ledger, trouble: Callable[[], str]):
         self.failure = ""
-        """why storage has failed; empty while it has not"""
+        """why storage has failed; empty while it works"""
         self._ledger = ledger
         self._trouble = trouble
-        self._beat = 0.0
-        self._beaten = self._sound = time.monotonic()
-        self._forgiven = self._ledger.lost()[0]
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="health", daemon=True)
+        self._heartbeat = 0.0
+        self._heartbeat_seen = self._last_healthy = time.monotonic()
+        self._acknowledged = self._ledger.lost()[0]
+        self._thread = PeriodicThread("failure monitor", CHECK_INTERVAL, self._update)
         self._thread.start()
 
-    def forgive(self) -> None:
-        """Take what has happened as noticed: only what comes from now on is a failure."""
-        self._sound = time.monotonic()
-        self._forgiven = self._ledger.lost()[0]
+    def acknowledge(self) -> None:
+        """Clear the failure; report only trouble and lost frames that are new from now on."""
+        self._last_healthy = time.monotonic()
+        self._acknowledged = self._ledger.lost()[0]
         self.failure = ""
 
     def close(self) -> None:
-        """Look no more."""
-        self._closing.set()
-        self._thread.join()
+        """Stop checking; closing twice is harmless."""
+        self._thread.stop()
 
-    def _watch(self) -> None:
-        while not self._closing.wait(PERIOD):
-            failure = self._look()
-            if failure and not self.failure:
-                logger.warning("storage: %s", failure, extra={"action": "health"})
-            self.failure = failure
+    def _update(self) -> None:
+        failure = self._check()
+        if failure and not self.failure:
+            logger.warning("storage: %s", failure, extra={"action": "health"})
+        self.failure = failure
 
-    def _look(self) -> str:
-        trouble = self._trouble() or self._writers_trouble()
+    def _check(self) -> str:
+        trouble = self._trouble() or self._writer_trouble()
         now = time.monotonic()
         if not trouble:
-            self._sound = now
+            self._last_healthy = now
         count, reason = self._ledger.lost()
-        if count > self._forgiven:
-            return f"{count - self._forgiven} frames failed, the last one: {reason}"
-        return trouble if now - self._sound >= LASTING else ""
+        if count > self._acknowledged:
+            return f"{count - self._acknowledged} frames failed, the last one: {reason}"
+        return trouble if now - self._last_healthy >= TROUBLE_TIMEOUT else ""
 
-    def _writers_trouble(self) -> str:
+    def _writer_trouble(self) -> str:
         pulse, now = self._ledger.pulse(), time.monotonic()
-        if pulse.beat != self._beat:  # compared with itself: wall clocks may jump
-            self._beat, self._beaten = pulse.beat, now
-        if now - self._beaten > PERIOD + LASTING:
-            return f"the writer has given no sign of life for {now - self._beaten:.0f} s"
+        if pulse.beat != self._heartbeat:  # not compared with our clock: wall clocks may jump
+            self._heartbeat, self._heartbeat_seen = pulse.beat, now
+        silence = now - self._heartbeat_seen
+        if silence > CHECK_INTERVAL + TROUBLE_TIMEOUT:
+            return f"the writer has given no sign of life for {silence:.0f} s"
         return pulse.trouble

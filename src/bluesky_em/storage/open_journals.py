@@ -1,9 +1,8 @@
-"""The journals of the runs that are open, and the thread that looks after them."""
+"""The journals of the open runs, and the thread that syncs them."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -13,21 +12,22 @@ from bluesky_em.documents import Document
 from bluesky_em.files.journal import Journal
 from bluesky_em.files.layout import Layout
 
+from ._periodic import PeriodicThread
 from .disk_reserve import DiskReserve
 
 logger = logging.getLogger(__name__)
 
-SYNC_PERIOD = 0.1  # seconds; with durability="process", what a power cut may cost
-RESERVE_PERIOD = 5.0  # seconds between two looks whether the reserve can be had back
+SYNC_INTERVAL = 0.1  # seconds; what a power cut may cost with durability="process"
+RESERVE_INTERVAL = 5.0  # seconds between two attempts to restore the disk reserve
 
 
 class OpenJournals:
-    """One journal per open run. Only `sync`, in a thread, waits for the disk.
+    """One journal per open run. Only the thread waits for the disk.
 
     Args:
         layout: the storage folder.
-        power_safe: sync each document before going on.
-        hold: told why detectors must wait now; with an empty string, that they need not.
+        power_safe: sync each document before `append` returns.
+        hold: called with the reason why detectors must wait, empty if they need not.
     """
 
     def __init__(self, layout: Layout, *, power_safe: bool, hold: Callable[[str], None]):
@@ -35,39 +35,39 @@ class OpenJournals:
         self._power_safe = power_safe
         self._hold = hold
         self._reserve = DiskReserve(layout.reserve)
+        self._next_restore = 0.0
         self._open: dict[str, Journal] = {}
         self._unsynced: set[Journal] = set()
         self._ended: deque[Journal] = deque()
-        self._closing = threading.Event()
-        self._syncer = threading.Thread(target=self._look_after, name="journals", daemon=True)
-        self._syncer.start()
+        self._thread = PeriodicThread("journals", SYNC_INTERVAL, self._maintain)
+        self._thread.start()
 
     def __contains__(self, run: str | None) -> bool:
         return run in self._open
 
     @property
     def newest(self) -> str | None:
-        """The run that was opened last, of those still open."""
+        """The most recently opened run that is still open; None if no run is open."""
         return list(self._open)[-1] if self._open else None
 
     @property
     def trouble(self) -> str:
-        """Why documents are in memory only; empty if none is."""
+        """Why some documents are only in memory; empty if none are."""
         late = [journal for journal in (*self._open.values(), *self._ended) if journal.late]
         if not late:
             return ""
         count = sum(len(journal.late) for journal in late)
         return (
             f"{self._layout.root} cannot be written ({late[0].trouble}): {count} documents wait "
-            "for it in memory. Free its disk, or bring it back"
+            "for it in memory. Free some space on its disk, or reconnect it"
         )
 
     def begin(self, run: str) -> None:
-        """Make a run's journal.
+        """Create a run's journal.
 
         Raises:
             FileExistsError: the run has one already.
-            OSError: it cannot be made; a run must not begin like that.
+            OSError: it cannot be created; the run must not begin.
         """
         path = self._layout.journal_of(run)
         try:
@@ -77,8 +77,9 @@ class OpenJournals:
         except OSError as exc:
             raise OSError(
                 exc.errno,
-                f"the run is not begun, since its journal {path} cannot be made "
-                f"({exc.strerror or exc}): free that disk, or give Storage another folder",
+                f"the run is not begun, since its journal {path} cannot be created "
+                f"({exc.strerror or exc}): free some space on that disk, or give Storage another "
+                "folder",
             ) from exc
 
     def append(self, run: str, name: str, document: Document) -> None:
@@ -94,38 +95,29 @@ class OpenJournals:
             self._unsynced.add(journal)
 
     def end(self, run: str) -> None:
-        """Have a run's journal synced and closed, soon: a slow disk is no plan's matter."""
+        """Pass a run's journal to the thread, which syncs and closes it: a plan never waits."""
         self._ended.append(self._open.pop(run))
 
     def close(self) -> None:
-        """Close them all; closing twice is harmless.
+        """Close all journals; closing twice is harmless.
 
         Raises:
-            OSError: documents are left that are in memory only.
+            OSError: some documents are only in memory.
         """
-        self._closing.set()
-        self._syncer.join()
+        self._thread.stop()
         for journal in (*self._ended, *self._open.values()):
             journal.close()
 
-    def _look_after(self) -> None:
-        next_reserve, said = 0.0, ""
-        while not self._closing.wait(SYNC_PERIOD):
-            try:
-                self._sync()
-                said = ""
-                if time.monotonic() >= next_reserve:
-                    next_reserve = time.monotonic() + RESERVE_PERIOD
-                    self._reserve.restore()
-            except OSError as exc:
-                if str(exc) != said:
-                    logger.warning("the journals wait: %s", exc, extra={"action": "sync"})
-                said = str(exc)
+    def _maintain(self) -> None:
+        self._sync()
+        if time.monotonic() >= self._next_restore:
+            self._next_restore = time.monotonic() + RESERVE_INTERVAL
+            self._reserve.restore()
 
     def _sync(self) -> None:
         for journal in list(self._open.values()):
             if journal.late and journal.catch_up():
-                logger.warning("%s goes on, nothing is lost", journal.path)
+                logger.warning("%s can be written again, nothing is lost", journal.path)
         for journal in list(self._unsynced):
             self._unsynced.discard(journal)
             journal.sync()

@@ -1,4 +1,4 @@
-"""How a detector learns which run it is in, and where its frames will be."""
+"""The open run and the paths of its frames, for detectors (an ophyd-async PathProvider)."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from bluesky_em.files.layout import Layout, plain
 
 
 class RunPathProvider:
-    """An ophyd-async `PathProvider` that follows the runs which `Storage` sees.
+    """An ophyd-async `PathProvider` for the runs that `Storage` receives.
 
-    `run` is the uid of the one open run, or None when there is none or more than one: then
-    nobody can know at the trigger which run the frame will belong to.
+    `run` is the uid of the only open run. It is None if no run or several runs are open: then a
+    trigger cannot know which run its frame will belong to.
     """
 
     def __init__(self, layout: Layout):
         self._layout = layout
         self._open: dict[str, float] = {}
         self.held = ""
-        """why detectors must wait before they expose; empty when they need not"""
+        """why detectors must wait before they expose; empty if they need not"""
 
     @property
     def run(self) -> str | None:
-        """The uid of the single open run."""
+        """The uid of the only open run; None if no run or several are open."""
         return next(iter(self._open)) if len(self._open) == 1 else None
 
     @property
     def open_runs(self) -> set[str]:
-        """The uids of all runs that are open."""
+        """The uids of all open runs."""
         return set(self._open)
 
     def opened(self, run: str, started: float) -> None:
-        """Learn of a run from its start document."""
+        """Add a run; `started` is the time of its start document, s since the epoch."""
         self._open[run] = started
 
     def closed(self, run: str) -> None:
-        """Learn of a run's end from its stop document."""
+        """Remove a run that has ended; an unknown run is ignored."""
         self._open.pop(run, None)
 
     def check_room(self, size: int) -> None:
-        """Find out whether so many bytes of frames can be stored.
+        """Check that `size` bytes of frames can be stored.
 
         Raises:
-            NotEnoughSpace: that disk has not so much free, or cannot be written.
+            NotEnoughSpace: the storage disk has less free space, or cannot be written.
         """
         root = self._layout.root
         try:
@@ -55,17 +55,17 @@ class RunPathProvider:
             free = shutil.disk_usage(root).free
         except OSError as exc:
             raise NotEnoughSpace(
-                f"{root} cannot be written ({exc.strerror}): the run is not begun. Bring that "
-                "disk back, or give Storage another folder"
+                f"{root} cannot be written ({exc.strerror}): the run is not begun. "
+                "Reconnect that disk, or give Storage another folder"
             ) from exc
         if size > free:
             raise NotEnoughSpace(
-                f"the run would take {decimal(size)}, and the disk of {root} has {decimal(free)} "
+                f"the run would take {decimal(size)}, but the disk of {root} has {decimal(free)} "
                 "free: the run is not begun. Free some space, or take fewer or smaller frames"
             )
 
     def __call__(self, datakey_name: str | None = None) -> PathInfo:
-        """Say where the frames of a detector in the open run will be."""
+        """Return the path of a detector's frames in the open run."""
         if self.run is None:
             folder, name = self._layout.data, plain(f"{datakey_name or 'frames'}-{uuid.uuid4()}")
         else:

@@ -1,6 +1,7 @@
-"""How a child process learns that its parent is gone: its standard input ends.
+"""Background processes that end when their parent ends.
 
-Works for every kind of death, SIGKILL included, and on every operating system.
+A child process reads its standard input, a pipe from the parent. The operating system closes the
+pipe however the parent ends, SIGKILL included; this works on every operating system.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 BUSY = 75
-"""Exit code of a process whose work another one is doing already."""
+"""Exit code of a process whose work another process does already."""
 
-_HURRY = b"h"
-_BACKGROUND_NICENESS = 15  # storage gives way to the plan and the instrument
+_AT_ONCE = b"h"
+_BACKGROUND_NICENESS = 15  # the plan and the instrument come before storage
 
 
 class Background(subprocess.Popen[bytes]):
-    """A process that may outlive this one, which is not to be warned of."""
+    """A process that may outlive this one; Python does not warn about it."""
 
     def __del__(self, _maxsize: int = sys.maxsize, _warn: Any = lambda *_, **__: None) -> None:
         super().__del__(_maxsize, _warn)  # type: ignore
@@ -31,9 +32,9 @@ class Background(subprocess.Popen[bytes]):
 def spawn(
     module: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]
 ) -> Background:
-    """Start `python -m module arguments` in the background, held by a lifeline.
+    """Start `python -m module arguments` in the background, its stdin a pipe from this process.
 
-    What it prints goes to the end of `log`; `environment` adds to this process's.
+    Its output is appended to `log`; `environment` is added to this process's environment.
     """
     with open(log, "ab") as output:
         return Background(
@@ -47,40 +48,40 @@ def spawn(
 
 
 def new_group_options() -> dict[str, Any]:
-    """Give the Popen options that keep a terminal's Ctrl-C, and its closing, from a process."""
+    """Return the Popen options that protect a process from a terminal's Ctrl-C and closing."""
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS
         return {"creationflags": flags}
     return {"start_new_session": True}
 
 
-def release(process: Background, *, hurry: bool) -> None:
-    """Let go of a process; cutting twice is harmless.
+def release(process: Background, *, at_once: bool) -> None:
+    """Close a process's stdin, so that it ends; closing twice is harmless.
 
     Args:
         process: started by `spawn`.
-        hurry: tell it that nobody will need it again soon.
+        at_once: it ends as soon as its work is done, and does not stay for the next Storage.
     """
     if process.stdin is not None and not process.stdin.closed:
         with contextlib.suppress(OSError):  # it has ended already
-            if hurry:
-                process.stdin.write(_HURRY)
+            if at_once:
+                process.stdin.write(_AT_ONCE)
             process.stdin.close()
 
 
 def on_parent_exit(action: Callable[[bool], None]) -> None:
-    """Call `action(hurry)`, from a thread, when the parent process is gone or lets go."""
+    """Call `action(at_once)` from a thread when the parent has ended or called `release`."""
 
     def wait() -> None:
         last = b""
         while received := os.read(sys.stdin.fileno(), 1024):
             last = received
-        action(last.endswith(_HURRY))
+        action(last.endswith(_AT_ONCE))
 
-    threading.Thread(target=wait, name="lifeline", daemon=True).start()
+    threading.Thread(target=wait, name="parent exit", daemon=True).start()
 
 
 def lower_priority() -> None:
-    """Let other processes go first (Windows: `spawn` has done it)."""
+    """Lower this process's CPU priority (on Windows `spawn` has done it)."""
     if hasattr(os, "nice"):
         os.nice(_BACKGROUND_NICENESS)

@@ -1,37 +1,40 @@
-"""Keeps the writer and the embedded Tiled server running, as long as a Storage is open."""
+"""Start and restart the writer and the embedded Tiled server while a Storage is open."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.locks import is_held
 
 from . import processes
+from ._periodic import Backoff, PeriodicThread
 from .tiled_server import LiveCache
 
 logger = logging.getLogger(__name__)
 
 
-PERIOD = 0.25  # seconds between two looks
-BACKOFF = (0.5, 30.0)  # seconds before a process that died is started again: first, longest
-ENDING = 60.0  # seconds a process may take to end, once it has nothing left to do
-STEADY = 60.0  # seconds a process must have lived for the backoff to begin anew
+CHECK_INTERVAL = 0.25  # seconds
+BACKOFF = (0.5, 30.0)  # seconds, first and longest pause before a process is started again
+SHUTDOWN_TIMEOUT = 60.0  # seconds a process may take to end once its work is done
+STEADY_AFTER = 60.0  # seconds of life after which the next pause is the first one again
 
 
 class ChildProcess:
-    """One process that is started again when it dies.
+    """A process that is started again when it ends.
 
     Args:
         name: for messages.
         module: run as `python -m module arguments`.
         arguments: of the command line.
-        lock: what it holds while it works; whoever holds it does the work.
-        log: where its output goes.
-        environment: what it has beside this process's.
+        lock: the lock file that it holds while it works. While another process holds it, none is
+            started here: that one does the work.
+        log: the file that its output is appended to.
+        environment: added to this process's environment.
+        clock: the time in s, which never goes back.
     """
 
     def __init__(
@@ -43,72 +46,84 @@ class ChildProcess:
         lock: Path,
         log: Path,
         environment: dict[str, str],
+        clock: Callable[[], float] = time.monotonic,
     ):
         self.name = name
         self._lock = lock
         self._log = log
         self._command = module, arguments, log, environment
+        self._clock = clock
         self._process: processes.Background | None = None
-        self._backoff = BACKOFF[0]
+        self._backoff = Backoff(*BACKOFF)
         self._start_at = 0.0
         self._started = 0.0
 
     @property
     def pid(self) -> int | None:
-        """The process id, while it runs."""
+        """The process id; None while it does not run."""
         return self._process.pid if self._process else None
 
     @property
     def state(self) -> str:
-        """`running`, or what its end was."""
+        """`running`, or why it does not run."""
         if self._process is not None:
             return "running"
         if is_held(self._lock):
             return "running, started by another process"
         return f"died, will be started again; see {self._log}"
 
-    def look(self) -> None:
-        """Start it if it does not run and its time has come."""
-        now = time.monotonic()
+    def check(self) -> None:
+        """Start the process if it does not run and its pause is over."""
+        now = self._clock()
         if self._process is not None and self._process.poll() is not None:
-            self._died(now, self._process.returncode)
+            self._ended(now, self._process.returncode)
         if self._process is None and now >= self._start_at and not is_held(self._lock):
-            self._process = processes.spawn(*self._command)
-            self._started = now
+            self._start(now)
 
-    def let_go(self, *, hurry: bool = False) -> None:
-        """Cut its lifeline: it finishes what it has to do, and ends."""
+    def release(self, *, at_once: bool = False) -> None:
+        """Close its stdin; the process finishes pending work and exits."""
         if self._process is not None:
-            processes.release(self._process, hurry=hurry)
+            processes.release(self._process, at_once=at_once)
 
     def wait(self, timeout: float) -> None:
         """Wait until it has ended; raises subprocess.TimeoutExpired after `timeout` seconds."""
         if self._process is not None:
             self._process.wait(timeout)
 
-    def _died(self, now: float, code: int) -> None:
-        self.let_go()
+    def _start(self, now: float) -> None:
+        try:
+            self._process = processes.spawn(*self._command)
+            self._started = now
+        except OSError as exc:
+            self._start_later(now, f"could not be started ({exc})")
+
+    def _ended(self, now: float, code: int) -> None:
+        self.release()
         self._process = None
-        if now - self._started > STEADY:
-            self._backoff = BACKOFF[0]
-        self._start_at = now + self._backoff
-        if code == processes.BUSY:
-            return  # somebody else was faster
+        if now - self._started > STEADY_AFTER:
+            self._backoff.reset()
+        if code == processes.BUSY:  # another process was faster: no failure, no longer pauses
+            self._start_at = now + BACKOFF[0]
+        else:
+            self._start_later(now, f"ended (exit code {code})")
+
+    def _start_later(self, now: float, what: str) -> None:
+        delay = self._backoff.next_delay()
+        self._start_at = now + delay
         logger.warning(
-            "the %s ended (exit code %s); it is started again in %.1f s, nothing is lost. Log: %s",
-            self.name, code, self._backoff, self._log,
+            "the %s %s; it is started again in %.1f s, nothing is lost. Log: %s",
+            self.name, what, delay, self._log,
             extra={"action": "restart"},
         )  # fmt: skip
-        self._backoff = min(2 * self._backoff, BACKOFF[1])
 
 
 class Supervisor:
-    """Starts and watches the processes behind one storage folder.
+    """Starts the processes of one storage folder, and starts those that end again.
 
     Args:
         layout: the folder.
-        tiled: address of a Tiled server; None: an embedded one is kept, too.
-        api_key: its key, handed to the writer through the environment, never on a command line.
+        tiled: address of a Tiled server; None: an embedded one is started, too.
+        api_key: its key; the writer gets it through the environment, never on a command line.
 
     Raises:
         ValueError: the environment's settings for an embedded one are wrong.
@@ -125,7 +140,7 @@ class Supervisor:
             )
         ]  # fmt: skip
         if tiled is None:
-            LiveCache()  # here, where somebody is told: that server would not start
+            LiveCache()  # checks the settings here: the server could only write to its log
             children.append(
                 ChildProcess(
                     "Tiled server", "bluesky_em.storage.tiled_server", [str(layout.root)],
@@ -133,39 +148,31 @@ class Supervisor:
                 )
             )  # fmt: skip
         self._children = {child.name: child for child in children}
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        self._thread = PeriodicThread("supervisor", CHECK_INTERVAL, self._check, at_once=True)
         self._thread.start()
 
     def state(self, name: str) -> str:
-        """Tell how a child does; `not kept here` for a Tiled server of somebody else's."""
+        """Return a child's state; `not started here` for a Tiled server that is not embedded."""
         child = self._children.get(name)
-        return child.state if child else "not kept here"
+        return child.state if child else "not started here"
 
     def pid(self, name: str) -> int | None:
-        """Give a child's process id, while it runs."""
+        """Return a child's process id; None while it does not run."""
         child = self._children.get(name)
         return child.pid if child else None
 
     def close(self, *, wait: bool = False) -> None:
-        """Let the processes finish and end; closing twice is harmless.
+        """Release the processes: they finish their work and end; closing twice is harmless.
 
         Args:
-            wait: until they have ended, as soon as they can.
+            wait: until they have ended, which they do as soon as their work is done.
         """
-        self._closing.set()
-        self._thread.join()
+        self._thread.stop()
         for child in self._children.values():
-            child.let_go(hurry=wait)
+            child.release(at_once=wait)
         for child in self._children.values() if wait else ():
-            child.wait(ENDING)
+            child.wait(SHUTDOWN_TIMEOUT)
 
-    def _keep(self) -> None:
-        while True:
-            for child in self._children.values():
-                try:
-                    child.look()
-                except OSError:
-                    logger.exception("the %s could not be started", child.name)
-            if self._closing.wait(PERIOD):
-                return
+    def _check(self) -> None:
+        for child in self._children.values():
+            child.check()

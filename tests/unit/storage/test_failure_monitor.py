@@ -15,8 +15,8 @@ PATIENCE = 10.0  # seconds
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failure_monitor, "PERIOD", 0.01)
-    monkeypatch.setattr(failure_monitor, "LASTING", 1000.0)
+    monkeypatch.setattr(failure_monitor, "CHECK_INTERVAL", 0.01)
+    monkeypatch.setattr(failure_monitor, "TROUBLE_TIMEOUT", 1000.0)
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 @pytest.fixture
 def watched(ledger: Ledger) -> Iterator[FailureMonitor]:
-    health = FailureMonitor(ledger, lambda: "")
-    yield health
-    health.close()
+    monitor = FailureMonitor(ledger, lambda: "")
+    yield monitor
+    monitor.close()
 
 
-def until(true: Callable[[], object]) -> None:
+def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE
-    while not true():
+    while not condition():
         assert time.monotonic() < deadline
 
 
@@ -52,25 +52,25 @@ def test_a_lost_frame_is_a_failure_at_once_and_once(
     assert caplog.record_tuples == [
         ("bluesky_em.storage.failure_monitor", logging.WARNING, f"storage: {expected}")
     ]
-    watched.forgive()
-    assert watched._look() == ""
+    watched.acknowledge()
+    assert watched._check() == ""
 
 
 def test_trouble_is_a_failure_only_when_it_lasts(
     watched: FailureMonitor, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.beat("Tiled: away")
-    assert watched._look() == ""
-    monkeypatch.setattr(failure_monitor, "LASTING", 0.0)
-    assert watched._look() == "Tiled: away"
+    assert watched._check() == ""
+    monkeypatch.setattr(failure_monitor, "TROUBLE_TIMEOUT", 0.0)
+    assert watched._check() == "Tiled: away"
     ledger.beat("")
-    assert watched._look() == ""
+    assert watched._check() == ""
 
 
 def test_a_writer_that_gives_no_sign_of_life_is_a_failure(
     watched: FailureMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failure_monitor, "LASTING", 0.1)
+    monkeypatch.setattr(failure_monitor, "TROUBLE_TIMEOUT", 0.1)
     until(lambda: watched.failure)
     assert watched.failure.startswith("the writer has given no sign of life for")
 
@@ -79,5 +79,5 @@ def test_what_failed_in_earlier_sessions_is_no_failure_of_this_one(ledger: Ledge
     ledger.captured([frame(0)])
     ledger.failed(frame(0).reference, "long ago")
     watched = FailureMonitor(ledger, lambda: "")
-    assert watched._look() == ""
+    assert watched._check() == ""
     watched.close()

@@ -39,7 +39,7 @@ def test_without_a_run_no_two_frames_share_a_place(provider: RunPathProvider):
     assert provider("eels").filename != provider("eels").filename
 
 
-def test_with_two_runs_open_nobody_can_know_which(provider: RunPathProvider):
+def test_with_two_runs_open_no_run_is_chosen(provider: RunPathProvider):
     provider.opened("run-1", 0.0)
     provider.opened("run-2", 0.0)
     assert provider.run is None
@@ -67,7 +67,7 @@ def test_no_detector_name_leads_out_of_the_folder(provider: RunPathProvider, det
         assert not set("./\\") & set(place.filename)
 
 
-def test_a_run_that_would_not_fit_on_the_disk_is_told_before_it_begins(tmp_path: Path):
+def test_a_run_that_would_not_fit_on_the_disk_is_refused_before_it_begins(tmp_path: Path):
     layout = Layout(tmp_path)
     layout.journal.mkdir()
     paths = RunPathProvider(layout)
@@ -76,6 +76,7 @@ def test_a_run_that_would_not_fit_on_the_disk_is_told_before_it_begins(tmp_path:
         paths.check_room(10**18)
 
 
-def test_a_disk_that_is_gone_is_told_before_a_run_begins(tmp_path: Path):
-    with pytest.raises(NotEnoughSpace, match="cannot be written .No such file or directory.*Bring"):
+def test_a_disk_that_is_gone_is_reported_before_a_run_begins(tmp_path: Path):
+    words = "cannot be written .No such file or directory.*Reconnect"
+    with pytest.raises(NotEnoughSpace, match=words):
         RunPathProvider(Layout(tmp_path / "unplugged")).check_room(1000)

@@ -5,22 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from bluesky_em.storage.failure_policy import OnFailure
+
 from ._options import DEFAULT_STORAGE, Replay, StorageFolder, Tiled
-
-
-class OnFailure(StrEnum):
-    """What a plan does, at its next checkpoint, once storage has failed for good."""
-
-    CONTINUE = "continue"
-    PAUSE = "pause"
-    ABORT = "abort"
 
 
 def demo(
@@ -80,7 +73,7 @@ def shell(
     devices = Path(devices).stem  # a path, as the command line completes it, will do
     with Session(
         storage, devices=devices, tiled=tiled, replay=replay, progress=True,
-        on_failure=on_failure.value,
+        on_failure=on_failure,
     ) as session:  # fmt: skip
         names = session.namespace()
         for file, error in session.broken_plans.items():

@@ -15,9 +15,7 @@ from rich.console import Console
 
 from bluesky_em.files.layout import Layout
 
-from ._options import DEFAULT_STORAGE, StorageFolder, Tiled, layout_of
-
-What = Annotated[list[str], typer.Argument(help="References, or uids of runs.")]
+from ._options import DEFAULT_STORAGE, StorageFolder, Tiled, What, layout_of
 
 
 def writer(
@@ -26,13 +24,13 @@ def writer(
     """Run a storage folder's writer as a service, until interrupted."""
     from bluesky_em.storage.supervisor import Supervisor
 
-    keeper = Supervisor(Layout(storage.expanduser().absolute()), tiled=tiled, api_key=None)
+    supervisor = Supervisor(Layout(storage.expanduser().absolute()), tiled=tiled, api_key=None)
     print(f"Keeping the writer of {storage}; Ctrl-C ends it, nothing is lost.")
     try:
         while True:
             time.sleep(1.0)
     except KeyboardInterrupt:
-        keeper.close()
+        supervisor.close()
 
 
 def status(
@@ -42,7 +40,7 @@ def status(
     """Tell how far references are, how fast it goes, what waits where, and what is wrong."""
     from bluesky_em.storage.upkeep import status
 
-    seen = status.look(layout_of(storage))
+    seen = status.read(layout_of(storage))
     if as_json:
         print(json.dumps(asdict(seen)))
     else:

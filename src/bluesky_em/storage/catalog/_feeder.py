@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.tiled.address import TiledAddress
 
+from .._periodic import Backoff, PeriodicThread
 from ._run_ending import RunEnding
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class _Postponed:
     """A run that Tiled refused."""
 
     why: str
-    pause: float
-    """s, increased after each attempt"""
+    backoff: Backoff
+    """of the pauses between attempts"""
     until: float
     """time of the next attempt, on the monotonic clock"""
 
@@ -63,9 +63,8 @@ class Feeder:
         self._journals: dict[Path, RunEnding] = {}
         self._feeds: dict[Path, RunFeed] = {}
         self._restarted: set[Path] = set()
-        self._stopping = threading.Event()
-        self._backoff = BACKOFF[0]
-        self._thread = threading.Thread(target=self._work, name="feeder", daemon=True)
+        self._backoff = Backoff(*BACKOFF)
+        self._thread = PeriodicThread("feeder", POLL_INTERVAL, self._work)
         self._thread.start()
 
     @property
@@ -81,21 +80,19 @@ class Feeder:
 
     def stop(self) -> None:
         """Finish the current step and end the thread."""
-        self._stopping.set()
-        self._thread.join(timeout=30.0)
+        self._thread.stop(timeout=30.0)
 
     def _work(self) -> None:
         from ._run_feed import RunFeed  # seconds of imports, which must not delay storing
 
-        while not self._stopping.wait(POLL_INTERVAL):
-            if not self._journals:
-                continue
-            try:
-                self._step(RunFeed)
-                self._backoff = BACKOFF[0]
-                self._trouble = ""
-            except Exception as exc:  # from Tiled; nothing is lost, so try again later
-                self._open_circuit(exc)
+        if not self._journals:
+            return
+        try:
+            self._step(RunFeed)
+            self._backoff.reset()
+            self._trouble = ""
+        except Exception as exc:  # from Tiled; nothing is lost, so try again later
+            self._open_circuit(exc)
 
     def _step(self, create_feed: type[RunFeed]) -> None:
         if self._client is None:
@@ -143,10 +140,10 @@ class Feeder:
             logger.exception("run %s is postponed", journal.stem, extra={"action": "catalog"})
         self._drop(journal)
         before = self._postponed.get(journal)
-        pause = min(2 * before.pause, RUN_BACKOFF[1]) if before else RUN_BACKOFF[0]
+        backoff = before.backoff if before else Backoff(*RUN_BACKOFF)
         self._postponed[journal] = _Postponed(
             why=f"Tiled refuses run {journal.stem}, its data are safe: {exc}",
-            pause=pause, until=time.monotonic() + pause,
+            backoff=backoff, until=time.monotonic() + backoff.next_delay(),
         )  # fmt: skip
 
     def _open_circuit(self, exc: Exception) -> None:
@@ -161,8 +158,7 @@ class Feeder:
         if self._client is not None:
             self._client.context.close()
             self._client = None
-        self._stopping.wait(self._backoff)
-        self._backoff = min(2 * self._backoff, BACKOFF[1])
+        self._thread.pause(self._backoff.next_delay())
 
 
 def _is_server_error(exc: Exception) -> bool:

@@ -29,7 +29,7 @@ from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.locks import is_held
 from bluesky_em.files.operator_requests import Action, Request
 
-from ..disk_reserve import SIZE
+from ..disk_reserve import RESERVE_BYTES
 from .audit import Finding, FindingKind, Location, audit_run
 
 CLOCK_LIMIT = 1.0  # seconds by which the clocks of two PCs may differ
@@ -95,7 +95,7 @@ def _folder(layout: Layout, ledger: Ledger) -> Iterator[Problem]:
         )
         return
     free = shutil.disk_usage(layout.root).free
-    if free < 4 * SIZE:
+    if free < 4 * RESERVE_BYTES:
         yield Problem(
             what=f"the disk of {layout.root} has only {decimal(free)} free",
             remedy="free some space; until then frames stay in their spools",

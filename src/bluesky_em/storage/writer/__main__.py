@@ -1,7 +1,7 @@
 """Run a writer: `python -m bluesky_em.storage.writer <storage> [<Tiled address>]`.
 
-The key for a Tiled server that is not the embedded one comes from the environment's
-TILED_API_KEY. Ends when the parent process has gone and the work is done.
+The key of a Tiled server that is not embedded comes from the environment's TILED_API_KEY. The
+writer ends when the parent process has ended and the work is done.
 """
 
 import logging
@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-# One request, no retries: the feeder waits and tries again, knowing why. Read at Tiled's import.
+# One request, no retries: the feeder itself waits and retries. Read when Tiled is imported.
 os.environ.setdefault("TILED_RETRY_ATTEMPTS", "1")
 
 from bluesky_em.errors import StorageBusy
@@ -21,7 +21,7 @@ from ._writer import Writer
 
 
 def main(root: Path, tiled: str | None) -> None:
-    """Work until there is nothing left to do."""
+    """Run a writer until its work is done."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     processes.lower_priority()
@@ -34,7 +34,7 @@ def main(root: Path, tiled: str | None) -> None:
         return TiledAddress(uri=tiled, api_key=key, writer_key=key)
 
     writer = Writer(root, address)
-    processes.on_parent_exit(lambda hurry: writer.drain())
+    processes.on_parent_exit(lambda at_once: writer.drain())
     writer.run()
 
 

@@ -1,4 +1,4 @@
-"""One thread per acquisition server: fetch, write, verify, note, release."""
+"""One thread per acquisition server: fetch, write, verify, record, release."""
 
 from __future__ import annotations
 
@@ -29,36 +29,37 @@ from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 from bluesky_em.update_modes import UpdateMode
 
+from .._periodic import Backoff
 from ._open_files import OpenFiles
 
 logger = logging.getLogger(__name__)
 
 BATCH_BYTES = 64 << 20  # of pixels that share one flush
-BATCH_FRAMES = 256
-BACKOFF = (0.2, 10.0)  # seconds, first and longest wait while a server or a disk is away
-SPARE = 32 << 20  # bytes of the storage disk that are left to ledger, catalog and journals
-TRIES = 5  # of a frame that comes wrong, before it is called failed
+BATCH_FRAMES = 256  # that share one flush, at most
+BACKOFF = (0.2, 10.0)  # seconds, first and longest pause while a server or a disk is away
+SPARE_BYTES = 32 << 20  # of the storage disk, kept for ledger, catalog and journals
+TRIES_LIMIT = 5  # of a frame that arrives corrupt; then it has failed
 
 
 class Corrupt(Exception):
-    """A frame's bytes came from the spool with the wrong checksum."""
+    """The bytes that arrived from the spool do not match the frame's checksum."""
 
 
 class Lost(Exception):
-    """A frame is nowhere any more."""
+    """A frame is neither in the spool nor in its file."""
 
 
 class FrameTransfer:
-    """Moves frames of one acquisition server into their files, oldest first.
+    """Moves frames from one acquisition server into their files, oldest first.
 
-    A frame leaves the server's spool only after its bytes in the file have been read back and
-    match the checksum taken at the exposure. While the server or the disk is away it waits and
-    tries again; other servers' frames go on in their own threads.
+    A frame is removed from the server's spool only after its bytes in the file have been read
+    back and match the checksum from the exposure. While the server or the disk is away, the
+    transfer waits and tries again; other servers have their own threads.
 
     Args:
         server: its address.
         root: the storage folder.
-        ledger: where stages are noted.
+        ledger: the states of the frames are recorded there.
     """
 
     def __init__(self, server: str, root: Path, ledger: Ledger):
@@ -72,27 +73,27 @@ class FrameTransfer:
         self._ended: set[str] = set()
         self._reconciled = False
         self._stopping = threading.Event()
-        self._backoff = BACKOFF[0]
+        self._backoff = Backoff(*BACKOFF)
         self._tries = 0
-        self._thread = threading.Thread(target=self._work, name=f"store {server}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"transfer {server}", daemon=True)
         self._thread.start()
 
     @property
     def backlog(self) -> int:
-        """How many frames and files wait for this thread."""
+        """The number of frames and runs that wait for this thread."""
         return len(self._tasks)
 
     def add(self, frame: Frame) -> None:
-        """Take a frame on, after those before it."""
+        """Add a frame to the end of the queue."""
         self._tasks.append(frame)
         self._wake.set()
 
     def finish(self, run: str, frames: Iterable[Frame], done: Callable[[], None]) -> None:
-        """After the frames before, close a run's files for good, then call `done`.
+        """Close a run's files after the frames already in the queue, then call `done`.
 
-        The files are those of `frames`, one of each. What its spool still holds then is in no
-        event and may go: points that were interrupted and taken again, and frames that were
-        refused.
+        `frames` has one frame of each file. Frames of the run that are then still in the spool are
+        in no event, and are removed: points that were interrupted and repeated, and frames that
+        were refused.
         """
 
         def close() -> None:
@@ -106,11 +107,11 @@ class FrameTransfer:
         self._wake.set()
 
     def stop(self) -> None:
-        """Finish the batch at hand and end the thread."""
+        """Finish the current batch and end the thread."""
         self._stopping.set()
         self._wake.set()
         self._thread.join(timeout=30.0)
-        with contextlib.suppress(Exception):  # the next writer repairs them
+        with contextlib.suppress(Exception):  # the next writer repairs the files
             self._files.close()
 
     def _work(self) -> None:
@@ -121,14 +122,15 @@ class FrameTransfer:
                 continue
             try:
                 self._step()
-                self.trouble, self._backoff = "", BACKOFF[0]
+                self.trouble = ""
+                self._backoff.reset()
             except Corrupt as exc:
-                self._blame(exc)
-            except Exception as exc:  # a server or a disk that is away, or a fault of ours
+                self._try_again(exc)
+            except Exception as exc:  # a server or a disk that is away, or our own mistake
                 self._pause(exc)
 
     def _step(self) -> None:
-        """Do the next thing; on any error nothing is taken off the list."""
+        """Do the next task; it stays in the queue on any error."""
         if self._tasks and callable(action := self._tasks[0]):
             action()
             self._tasks.popleft()
@@ -147,31 +149,31 @@ class FrameTransfer:
         for _ in batch:
             self._tasks.popleft()
         self._tries = 0
-        self._reconciled = False  # until the server has heard of it
+        self._reconciled = False  # until the server has released them
         if stored:
             self._spool.release([frame.reference for frame in stored])
             self._reconciled = True
 
     def _given_up(self, batch: list[Frame]) -> dict[str, str]:
-        """Give those that somebody has called failed while they waited here, and why."""
+        """Return the reasons of frames that were given up while they waited here."""
         stages = self._ledger.stages([frame.reference for frame in batch])
         return {
             ref: reason for ref, (stage, reason) in stages.items() if stage is ReferenceState.FAILED
         }
 
     def _write(self, batch: list[Frame], lost: dict[str, str]) -> list[Frame]:
-        """Bring frames into their files, flushed and verified; add to `lost` those that are.
+        """Write frames into their files, flush and verify; add frames that are lost to `lost`.
 
-        A lost frame holds its row, if it has one, with the fill value.
+        The row of a lost frame, if it has one, keeps the fill value.
 
         Returns:
-            Those that are not lost, with all that their spool knows of them.
+            The frames that are not lost, with all facts that their spool has.
         """
         self._check_room(batch)
         stored: list[Frame] = []
         for frame in batch:
             try:
-                written = self._bring(frame, frame.reference in lost)
+                written = self._write_one(frame, frame.reference in lost)
             except (Lost, FrameMismatch) as exc:  # trying again would not help
                 lost[frame.reference] = str(exc)
             else:
@@ -184,12 +186,12 @@ class FrameTransfer:
                 raise OSError(f"{frame.reference}: its bytes in {frame.path} are not its own")
         return stored
 
-    def _bring(self, frame: Frame, is_lost: bool) -> list[Frame]:
-        """Write a frame, not flushed yet; give it with all that its spool knows, unless it is lost.
+    def _write_one(self, frame: Frame, is_lost: bool) -> list[Frame]:
+        """Write a frame without flushing; return it with its spool's facts, unless it is lost.
 
         Raises:
             Lost: it is neither in the spool nor in the file.
-            FrameMismatch: the file cannot take it.
+            FrameMismatch: the file cannot store it.
         """
         file = self._files.of(frame)
         file.extend(frame.row + frame.count)
@@ -198,7 +200,7 @@ class FrameTransfer:
         try:
             frame, pixels = self._fetch(frame)
         except LookupError as exc:
-            if file.holds(frame):  # stored by a writer that could not note it any more
+            if file.holds(frame):  # stored by a writer that ended before it could record it
                 return [file.describe(frame)]
             raise Lost(str(exc)) from exc
         step("writer: writing")
@@ -206,17 +208,18 @@ class FrameTransfer:
         return [frame]
 
     def _check_room(self, batch: list[Frame]) -> None:
-        """Refuse before HDF5 is torn by a full disk."""
+        """Raise OSError before a full disk could damage an HDF5 file."""
         free, size = shutil.disk_usage(self._root).free, sum(frame.nbytes for frame in batch)
-        if free < size + SPARE:
+        if free < size + SPARE_BYTES:
             raise OSError(
                 errno.ENOSPC,
-                f"the disk of {self._root} has {decimal(free)} free, of which {decimal(SPARE)} "
-                "are kept for documents: frames stay in their spools until there is more",
+                f"the disk of {self._root} has {decimal(free)} free, of which "
+                f"{decimal(SPARE_BYTES)} are kept for documents: frames stay in their spools "
+                "until more is free",
             )
 
     def _reconcile(self) -> None:
-        """Have the spool let go of what is safe: an earlier release may not have arrived."""
+        """Release all stored frames from the spool: an earlier release may not have arrived."""
         waiting = self._spool.references()
         known = self._ledger.stages(waiting)
         nowhere = [ref for ref in waiting if ref not in known and self._has_ended(ref)]
@@ -224,13 +227,13 @@ class FrameTransfer:
         self._reconciled = True
 
     def _has_ended(self, reference: str) -> bool:
-        run = plain(reference.partition("/")[0])  # as its journal is named
+        run = plain(reference.partition("/")[0])  # the stem of its journal's name
         return run in self._ended or bool(self._ledger.is_complete(run))
 
     def _next_batch(self) -> list[Frame]:
         batch: list[Frame] = []
         size = 0
-        most = 1 if self._tries else BATCH_FRAMES  # after a fault, find out which frame it is
+        most = 1 if self._tries else BATCH_FRAMES  # one by one after an error, to find its frame
         for task in list(islice(self._tasks, most)):
             if not isinstance(task, Frame) or size > BATCH_BYTES:
                 break
@@ -239,7 +242,7 @@ class FrameTransfer:
         return batch
 
     def _fetch(self, frame: Frame) -> tuple[Frame, np.ndarray]:
-        """Fetch a frame's pixels, and what only its spool knows of it."""
+        """Fetch a frame's pixels, and the facts that only its spool has."""
         checksum, size = frame.checksum, frame.nbytes
         if frame.flown:
             header = self._spool.header(frame.reference)
@@ -253,34 +256,35 @@ class FrameTransfer:
         data = b"".join(blocks)
         if len(data) != size or size < frame.nbytes or zlib.crc32(data) != checksum:
             raise Corrupt(
-                f"{frame.reference}: {len(data)} bytes came with CRC-32 {zlib.crc32(data):08x}, "
+                f"{frame.reference}: {len(data)} bytes arrived with CRC-32 {zlib.crc32(data):08x}, "
                 f"expected {size} bytes with {checksum:08x}"
             )
-        covered = memoryview(data)[: frame.nbytes]  # of a flight's last block, perhaps not all
+        # The last block of a fly scan may have more frames than its documents announce.
+        covered = memoryview(data)[: frame.nbytes]
         if len(covered) < size:
             checksum = zlib.crc32(covered)
         pixels = np.frombuffer(covered, dtype=frame.dtype).reshape(frame.count, *frame.shape)
         return replace(frame, checksum=checksum), pixels
 
-    def _blame(self, exc: Corrupt) -> None:
-        """Try a frame again that came wrong; after some tries call it failed and go on."""
+    def _try_again(self, exc: Corrupt) -> None:
+        """Retry a frame that arrived corrupt; after `TRIES_LIMIT` tries it has failed."""
         self._tries += 1
         head = self._tasks[0]
-        if self._tries < TRIES or not isinstance(head, Frame):
+        if self._tries < TRIES_LIMIT or not isinstance(head, Frame):
             self._pause(exc)
             return
         try:
             file = self._files.of(head)
             file.extend(head.row + head.count)
             file.flush()
-            self._ledger.failed(head.reference, f"given up after {TRIES} tries: {exc}")
+            self._ledger.failed(head.reference, f"given up after {TRIES_LIMIT} tries: {exc}")
             self._tasks.popleft()
             self._tries = 0
         except Exception as trouble:
             self._pause(trouble)
 
     def _pause(self, exc: Exception) -> None:
-        """Wait and try again, with files opened anew: their handles may not survive a full disk."""
+        """Wait, and open the files again for the next try: handles may not survive a full disk."""
         trouble = getattr(exc, "strerror", None) or str(exc) or repr(exc)
         if trouble != self.trouble:
             expected = isinstance(exc, (Corrupt, OSError, sqlite3.OperationalError))
@@ -289,15 +293,14 @@ class FrameTransfer:
         self.trouble = trouble
         try:
             self._files.close()
-        except Exception:  # HDF5 cannot let go of a file that a full disk has torn
-            logger.exception("ending, to begin anew with whole files", extra={"action": "store"})
+        except Exception:  # HDF5 cannot close a file that a full disk has damaged
+            logger.exception("ending: the next writer repairs the files", extra={"action": "store"})
             os._exit(1)
-        self._stopping.wait(self._backoff)
-        self._backoff = min(2 * self._backoff, BACKOFF[1])
+        self._stopping.wait(self._backoff.next_delay())
 
 
 def _index(frame: Frame, header: FrameHeader) -> tuple[int, ...] | None:
-    """Give the place in its array that only the instrument knows."""
+    """Return the frame's position in its array, if only the instrument knows it."""
     place = header["metadata"].get("index")
     has_one = frame.update is not None and frame.update.get("mode") == UpdateMode.ADD_SLICE
     return tuple(place) if has_one and place is not None else None

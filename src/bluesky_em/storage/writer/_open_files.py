@@ -1,4 +1,4 @@
-"""The open files of a store: two kinds behind one interface."""
+"""The open frame files of the writer: two kinds behind one interface."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 
 class FrameFile(Protocol):
-    """A file that takes frames, `FramesFile` or `UpdatedFile`."""
+    """A file that stores frames: a `FramesFile` or an `UpdatedFile`."""
 
     def write(self, frame: Frame, pixels: np.ndarray) -> None:
-        """Put a frame where it belongs; doing so again changes nothing."""
+        """Write a frame at its place; writing it again changes nothing."""
         ...
 
     def extend(self, rows: int) -> None:
-        """Have at least so many rows, if frames have rows here: one was lost."""
+        """Add rows up to `rows`, if frames are rows here; a lost frame keeps its row."""
         ...
 
     def flush(self) -> None:
-        """Make what was written visible to readers and safe against a power cut."""
+        """Flush all written frames, for readers and against a power cut."""
         ...
 
     def holds(self, frame: Frame) -> bool:
-        """Tell from flushed bytes whether a frame is safe here."""
+        """Check by the flushed bytes whether a frame is stored here."""
         ...
 
     def describe(self, frame: Frame) -> Frame:
-        """Add to a frame that is here what its documents did not tell."""
+        """Return a stored frame with the facts that are not in its documents."""
         ...
 
     def close(self) -> None:
-        """Close it for good. Closing twice is harmless."""
+        """Flush and close the file; closing twice is harmless."""
         ...
 
 
 class UpdatedFile:
-    """The file of a stream whose frames are updates of one array, the frame's row their number.
+    """The file of a stream whose frames are updates of one array; a frame's row is its number.
 
     Args:
-        path: made, with its folders, if absent.
-        first: a frame of the stream, which tells how it was declared.
+        path: created, with its folders, if absent.
+        first: a frame of the stream, with the declaration of its updates.
 
     Raises:
-        FrameMismatch: the file holds something else.
+        FrameMismatch: the file has another declaration.
     """
 
     def __init__(self, path: Path, first: Frame):
-        assert first.update is not None, "else it is for a FramesFile"
+        assert first.update is not None, "a FramesFile stores frames without updates"
         self._declared = UpdateDeclaration.load(first.update)
         self._file = open_updates(path, self._declared, first.owner)
 
@@ -64,37 +64,37 @@ class UpdatedFile:
         """Apply a frame; doing so again changes nothing.
 
         Raises:
-            FrameMismatch: it does not fit what was declared, or another has its number.
+            FrameMismatch: it does not fit the declaration, or another frame has its number.
         """
         self._file.write(_update(frame), pixels.reshape(frame.shape))
 
     def extend(self, rows: int) -> None:
-        """Do nothing: nobody knows where a frame that was lost would have gone."""
+        """Do nothing: the place of a lost frame in the array is unknown."""
 
     def flush(self) -> None:
-        """Make what was written visible to readers and safe against a power cut."""
+        """Flush all written frames, for readers and against a power cut."""
         self._file.flush()
 
     def holds(self, frame: Frame) -> bool:
-        """Tell from flushed bytes whether a frame is safe here, or was, until a newer one came."""
+        """Check by the flushed bytes whether a frame is, or was before newer ones, stored here."""
         if frame.flown:
             return self._file.verify(frame.row) is not Held.ABSENT
         return self._file.holds(_update(frame))
 
     def describe(self, frame: Frame) -> Frame:
-        """Add to a frame that is here what its documents did not tell."""
+        """Return a stored frame with the facts that are not in its documents."""
         known = self._file.find(frame.row)
-        assert known is not None, "it is held here"
+        assert known is not None, "only for a frame that is stored here"
         index = known.index if self._declared.mode is UpdateMode.ADD_SLICE else None
         return replace(frame, checksum=known.checksum, ended=known.time, index=index)
 
     def close(self) -> None:
-        """Close it for good. Closing twice is harmless."""
+        """Flush and close the file; closing twice is harmless."""
         self._file.close()
 
 
 class OpenFiles:
-    """The files that a store writes, by path.
+    """The files that one frame transfer writes, by path.
 
     Args:
         root: the storage folder.
@@ -105,28 +105,28 @@ class OpenFiles:
         self._open: dict[str, tuple[dict[str, Any] | None, FrameFile]] = {}
 
     def of(self, frame: Frame) -> FrameFile:
-        """Give the file in which a frame belongs.
+        """Return the file of a frame, opened if necessary.
 
         Raises:
-            FrameMismatch: that file cannot take it.
+            FrameMismatch: that file cannot store it.
         """
         if frame.path not in self._open:
             self._open[frame.path] = frame.update, self._new(frame)
         update, file = self._open[frame.path]
         if update != frame.update:
             raise FrameMismatch(
-                f"{frame.reference} was declared as {frame.update}, but {frame.path} is of "
-                f"{update}: one stream has one way"
+                f"{frame.reference} was declared as {frame.update}, but {frame.path} was "
+                f"declared as {update}: a stream has only one declaration"
             )
         return file
 
     def flush(self, frames: Iterable[Frame]) -> None:
-        """Flush the files of some frames."""
+        """Flush the files of these frames."""
         for path in {frame.path for frame in frames} & self._open.keys():
             self._open[path][1].flush()
 
     def finish(self, frame: Frame) -> None:
-        """Close the file of a frame for good, also one that an earlier writer could not close."""
+        """Close the file of a frame whose run has ended, also after an earlier writer's crash."""
         _, file = self._open.pop(frame.path, (None, None))
         path = self._root / frame.path
         if file is not None:
@@ -134,10 +134,10 @@ class OpenFiles:
         elif path.exists() and frame.update is None:
             repair(path)
         elif path.exists():
-            self._new(frame).close()  # which also shows what was flushed last
+            self._new(frame).close()  # this also publishes what was flushed last
 
     def close(self) -> None:
-        """Close all, to be opened anew."""
+        """Close all files; `of` opens them again."""
         for _, file in self._open.values():
             file.close()
         self._open.clear()

@@ -1,4 +1,4 @@
-"""The writer: looks at the journals, and gives each frame and run to those who bring it on."""
+"""The writer's main loop: reads journals, and passes frames and runs to the other threads."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from ._frame_transfer import FrameTransfer
 
 logger = logging.getLogger(__name__)
 
-PERIOD = 0.01  # seconds between two looks at the journals
-HEARTBEAT = 1.0  # seconds
-GIVE_UP = 30.0  # seconds without progress, after the parent has gone
-RETRY = 1.0  # seconds until the storage disk is tried again
-DISK = (OSError, sqlite3.OperationalError)  # what a disk that is full, or away, raises
+POLL_INTERVAL = 0.01  # seconds between two looks at the journals
+HEARTBEAT_INTERVAL = 1.0  # seconds
+PROGRESS_TIMEOUT = 30.0  # seconds without progress, after the parent has ended
+DISK_RETRY_INTERVAL = 1.0  # seconds
+DISK_ERRORS = (OSError, sqlite3.OperationalError)  # raised when a disk is full or away
 
 
 @dataclass
@@ -44,24 +44,24 @@ class _Run:
     find: FrameFinder
     ending: RunEnding = field(default_factory=RunEnding)
     frames: list[Frame] = field(default_factory=list)
-    """found in the journal, not yet taken on"""
+    """found in the journal, not yet in the ledger"""
     stopped: bool = False
-    """its stop document was in the journal"""
+    """its stop document is in the journal"""
     files: dict[str, dict[str, Frame]] = field(default_factory=dict)
-    """the first frame of each file, by path, by the acquisition server their frames come from"""
-    open_stores: int | None = None
-    """servers whose files are not closed yet; None until no document can come any more"""
+    """the first frame of each file, by acquisition server and path"""
+    open_transfers: int | None = None
+    """servers whose files are not closed yet; None while documents may still come"""
 
 
 class Writer:
-    """Works off one storage folder: journals and spools in, files and catalog entries out.
+    """Processes one storage folder: journals and spools in, files and catalog entries out.
 
-    Everything it knows is in journals, ledger, files and Tiled: it may die at any moment, and the
-    next one goes on.
+    All its state is in journals, ledger, files and Tiled: it may die at any moment, and the next
+    writer continues.
 
     Args:
         root: the storage folder.
-        address: gives Tiled's address, or None while that is not known.
+        address: returns Tiled's address, or None while it is not known.
 
     Raises:
         StorageBusy: another writer works on this folder.
@@ -75,82 +75,83 @@ class Writer:
         except filelock.Timeout as exc:
             raise StorageBusy(
                 f"another writer works on {root}: one folder has one writer. "
-                "`bluesky-em status` shows how it does"
+                "`bluesky-em status` shows its state"
             ) from exc
         self._layout.journal.mkdir(parents=True, exist_ok=True)
         self._ledger = Ledger(self._layout.ledger)
         self._feeder = Feeder(self._layout, self._ledger, address)
-        self._stores: dict[str, FrameTransfer] = {}
+        self._transfers: dict[str, FrameTransfer] = {}
         self._runs: dict[Path, _Run] = {}
         self._complete = self._ledger.complete_runs()
         self._aside: dict[str, str] = {}
-        self._disk = ""
+        self._disk_trouble = ""
         self._seen_change = -1
         self._draining = threading.Event()
 
     def run(self) -> None:
         """Work until `drain` was called and there is nothing left to do."""
-        next_beat = 0.0
+        next_heartbeat = 0.0
         progress, left = time.monotonic(), -1
         while True:
             try:
-                self._look()
+                self._read_journals()
                 now = time.monotonic()
-                if now >= next_beat:
-                    next_beat = now + HEARTBEAT
-                    self._beat()
+                if now >= next_heartbeat:
+                    next_heartbeat = now + HEARTBEAT_INTERVAL
+                    self._do_each_second()
                     before, left = left, self._left()
                     if left != before:
                         progress = now
-                self._disk = ""
-            except DISK as exc:
+                self._disk_trouble = ""
+            except DISK_ERRORS as exc:
                 self._wait_for_disk(exc)
             idle = time.monotonic() - progress
-            if self._draining.is_set() and (left == 0 or idle > GIVE_UP):
+            if self._draining.is_set() and (left == 0 or idle > PROGRESS_TIMEOUT):
                 break
-            time.sleep(PERIOD)
+            time.sleep(POLL_INTERVAL)
         self.close()
 
     def drain(self) -> None:
-        """Ask `run` to return once the work is done, or cannot go on."""
+        """Ask `run` to return once the work is done or makes no progress."""
         self._draining.set()
 
     @property
     def trouble(self) -> str:
-        """What keeps frames from being stored or catalogued; empty when nothing does."""
-        troubles = [store.trouble for store in self._stores.values()] + [self._feeder.trouble]
-        return "; ".join(filter(None, [self._disk, *troubles, *self._aside.values()]))
+        """What keeps frames from being stored or catalogued; empty if nothing does."""
+        threads = [*self._transfers.values(), self._feeder]
+        troubles = [self._disk_trouble, *(each.trouble for each in threads), *self._aside.values()]
+        return "; ".join(filter(None, troubles))
 
     def close(self) -> None:
-        """End all threads and let go of the folder."""
-        for store in self._stores.values():
-            store.stop()
+        """End all threads and release the folder."""
+        for transfer in self._transfers.values():
+            transfer.stop()
         self._feeder.stop()
         self._ledger.close()
         self._lock.release()
 
-    def _beat(self) -> None:
+    def _do_each_second(self) -> None:
         self._ledger.beat(self.trouble)
-        self._seen_change = -1  # a folder's time stamp is too coarse to be trusted alone
+        self._seen_change = -1  # a folder's modification time is too coarse to be relied on alone
         self._find_abandoned()
-        self._hear_requests()
+        self._fulfil_requests()
 
     def _wait_for_disk(self, exc: Exception) -> None:
-        """Go on where we are, later: nothing of this is any run's fault."""
+        """Log a disk's error and wait; no run is set aside for it."""
         trouble = f"the storage disk: {exc}"
-        if trouble != self._disk:
+        if trouble != self._disk_trouble:
             logger.warning("waiting: %s", trouble, extra={"action": "disk"})
-        self._disk = trouble
-        self._draining.wait(RETRY)
+        self._disk_trouble = trouble
+        self._draining.wait(DISK_RETRY_INTERVAL)
 
     def _left(self) -> int:
-        """Count what waits: frames on their way, and references Tiled has not got yet."""
+        """Count what is left: frames and runs not stored, and references not yet in Tiled."""
         counts = self._ledger.counts()
-        stopped = sum(run.open_stores is not None for run in self._runs.values())
+        stopped = sum(run.open_transfers is not None for run in self._runs.values())
         waiting = counts[ReferenceState.CAPTURED] + counts[ReferenceState.STORED] + stopped
-        return waiting + sum(store.backlog for store in self._stores.values())
+        return waiting + sum(transfer.backlog for transfer in self._transfers.values())
 
-    def _look(self) -> None:
+    def _read_journals(self) -> None:
         change = self._layout.journal.stat().st_mtime_ns
         if change != self._seen_change:
             self._seen_change = change
@@ -161,9 +162,9 @@ class Writer:
         for path, run in list(self._runs.items()):
             try:
                 self._advance(path, run)
-            except DISK as exc:
+            except DISK_ERRORS as exc:
                 refused = exc
-            except Exception as exc:  # one run's documents must not stop the others'
+            except Exception as exc:  # one run's documents must not stop other runs
                 logger.exception("run %s is set aside", run.uid, extra={"action": "look"})
                 self._aside[run.uid] = f"run {run.uid} is set aside until the next start: {exc!r}"
                 del self._runs[path]
@@ -182,16 +183,16 @@ class Writer:
             for name, document in run.reader:
                 run.frames += run.find(name, document)
                 run.stopped = run.stopped or name == "stop"
-        finally:  # also of a journal that turns out damaged
-            self._take_on(run)
-        if run.stopped and run.open_stores is None:
+        finally:  # also the frames before the damaged part of a journal
+            self._pass_on(run)
+        if run.stopped and run.open_transfers is None:
             self._finish(run)
         if run.ending.files_closed and self._ledger.is_complete(path.stem):
             run.reader.close()
             self._complete.add(run.uid)
             del self._runs[path]
 
-    def _take_on(self, run: _Run) -> None:
+    def _pass_on(self, run: _Run) -> None:
         if not run.frames:
             return
         self._ledger.captured(run.frames)
@@ -199,10 +200,10 @@ class Writer:
         for frame in run.frames:
             run.files.setdefault(frame.server, {}).setdefault(frame.path, frame)
             if stages[frame.reference][0] is ReferenceState.CAPTURED:
-                self._store(frame.server).add(frame)
+                self._transfer_for(frame.server).add(frame)
         run.frames.clear()
 
-    def _hear_requests(self) -> None:
+    def _fulfil_requests(self) -> None:
         try:
             for path, request in operator_requests.pending(self._layout):
                 self._fulfil(request)
@@ -211,10 +212,10 @@ class Writer:
             logger.error("%s", exc, extra={"action": "request"})
 
     def _fulfil(self, request: Request) -> None:
-        """Do what was asked for; doing it twice changes nothing."""
+        """Fulfil a request of an operator; doing it twice changes nothing."""
         path = self._layout.journal_of(request.run)
         if not path.exists():
-            raise ValueError(f"a request to {request.action} names no run here: {request.run!r}")
+            raise ValueError(f"a request to {request.action} names an unknown run: {request.run!r}")
         logger.info("asked to %s: %s", request.action, request, extra={"action": "request"})
         if request.action is Action.GIVE_UP:
             reason = f"given up by request: {request.reason or 'no reason was given'}"
@@ -226,36 +227,36 @@ class Writer:
         self._aside.pop(request.run, None)
         if path in self._runs:
             self._runs.pop(path).reader.close()
-        self._adopt(path)  # from its first document, whatever has become of it before
+        self._adopt(path)  # from its first document, whatever its state was
 
     def _find_abandoned(self) -> None:
         """Finish runs whose process died before their stop document."""
         for path, run in list(self._runs.items()):
-            if run.open_stores is None and is_abandoned(path):
-                self._advance(path, run)  # what came since the last look
-                if run.open_stores is None:
+            if run.open_transfers is None and is_abandoned(path):
+                self._advance(path, run)  # documents since the last look
+                if run.open_transfers is None:
                     run.ending.abandoned = True
                     self._finish(run)
 
     def _finish(self, run: _Run) -> None:
         run.frames += run.find.tails()
-        self._take_on(run)
+        self._pass_on(run)
         unread = run.find.unread()
         self._ledger.captured(unread)
         for frame in unread:
             self._ledger.failed(frame.reference, "in no event: the run ended before it was read")
-        run.open_stores = len(run.files)
+        run.open_transfers = len(run.files)
         run.ending.files_closed = not run.files
 
         def closed() -> None:
-            assert run.open_stores is not None
-            run.open_stores -= 1
-            run.ending.files_closed = run.open_stores == 0
+            assert run.open_transfers is not None
+            run.open_transfers -= 1
+            run.ending.files_closed = run.open_transfers == 0
 
         for server, files in run.files.items():
-            self._store(server).finish(run.uid, files.values(), closed)
+            self._transfer_for(server).finish(run.uid, files.values(), closed)
 
-    def _store(self, server: str) -> FrameTransfer:
-        if server not in self._stores:
-            self._stores[server] = FrameTransfer(server, self._layout.root, self._ledger)
-        return self._stores[server]
+    def _transfer_for(self, server: str) -> FrameTransfer:
+        if server not in self._transfers:
+            self._transfers[server] = FrameTransfer(server, self._layout.root, self._ledger)
+        return self._transfers[server]

@@ -1,4 +1,4 @@
-"""A store and files that frames change: what cannot go in is failed, and nothing waits for it."""
+"""Frames that a file cannot store fail, and those after them are stored."""
 
 import threading
 import time
@@ -125,7 +125,7 @@ def test_a_stream_that_changes_its_mode_is_failed_from_there_on(
     put(spool, *frames)
     stages = stored(store, ledger, *frames)
     assert stages[0][0] is ReferenceState.STORED and stages[1][0] is ReferenceState.FAILED
-    assert "one stream has one way" in stages[1][1]
+    assert "a stream has only one declaration" in stages[1][1]
     later = frame(2, then, 4)
     put(spool, later)
     ledger.captured([later])
