@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_em import documents
 from bluesky_em.axes import Axis
+from bluesky_em.documents import Document, FlyScanFrames, ReferenceTracker
 from bluesky_em.files import journal
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.journal import JournalReader, is_abandoned
@@ -85,9 +85,7 @@ class FolderRun:
         self._stop: Mapping[str, Any] | None = None
         self._streams: dict[str, _Stream] = {}
         self._descriptors: dict[str, _Stream] = {}
-        self._resources: set[str] = set()
-        self._datums: set[str] = set()
-        self._flights: dict[str, documents.Document] = {}
+        self._tracker = ReferenceTracker()
         self._heard = self._moved = time.monotonic()
         self._closed = False
 
@@ -154,37 +152,26 @@ class FolderRun:
             if not self._closed:
                 raise
 
-    def _take(self, name: str, document: documents.Document) -> None:
+    def _take(self, name: str, document: Document) -> None:
+        for event, references in self._tracker.events(name, document):
+            stream = self._descriptors[event["descriptor"]]
+            if self._is_wanted(stream.name):
+                stream.waiting.append((event, references))
+        is_ours = self._tracker.learn(name, document)
+        frames = self._tracker.fly_scan_frames(name, document)
         if name == "start":
             self.start = document
         elif name == "stop":
             self._stop = document
         elif name == "descriptor":
             self._describe(document)
-        elif name == "resource" and documents.is_ours(document):
-            self._resources.add(document["uid"])
-        elif name == "stream_resource" and documents.is_ours_flown(document):
-            self._flights[document["uid"]] = document
-        elif name == "stream_resource":  # other packages' frames are not waited for
+        elif name == "stream_resource" and not is_ours:  # no one waits for other packages' frames
             for stream in self._streams.values():
                 stream.flown.pop(document["data_key"], None)
-        elif name == "stream_datum" and document["stream_resource"] in self._flights:
-            self._take_flown(document)
-        for datum in documents.datums(name, document):
-            if datum["resource"] in self._resources:
-                self._datums.add(datum["datum_id"])
-        for event in documents.events(name, document):
-            stream = self._descriptors[event["descriptor"]]
-            ours = {
-                key: value
-                for key, value in event["data"].items()
-                if isinstance(value, str) and value in self._datums
-            }
-            self._datums.difference_update(ours.values())
-            if self._is_wanted(stream.name):
-                stream.waiting.append((event, ours))
+        elif frames is not None:
+            self._add_fly_scan(self._descriptors[document["descriptor"]], frames)
 
-    def _describe(self, descriptor: documents.Document) -> None:
+    def _describe(self, descriptor: Document) -> None:
         name = descriptor["name"]
         stream = self._streams.setdefault(name, _Stream(name=name))
         self._descriptors[descriptor["uid"]] = stream
@@ -192,14 +179,10 @@ class FolderRun:
             if about.get("external") == "STREAM:":
                 stream.flown.setdefault(key, deque())
 
-    def _take_flown(self, datum: documents.Document) -> None:
-        flight = self._flights[datum["stream_resource"]]
-        stream = self._descriptors[datum["descriptor"]]
+    def _add_fly_scan(self, stream: _Stream, frames: FlyScanFrames) -> None:
         if self._is_wanted(stream.name):
-            base = flight["parameters"]["base"]
-            stream.flown.setdefault(flight["data_key"], deque()).extend(
-                f"{base}/{number}" for number in documents.numbers(flight, datum)
-            )
+            detector = frames.scan["data_key"]
+            stream.flown.setdefault(detector, deque()).extend(frames.references)
 
     def _is_wanted(self, stream: str) -> bool:
         return self._wanted is None or stream in self._wanted
