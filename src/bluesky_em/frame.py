@@ -89,7 +89,7 @@ class Frame:
 
     @property
     def scan(self) -> tuple[Axis, ...]:
-        """The axes (y, x) of the map that the frame numbers count in C order; empty if there is none."""
+        """The axes (y, x) of the map whose points the numbers count in C order; empty if none."""
         return tuple(Axis.load(axis) for axis in self.metadata.get("scan", ()))
 
     def part(self, first: int, stop: int) -> Frame:
