@@ -70,15 +70,12 @@ def tell(name, document):
     for detector in ("eels", "haadf"):
         print(document["data"][detector], flush=True)
 
-flights = {}
+tracker = documents.ReferenceTracker()
 
 def tell_flown(name, document):
-    if name == "stream_resource":
-        flights[document["uid"]] = document
-        return
-    flight = flights[document["stream_resource"]]
-    for number in documents.numbers(flight, document):
-        print(f"{flight['parameters']['base']}/{number}", flush=True)
+    tracker.learn(name, document)
+    for reference in tracker.handed_out(name, document):
+        print(reference, flush=True)
 
 RE.subscribe(tell, "event")
 RE.subscribe(tell_flown, "stream_resource")

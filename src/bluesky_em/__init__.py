@@ -1,14 +1,25 @@
 """Bluesky and ophyd-async for analytical electron microscopes.
 
-The flow, and where each step lives: a device's `trigger` ends with the exposure and hands out a
-**reference** (`detector`, `reference`); it travels in **documents** (`documents`); the RunEngine
-callback appends them to a **journal** and returns (`storage`, `journal`); a **writer** process
-moves the frames from the acquisition servers' **spools** into files (`spool`, `writer`, `files`)
-and feeds the **catalog** in order (`catalog`); **data** waits for references and reads them back
-from any computer (`data`).
+The way of a frame, and the package for each step:
 
-Names are loaded on first use: an instrument PC imports `bluesky_em.gatan` without Bluesky, and an
-analyst's PC imports `bluesky_em.data` without the acquisition code.
+* `acquisition`: an acquisition server on the instrument PC exposes a frame and keeps it in its
+  **spool**.
+* `detector`: a device's `trigger` ends with the exposure. It emits documents that hold a
+  **reference** to the frame instead of its pixels. `gatan` and `autoscript` are the vendors'
+  devices, `plan_stubs` the messages that plans share.
+* `storage`: the RunEngine calls `Storage`, which appends the documents to a **journal** and
+  returns. A writer process moves the frames from the spools into files, then feeds the documents
+  to Tiled, in order.
+* `files`: what is in a storage folder: journal, ledger, HDF5 files, master files.
+* `data`: `Data` waits for references, opens frames and follows runs, on any PC.
+* `analysis`: functions on frames; `analysis.online` runs them while a run goes.
+* `app`: the command line, the session and the demo, on top of all these.
+
+`reference`, `documents`, `frame`, `axes`, `update_modes` and `errors` hold the terms that all
+packages share.
+
+Names are loaded on first use: an analyst's PC imports `bluesky_em.data` without the acquisition
+code, and an instrument PC imports `bluesky_em.acquisition.instrument_pc` without Bluesky.
 """
 
 from importlib import import_module

@@ -35,7 +35,7 @@ class Axis:
 
     @classmethod
     def load(cls, fields: Mapping[str, Any]) -> Axis:
-        """Make an axis from the plain dict that documents and acquisition servers carry."""
+        """Create an axis from the dict that documents and acquisition servers carry."""
         return cls(
             name=str(fields["name"]),
             units=str(fields["units"]),
@@ -46,15 +46,15 @@ class Axis:
 
 
 def axes_of_array(scan: Sequence[Axis], frame: Sequence[Axis], dimensions: int) -> tuple[Axis, ...]:
-    """Give the axes of the one array that a stream's frames make (an update mode).
+    """Return the axes of the single array that a stream's frames update.
 
     Args:
-        scan: axes of the map, if it is one.
+        scan: axes of the map; empty if the frames are not a map.
         frame: axes of a frame.
         dimensions: of the array.
 
     Returns:
-        Those of the map that a frame has not, then the frame's; or none, where they do not fit.
+        The leading axes of the map, then the frame's axes; empty if they do not fit the array.
     """
     axes = (*scan[: max(0, dimensions - len(frame))], *frame)
     return axes if len(axes) == dimensions else ()

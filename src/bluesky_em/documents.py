@@ -1,14 +1,16 @@
-"""What our detectors put into documents, and which run a document belongs to. Pure functions.
+"""Recognise and check documents: which run they belong to, which references they hold.
 
-Our `resource` has spec `HDF5`, which every Bluesky consumer knows how to open; `resource_kwargs`
-add where the frame waits until it is in that file. Our `datum` carries the frame's checksum and
-axes, so that the writer and any reader know what to expect without asking the instrument.
+Our `resource` has spec `HDF5`, which every Bluesky consumer can open; its `resource_kwargs` add
+where the frame waits until it is in that file. Our `datum` carries the frame's checksum and axes,
+so that the writer and any reader know what to expect without asking the instrument. Documents of
+a fly scan (`stream_resource`, `stream_datum`) carry the same for many frames at once.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, cast
 
@@ -27,7 +29,7 @@ SPEC = "HDF5"
 """The resource spec; Tiled reads it as `MIMETYPE`."""
 MIMETYPE = "application/x-hdf5"
 PROCESSED = "analysis"
-"""Where the start document of a processed run tells of the function that made it."""
+"""Key of a start document; in a processed run it describes the function that made the run."""
 
 _Kind = tuple[Any, str]
 _TEXT: _Kind = (str, "a string")
@@ -53,25 +55,25 @@ _FIELDS: dict[str, dict[str, _Kind]] = {
     "stream_datum": {"uid": _TEXT, "descriptor": _TEXT, "stream_resource": _TEXT},
     "stop": {"uid": _TEXT, "run_start": _TEXT, "time": _NUMBER, "exit_status": _TEXT},
 }  # fmt: skip
-"""What a document cannot do without, if it is to be filed and catalogued."""
+"""The fields without which a document can be neither filed nor catalogued."""
 _ADDRESSABLE = re.compile(r"[^/\\?#%\x00-\x1f\x7f]+")
-"""What can be a part of a URL: Tiled addresses streams and arrays by their names."""
+"""A name that can be part of a URL: Tiled addresses streams and arrays by their names."""
 _FRAME = {"number", "dtype", "checksum", "axes", "metadata", "ended"}
-"""What our datums cannot do without, in their `datum_kwargs`."""
-_FLIGHT = {"base", "first", "start", "block", "frames", "dtype", "axes", "metadata"}
-"""The same of our stream resources, in their `parameters`."""
+"""Required keys of our datums' `datum_kwargs`."""
+_FLY_SCAN = {"base", "first", "start", "block", "frames", "dtype", "axes", "metadata"}
+"""Required keys of our stream resources' `parameters`."""
 
 
 def check(name: str, document: Document) -> None:
     """Refuse a document that could be neither filed nor catalogued.
 
     Raises:
-        ValueError: it is of no known kind, or lacks what that kind cannot do without.
+        ValueError: its kind is unknown, or it lacks a required field of its kind.
     """
     if name not in _FIELDS:
         raise ValueError(f"there is no {name!r} document; there are: {', '.join(_FIELDS)}")
     if not isinstance(document, Mapping):
-        raise ValueError(f"this {name} document is no mapping, but {document!r}")
+        raise ValueError(f"this {name} document is not a mapping, but {document!r}")
     for field, (kind, words) in _FIELDS[name].items():
         if field not in document:
             raise ValueError(f"this {name} document has no {field!r}, only {[*document]}")
@@ -79,32 +81,37 @@ def check(name: str, document: Document) -> None:
             value = document[field]
             raise ValueError(f"this {name} document has {value!r} as {field!r}; give {words}")
     if not isinstance(document.get("filled", {}), Mapping):
-        raise ValueError(f"this {name} document has {document['filled']!r} as 'filled'")
+        value = document["filled"]
+        raise ValueError(f"this {name} document has {value!r} as 'filled'; give a mapping")
     if name == "descriptor":
-        for kind, word in [
-            ("stream", document["name"]),
-            *(("key", k) for k in document["data_keys"]),
-        ]:
-            if not _ADDRESSABLE.fullmatch(word) or word in (".", ".."):
-                raise ValueError(
-                    f"this descriptor document has a {kind} named {word!r}; it is to be a part of "
-                    "an address, so give a name without any of / \\ ? # % or control characters"
-                )
+        _check_names(document)
     if name == "start" and (not document["uid"] or "/" in document["uid"]):
         raise ValueError(
             f"this start document has {document['uid']!r} as 'uid'; give one without '/'"
         )
-    if name == "stream_resource" and is_ours_flown(document):
+    if name == "stream_resource" and _is_our_fly_scan(document):
         _check_update(document["parameters"].get("update"))
     if name.endswith("_page"):
         _check_columns(name, document)
+
+
+def _check_names(descriptor: Document) -> None:
+    names = [("stream", descriptor["name"]), *(("key", key) for key in descriptor["data_keys"])]
+    for kind, word in names:
+        if not _ADDRESSABLE.fullmatch(word) or word in (".", ".."):
+            raise ValueError(
+                f"this descriptor document has a {kind} named {word!r}; it becomes part of an "
+                "address, so give a name without any of / \\ ? # % or control characters"
+            )
 
 
 def _check_update(update: Any) -> None:
     if update is None:
         return
     if not isinstance(update, Mapping):
-        raise ValueError(f"this stream_resource document has {update!r} as 'update', no mapping")
+        raise ValueError(
+            f"this stream_resource document has {update!r} as 'update'; give a mapping"
+        )
     UpdateDeclaration.load(update)
 
 
@@ -113,17 +120,17 @@ def _check_columns(name: str, page: Document) -> None:
     for field in ("data", "timestamps", "filled", "datum_kwargs"):
         columns |= {f"{field}.{key}": column for key, column in page.get(field, {}).items()}
     if not all(isinstance(column, _COLUMN[0]) for column in columns.values()):
-        raise ValueError(f"this {name} document has columns that are no lists: {columns}")
+        raise ValueError(f"this {name} document has columns that are not lists: {columns}")
     lengths = {field: len(column) for field, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"this {name} document has columns of different lengths: {lengths}")
 
 
 def check_ours(datum_doc: Document) -> None:
-    """Refuse a `datum` of ours from which no frame could be made.
+    """Refuse a `datum` of ours that does not describe its frame completely.
 
     Raises:
-        ValueError: it lacks something.
+        ValueError: required keys are missing; the message lists them.
     """
     missing = _FRAME - datum_doc["datum_kwargs"].keys()
     if missing:
@@ -134,16 +141,15 @@ def check_ours(datum_doc: Document) -> None:
 
 
 def is_ours(resource_doc: Document) -> bool:
-    """Tell whether a `resource` is one of ours, whose frames wait in a spool."""
+    """Return whether a `resource` is one of ours, whose frames wait in a spool."""
     return resource_doc.get("spec") == SPEC and _is_addressed(
         resource_doc.get("resource_kwargs", {})
     )
 
 
-def is_ours_flown(stream_resource_doc: Document) -> bool:
-    """Tell the same of a `stream_resource`."""
+def _is_our_fly_scan(stream_resource_doc: Document) -> bool:
     parameters = stream_resource_doc.get("parameters", {})
-    return _is_addressed(parameters) and parameters.keys() >= _FLIGHT
+    return _is_addressed(parameters) and parameters.keys() >= _FLY_SCAN
 
 
 def _is_addressed(fields: Document) -> bool:
@@ -151,7 +157,7 @@ def _is_addressed(fields: Document) -> bool:
 
 
 def events(name: str, document: Document) -> Iterator[Document]:
-    """Give the events in an `event` or `event_page`, nothing for other documents."""
+    """Yield the events in an `event` or `event_page`, nothing for other documents."""
     if name == "event":
         yield document
     elif name == "event_page":
@@ -159,53 +165,143 @@ def events(name: str, document: Document) -> Iterator[Document]:
 
 
 def datums(name: str, document: Document) -> Iterator[Document]:
-    """Give the datums in a `datum` or `datum_page`, nothing for other documents."""
+    """Yield the datums in a `datum` or `datum_page`, nothing for other documents."""
     if name == "datum":
         yield document
     elif name == "datum_page":
         yield from unpack_datum_page(cast(Any, document))
 
 
-def numbers(flight: Document, stream_datum_doc: Document) -> range:
-    """Give the frame numbers that a `stream_datum` refers to; `flight` is its `stream_resource`."""
-    shift = flight["parameters"]["first"] - flight["parameters"]["start"]
-    indices = stream_datum_doc["indices"]
-    return range(indices["start"] + shift, indices["stop"] + shift)
+@dataclass(frozen=True, kw_only=True)
+class FlyScanFrames:
+    """The frames to which one `stream_datum` of ours refers."""
+
+    scan: Document
+    """the `stream_resource` of their fly scan"""
+    numbers: range
+    """their numbers, which count the detector's exposures in its run"""
+
+    @property
+    def base(self) -> str:
+        """The part of their references that they share, `<run uid>/<detector>`."""
+        return self.scan["parameters"]["base"]
+
+    @property
+    def references(self) -> list[str]:
+        """Their references, in order."""
+        return [f"{self.base}/{number}" for number in self.numbers]
+
+
+class ReferenceTracker:
+    """Find the references of our detectors in the documents of one run.
+
+    Give `learn` each document, in order. Ask about an event before it is learnt: a reference
+    belongs to one event.
+    """
+
+    def __init__(self) -> None:
+        self._resources: dict[str, Document] = {}
+        self._fly_scans: dict[str, Document] = {}
+        self._datums: dict[str, Document] = {}
+
+    def learn(self, name: str, document: Document) -> bool:
+        """Take note of a document; return whether it is a resource or stream_resource of ours."""
+        if name in ("event", "event_page"):
+            for event in events(name, document):
+                for value in event["data"].values():
+                    if isinstance(value, str):
+                        self._datums.pop(value, None)
+        elif name in ("datum", "datum_page"):
+            self._datums.update((datum["datum_id"], datum) for datum in datums(name, document))
+        elif name == "resource" and is_ours(document):
+            self._resources[document["uid"]] = document
+            return True
+        elif name == "stream_resource" and _is_our_fly_scan(document):
+            self._fly_scans[document["uid"]] = document
+            return True
+        return False
+
+    def awaits(self, value: str) -> bool:
+        """Return whether a datum has this id, ours or another package's, and no event has it."""
+        return value in self._datums
+
+    def events(self, name: str, document: Document) -> Iterator[tuple[Document, dict[str, str]]]:
+        """Yield the events in a document, each with its references by data key."""
+        for event in events(name, document):
+            yield (
+                event,
+                {
+                    key: value
+                    for key, value in event["data"].items()
+                    if isinstance(value, str)
+                    and value in self._datums
+                    and self._datums[value]["resource"] in self._resources
+                },
+            )
+
+    def datums(self, name: str, document: Document) -> list[Document]:
+        """Return the datums of ours in a `datum` or `datum_page`; none for other documents."""
+        return [d for d in datums(name, document) if d["resource"] in self._resources]
+
+    def fly_scan_frames(self, name: str, document: Document) -> FlyScanFrames | None:
+        """Return the frames that a `stream_datum` refers to; None if it is not one of ours."""
+        scan = self._fly_scans.get(document["stream_resource"]) if name == "stream_datum" else None
+        if scan is None:
+            return None
+        shift = scan["parameters"]["first"] - scan["parameters"]["start"]
+        indices = document["indices"]
+        numbers = range(indices["start"] + shift, indices["stop"] + shift)
+        return FlyScanFrames(scan=scan, numbers=numbers)
+
+    def handed_out(self, name: str, document: Document, *, last: bool = False) -> list[str]:
+        """Return the references that a document hands out; with `last`, see `references`."""
+        if name in ("datum", "datum_page"):
+            return [datum["datum_id"] for datum in self.datums(name, document)]
+        frames = self.fly_scan_frames(name, document)
+        if frames is None:
+            return []
+        if last:
+            return [f"{frames.base}/{number}" for number in frames.numbers[-1:]]
+        return frames.references
+
+    def datum(self, reference: str) -> Document:
+        """Return the datum of a reference that no event has had yet."""
+        return self._datums[reference]
+
+    def resource(self, datum_doc: Document) -> Document:
+        """Return the resource of a datum of ours."""
+        return self._resources[datum_doc["resource"]]
+
+    def unused(self) -> list[Document]:
+        """Return the datums of ours that no event has had yet."""
+        return [d for d in self._datums.values() if d["resource"] in self._resources]
 
 
 def references(run: Iterable[tuple[str, Document]], *, last: bool = False) -> list[str]:
-    """Give the references that a run's documents hand out, in order.
+    """Return the references that a run's documents hand out, in order.
 
     Args:
         run: the documents.
-        last: of a fly scan only the last of each document's: what becomes of the others has become
-            of them before.
+        last: of a fly scan, only the last reference of each `stream_datum`: when it has ended, the
+            ones before it have ended.
     """
-    ours: set[str] = set()
-    flights: dict[str, Document] = {}
+    tracker = ReferenceTracker()
     found: list[str] = []
     for name, document in run:
-        if name == "resource" and is_ours(document):
-            ours.add(document["uid"])
-        elif name == "stream_resource" and is_ours_flown(document):
-            flights[document["uid"]] = document
-        elif name == "stream_datum" and document["stream_resource"] in flights:
-            flight = flights[document["stream_resource"]]
-            base, flown = flight["parameters"]["base"], numbers(flight, document)
-            found += [f"{base}/{number}" for number in (flown[-1:] if last else flown)]
-        found += [d["datum_id"] for d in datums(name, document) if d["resource"] in ours]
+        tracker.learn(name, document)
+        found += tracker.handed_out(name, document, last=last)
     return found
 
 
 class RunOf:
-    """Which run a document belongs to, learnt from the documents before it."""
+    """Find the run to which a document belongs, from the documents before it."""
 
     def __init__(self) -> None:
         self._runs: dict[str, str] = {}
         self._members: dict[str, set[str]] = {}
 
     def __call__(self, name: str, document: Document) -> str | None:
-        """Give the run's uid, or None where no earlier document tells.
+        """Return the run's uid; None if no earlier document names it.
 
         Raises:
             ValueError: a descriptor of another run has the same uid.
@@ -220,19 +316,19 @@ class RunOf:
         if name == "descriptor" and self._runs.get(document["uid"], run) != run:
             raise ValueError(
                 f"the descriptor {document['uid']!r} belongs to run "
-                f"{self._runs[document['uid']]!r}, and cannot belong to {run!r}, too: give each "
-                "run descriptors of its own"
+                f"{self._runs[document['uid']]!r}, and cannot belong to {run!r} as well: give each "
+                "run its own descriptors"
             )
         return run
 
     def learn(self, name: str, document: Document, run: str) -> None:
-        """Take note of a document that has been kept."""
+        """Take note of a document that has been stored."""
         if name in ("descriptor", "resource"):
             self._runs[document["uid"]] = run
             self._members.setdefault(run, set()).add(document["uid"])
 
     def forget(self, run: str) -> None:
-        """Drop what was learnt of a run that has stopped."""
+        """Forget the documents of a run that has stopped."""
         for uid in self._members.pop(run, ()):
-            if self._runs.get(uid) == run:  # a resource may be another run's by now
+            if self._runs.get(uid) == run:  # a later run may use the same resource
                 del self._runs[uid]

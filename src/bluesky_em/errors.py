@@ -1,23 +1,25 @@
-"""Everything bluesky-em raises of its own.
+"""The errors of bluesky-em.
 
 BlueskyEMError
-├── UnknownReference      (LookupError)     nobody handed this reference out
-├── NotReady              (TimeoutError)    it exists, but has not got as far as asked
-├── ReferenceFailed                         it never will: the reason is in the message
-├── FrameMismatch         (ValueError)      a frame that does not fit the run's descriptor
-├── ServerUnreachable     (ConnectionError) an acquisition server does not answer
-├── SpoolFull             (TimeoutError)    no room for a frame, however long a trigger waited
-├── NotEnoughSpace        (OSError)         a run's frames would not fit on the storage disk
-├── StorageBusy           (RuntimeError)    another writer owns this storage folder
-├── StorageFailed         (RuntimeError)    storage has failed, and the plan was to notice
-└── ExtraMissing          (ImportError)     a part of this package needs packages of an extra
+├── UnknownReference      (LookupError)      no run known here handed out this reference
+├── NotReady              (TimeoutError)     the reference exists, but has not reached this state
+├── ReferenceFailed                          the frame is lost; the message gives the reason
+├── FrameMismatch         (ValueError)       a frame does not fit the run's descriptor
+├── ServerUnreachable     (ConnectionError)  an acquisition server does not answer
+├── SpoolFull             (TimeoutError)     a trigger waited, and the spool is still full
+├── NotEnoughSpace        (OSError)          the storage disk is too small for a run's frames
+├── StorageBusy           (RuntimeError)     another writer works on this storage folder
+├── StorageFailed         (RuntimeError)     storage has failed permanently, so the plan ends
+└── ExtraMissing          (ImportError)      this part of bluesky-em needs an extra's packages
+
+Wrong arguments raise ValueError, TypeError or RuntimeError where they are given.
 """
 
 from importlib.util import find_spec
 
 
 class BlueskyEMError(Exception):
-    """The root of bluesky-em's own errors."""
+    """The base class of all errors that are bluesky-em's own."""
 
 
 class UnknownReference(BlueskyEMError, LookupError):
@@ -25,15 +27,15 @@ class UnknownReference(BlueskyEMError, LookupError):
 
 
 class NotReady(BlueskyEMError, TimeoutError):
-    """The reference exists but has not reached the stage asked for."""
+    """The reference exists, but has not reached the requested state."""
 
 
 class ReferenceFailed(BlueskyEMError):
-    """The frame behind the reference is lost; the message tells why."""
+    """The frame of the reference is lost; the message gives the reason."""
 
 
 class FrameMismatch(BlueskyEMError, ValueError):
-    """The frame's shape, dtype or thumbnail differs from what the run's descriptor promised."""
+    """The frame's shape, dtype or thumbnail differs from the run's descriptor."""
 
 
 class ServerUnreachable(BlueskyEMError, ConnectionError):
@@ -41,11 +43,11 @@ class ServerUnreachable(BlueskyEMError, ConnectionError):
 
 
 class SpoolFull(BlueskyEMError, TimeoutError):
-    """There was no room for a frame, however long its trigger waited; nothing was exposed."""
+    """The spool had no room for a frame until the trigger's timeout; nothing was exposed."""
 
 
 class NotEnoughSpace(BlueskyEMError, OSError):
-    """A run's frames would not fit on the storage disk, or it cannot be written at all."""
+    """The storage disk has no room for a run's frames, or cannot be written at all."""
 
 
 class StorageBusy(BlueskyEMError, RuntimeError):
@@ -53,11 +55,11 @@ class StorageBusy(BlueskyEMError, RuntimeError):
 
 
 class StorageFailed(BlueskyEMError, RuntimeError):
-    """Storage has failed for good, and its policy is that plans end then."""
+    """Storage has failed permanently, and its policy is that plans end then."""
 
 
 class ExtraMissing(BlueskyEMError, ImportError):
-    """This part of bluesky-em needs packages that are not installed; an extra brings them."""
+    """This part of bluesky-em needs packages of an extra that is not installed."""
 
 
 _EXTRAS = {
@@ -77,7 +79,7 @@ def require(*modules: str) -> None:
 
 
 def extra_missing(module: str) -> ExtraMissing:
-    """Return the error that says which extra brings a module."""
+    """Return the error that names the extra with this module."""
     package = module.partition(".")[0]
     extra = next((name for name, modules in _EXTRAS.items() if package in modules), "all")
     return ExtraMissing(

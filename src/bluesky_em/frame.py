@@ -1,4 +1,4 @@
-"""A frame as the documents tell of it: what it is, where it waits, where it will be."""
+"""A frame as its documents describe it: what it is, where it is, where it will be stored."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from .axes import Axis
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """One acquisition's array and its place. Known from documents alone, before any pixel.
+    """Description of one acquisition's array, known from documents alone.
 
-    In a fly scan it stands for a *block*: `count` frames with consecutive numbers and rows, which
+    In a fly scan it describes a *block*: `count` frames with consecutive numbers and rows, which
     share one entry of the spool and one checksum.
     """
 
     reference: str
-    """of a block, the reference of its first frame"""
+    """Of a block, the reference of its first frame."""
     run: str
     """Uid of the run whose event holds the reference."""
     stream: str
     """Name of that event's stream, e.g. `primary`."""
     detector: str
-    """The data key, which is the detector's name."""
+    """Name of the detector, which is the data key."""
     number: int
     """Count of the detector's exposures in its run, from 0."""
     row: int
-    """Index in the file's dataset and in Tiled: the count of that stream's events, from 0."""
+    """Index in the file's dataset and in Tiled: counts the stream's events from 0."""
     server: str
-    """Address of the acquisition server whose spool holds it."""
+    """Address of the acquisition server in whose spool it is."""
     path: str
-    """Its file, relative to the storage folder, with `/`."""
+    """Its file, relative to the storage folder, separated by `/`."""
     shape: tuple[int, ...]
     """e.g. `(2048,)` or `(rows, cols)`"""
     dtype: str
@@ -47,24 +47,23 @@ class Frame:
     """End of the exposure, s since the epoch, by the instrument PC's clock; of a block, 0 until it
     is stored."""
     count: int = 1
-    """How many frames it stands for."""
+    """Number of frames."""
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
-    """What the driver says of the exposure, e.g. `saturation_fraction`."""
+    """The driver's values about the exposure, e.g. `saturation_fraction`."""
     update: dict[str, Any] | None = None
-    """How the frames of its stream become one array, an `UpdateDeclaration.dump()`; its row is its
-    number among them then. None: each has its row in the array."""
+    """How the frames of its stream update one array, an `UpdateDeclaration.dump()`; the row is then
+    the number of the update. None: each frame is a row of the array."""
     index: tuple[int, ...] | None = None
-    """Where its first element is in that array, if it has a place of its own (`add_slice`); None
-    until it is stored."""
+    """Index of its first element in that array, for mode `add_slice`; None until it is stored."""
 
     @property
     def flown(self) -> bool:
-        """Whether its documents did not tell checksum and time, as in a fly scan."""
+        """Whether its documents lack checksum and time, as in a fly scan."""
         return self.ended == 0
 
     @property
     def owner(self) -> str:
-        """Whose file holds it."""
+        """The owner of its file, `<run>/<stream>/<detector>`."""
         return f"{self.run}/{self.stream}/{self.detector}"
 
     @property
@@ -80,21 +79,21 @@ class Frame:
 
     @property
     def rows(self) -> range:
-        """All its rows."""
+        """The rows of all its frames."""
         return range(self.row, self.row + self.count)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all its pixels."""
+        """Size of all its pixels, bytes."""
         return self.count * prod(self.shape) * dtype(self.dtype).itemsize
 
     @property
     def scan(self) -> tuple[Axis, ...]:
-        """The axes (y, x) of the map over which frame numbers run, in C order; empty without."""
+        """The axes (y, x) of the map whose points the numbers count in C order; empty if none."""
         return tuple(Axis.load(axis) for axis in self.metadata.get("scan", ()))
 
     def part(self, first: int, stop: int) -> Frame:
-        """Give what it has of the frames with numbers `first` to `stop - 1`."""
+        """Return the part with the frame numbers `first` to `stop - 1`."""
         first, stop = max(first, self.number), min(stop, self.number + self.count)
         if (first, stop) == (self.number, self.number + self.count):
             return self

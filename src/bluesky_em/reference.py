@@ -1,4 +1,4 @@
-"""The reference: what a trigger hands out instead of pixels."""
+"""The reference: the name of a frame, which a trigger hands out instead of pixels."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from enum import StrEnum
 
 
 class ReferenceState(StrEnum):
-    """How far a reference has got. It never goes backwards."""
+    """The state of a reference. It never goes backwards."""
 
     CAPTURED = "captured"
-    """Exposed; the frame waits in its acquisition server's spool."""
+    """Exposed; the frame is in its acquisition server's spool."""
     STORED = "stored"
-    """In its file, flushed, checksum verified; the spool has let go of it."""
+    """In its file: flushed, checksum verified, released by the spool."""
     CATALOGUED = "catalogued"
     """Readable through Tiled."""
     FAILED = "failed"
-    """Lost, with a reason. Its index in the file holds the fill value."""
+    """Lost, for a known reason. Its index in the file holds the fill value."""
 
     def reached(self, other: ReferenceState) -> bool:
-        """Tell whether this stage is `other` or beyond it.
+        """Return whether this state is `other` or a later one.
 
         >>> ReferenceState.STORED.reached(ReferenceState.CAPTURED)
         True
@@ -35,14 +35,14 @@ class ReferenceState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A self-locating name of one frame; as a string it is the document model's `datum_id`.
+    """The name of one frame, which says where it is; its string is the model's `datum_id`.
 
     >>> Reference.parse("0b5c2d7e-1111-4222-8333-444455556666/eels/17").number
     17
     """
 
     run: str
-    """Run uid. Outside a single open run: a uid of its own (see `detector`)."""
+    """Uid of the run; if no single run is open, another unique id (see `RefDetector`)."""
     detector: str
     """Name of the detector that took the frame, e.g. `eels`."""
     number: int
@@ -51,23 +51,25 @@ class Reference:
     def __post_init__(self) -> None:
         if not self.run or "/" in self.run:
             raise ValueError(
-                f"no reference can name the run {self.run!r}: a run's uid has no '/' and is not "
-                "empty; the RunEngine's own are like that"
+                f"{self.run!r} cannot be the run of a reference: give the run's uid, which is not "
+                "empty and has no '/'"
             )
         if not self.detector:
             raise ValueError(
-                f"no reference can name the detector {self.detector!r}: give the device a name, "
+                f"{self.detector!r} cannot be the detector of a reference: give the device a name, "
                 "e.g. name='eels'"
             )
         if self.number < 0:
-            raise ValueError(f"no reference has the number {self.number}: it counts from 0")
+            raise ValueError(
+                f"{self.number} cannot be the number of a reference: numbers count from 0"
+            )
 
     def __str__(self) -> str:
         return f"{self.run}/{self.detector}/{self.number}"
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Take a reference apart.
+        """Create a reference from its string.
 
         Raises:
             ValueError: `text` is not `<run uid>/<detector>/<number>`.

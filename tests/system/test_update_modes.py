@@ -229,7 +229,7 @@ def test_a_second_map_of_a_run_overwrites_the_first(
     for data in (session.data, http):
         np.testing.assert_array_equal(data.open(f"{uid}/eels/4").read(), frames[4])
         assert data.status(f"{uid}/eels/1").stage == "catalogued"
-        with pytest.raises(LookupError, match="has been written over by a newer frame"):
+        with pytest.raises(LookupError, match="has been overwritten by a newer frame"):
             data.open(f"{uid}/eels/1")
     assert findings(session, uid) == []
 

@@ -141,7 +141,7 @@ def test_a_forgotten_run_is_unknown_and_the_other_one_stays():
 
 
 @pytest.mark.parametrize("update, said", [
-    ("replace", "has 'replace' as 'update', no mapping"),
+    ("replace", "has 'replace' as 'update'; give a mapping"),
     ({"mode": "append", "shape": [4], "dtype": "<f4"}, "give one of add_slice, replace"),
     ({"mode": "add", "shape": [None, 4], "dtype": "<f4"}, "leave 'update' out"),
 ])  # fmt: skip

@@ -1,7 +1,7 @@
-"""The reading side: references in, calibrated frames out, from any process and any PC.
+"""Reading: from references to calibrated frames, in any process and on any PC.
 
-Needs no acquisition code and no RunEngine. `Data.wait` tells the truth about where a reference
-is; `Data.open` gives the frame; `Data.catalog` is the plain Tiled client.
+Needs no acquisition code and no RunEngine. `Data.wait` waits until a reference can be read, or
+raises with its state; `Data.open` opens the frame; `Data.catalog` is the plain Tiled client.
 """
 
 from ._data import Data

@@ -1,4 +1,4 @@
-"""Scalars and frames as one Dataset: labelled, calibrated, and read only where looked at."""
+"""Scalars and frames as one Dataset: labelled, calibrated, and read only when used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import xarray
 from bluesky_em.axes import Axis
 from bluesky_em.files.scan_map import Block, ScanMap
 
-CHUNK = 8 << 20  # bytes of frames that are read at a time
+CHUNK_BYTES = 8 << 20  # of frames that are read together
 _EPOCH = "1970-01-01T00:00:00Z"
 
 _Axis = tuple[str, np.ndarray, str]
@@ -38,20 +38,20 @@ class Frames:
 
     detector: str
     rows: Any
-    """shape `(frames, *frame)`: has `shape` and `dtype`, and gives what it is sliced for"""
+    """shape `(frames, *frame)`: has `shape` and `dtype`, and slicing reads from it"""
     axes: tuple[Axis, ...]
     """of the first frame"""
     blocks: Sequence[Block]
     others: int
-    """how many frames have other axes than the first"""
+    """number of frames whose axes differ from those of the first"""
     attrs: Mapping[str, Any]
-    """what was the same for every frame"""
+    """metadata that are the same for every frame"""
 
 
 def compose(
     events: Events, detectors: Sequence[Frames], attrs: Mapping[str, Any]
 ) -> xarray.Dataset:
-    """Make the Dataset; see `Data.stream`."""
+    """Create the Dataset; see `Data.stream`."""
     arrays = {frames.detector: _array(frames) for frames in detectors}
     taken = {*events.columns, *arrays, "time", "seq_num"}
     shared = _shared([axis for _, axes in arrays.values() for axis in axes])
@@ -78,26 +78,26 @@ def compose(
 
 
 def _array(frames: Frames) -> tuple[Any, list[_Axis]]:
-    """Give a detector's frames, as a map where they make one, and the axes they then have."""
+    """Return a detector's frames, as a map if they form one, and their axes."""
     flat = _lazy(frames.rows)
     axes = [(axis.name, axis.values, axis.units) for axis in frames.axes]
-    made = ScanMap.of(frames.blocks)
-    if made is None:
+    scan_map = ScanMap.of(frames.blocks)
+    if scan_map is None:
         return flat, axes
-    return _as_map(flat, made), made.axes(frames.axes) + axes
+    return _as_map(flat, scan_map), scan_map.axes(frames.axes) + axes
 
 
 def _lazy(rows: Any) -> Any:
     size = int(np.prod(rows.shape[1:], dtype=np.int64)) * rows.dtype.itemsize
-    chunks: Any = (max(1, CHUNK // max(1, size)), *rows.shape[1:])
+    chunks: Any = (max(1, CHUNK_BYTES // max(1, size)), *rows.shape[1:])
     meta = np.empty((0,) * len(rows.shape), rows.dtype)
     return da.from_array(rows, chunks=chunks, name=False, meta=meta)
 
 
-def _as_map(flat: Any, made: ScanMap) -> Any:
-    """Fold rows into lines; points that were not reached are NaN, or 0 for integers."""
+def _as_map(flat: Any, scan_map: ScanMap) -> Any:
+    """Reshape rows into scan lines; missing points are NaN, or 0 for integers."""
     parts = []
-    for scan in made.passes:
+    for scan in scan_map.passes:
         rows: Any = flat[scan.row : scan.row + scan.rows]
         if scan.missing:
             fill = np.nan if flat.dtype.kind == "f" else 0
@@ -109,7 +109,7 @@ def _as_map(flat: Any, made: ScanMap) -> Any:
 
 
 def _shared(axes: Sequence[_Axis]) -> set[str]:
-    """Give the names that mean the same axis wherever they occur."""
+    """Return the names that stand for the same axis wherever they occur."""
     different = {(name, values.tobytes(), units) for name, values, units in axes}
     counts = Counter(name for name, *_ in different)
     return {name for name, count in counts.items() if count == 1}

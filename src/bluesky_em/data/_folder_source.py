@@ -1,4 +1,4 @@
-"""References looked up in a storage folder: ledger, journal and files."""
+"""A storage folder as a source of references: its ledger, journals and files."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from .follow import FolderRun, FolderRuns, RunSource, RunsSource
 
 
 class FolderSource:
-    """The storage folder, for those who have it at hand. Knows a reference at once.
+    """A storage folder on this PC, which knows a reference as soon as it is handed out.
 
     Args:
         root: the storage folder.
     """
 
     poll = 0.02
-    """s between two looks while waiting"""
+    """time between two queries while waiting, s"""
 
     def __init__(self, root: Path):
         self._layout = Layout(root)
@@ -45,10 +45,10 @@ class FolderSource:
         self._in_journal: set[str] = set()
 
     def statuses(self, references: list[str]) -> list[ReferenceStatus]:
-        """Tell how references stand.
+        """Return the status of each reference.
 
         Raises:
-            UnknownReference: no journal here has one of them.
+            UnknownReference: one of them is in no journal here.
         """
         known = self._ledger.stages(references)
         return [
@@ -59,7 +59,7 @@ class FolderSource:
         ]
 
     def explain(self, status: ReferenceStatus) -> str:
-        """Say what a reference waits for, and whether that is slow or stuck."""
+        """Describe what a reference waits for, and whether storage is slow or stuck."""
         counts = self._ledger.counts()
         to_store, to_catalogue = counts[ReferenceState.CAPTURED], counts[ReferenceState.STORED]
         backlog = f"{to_store} to store, {to_catalogue} to catalogue"
@@ -76,9 +76,9 @@ class FolderSource:
         return f"on its way ({backlog})"
 
     def unfinished(self) -> list[str]:
-        """Give the references of all runs here that are not complete, also if no writer knows.
+        """Return the references of all runs that are not complete, from their journals.
 
-        Of a fly scan, the last of each document.
+        Of a fly scan, only the last reference of each document.
         """
         references: list[str] = []
         for path in sorted(self._layout.journal.glob("*.msgpack")):
@@ -87,10 +87,10 @@ class FolderSource:
         return references
 
     def run_complete(self, run: str) -> bool:
-        """Tell whether a run is complete.
+        """Return whether a run is complete.
 
         Raises:
-            UnknownReference: no journal of it here.
+            UnknownReference: it has no journal here.
         """
         path = self._layout.journal_of(run)
         complete = self._ledger.is_complete(path.stem)
@@ -102,7 +102,7 @@ class FolderSource:
         """Open a stored frame from its file; the pixels of an update are read now.
 
         Raises:
-            LookupError: it was an update, and is no more to be had by itself.
+            LookupError: it was an update, and its own values no longer exist.
         """
         entry = self._ledger.find(reference)
         assert entry is not None, "only a stored reference is opened"
@@ -113,34 +113,34 @@ class FolderSource:
         )  # fmt: skip
 
     def stream(self, run: str, stream: str) -> xarray.Dataset:
-        """Open a complete run's stream from journal and files.
+        """Open the stream of a complete run from journal and files.
 
         Raises:
             LookupError: the run has no such stream.
         """
-        from . import _stream  # dask takes a while: only for those who read
+        from . import _stream  # importing dask takes long: only when it is needed
 
-        told = RunDocuments.load(self._layout.journal_of(run))
-        known = [entry.frame for entry in self._ledger.frames(run)]
-        return _stream.from_folder(self._layout.root, told, known, stream)
+        run_documents = RunDocuments.load(self._layout.journal_of(run))
+        frames = [entry.frame for entry in self._ledger.frames(run)]
+        return _stream.from_folder(self._layout.root, run_documents, frames, stream)
 
     trouble = (OSError, sqlite3.OperationalError)
-    """what a disk that is away raises"""
+    """errors while the disk is away"""
 
     def follow(self, run: str, streams: tuple[str, ...] | None, patience: float) -> RunSource:
-        """Follow a run as it grows; a file is read at once, or not at all."""
+        """Follow a run as it grows; reading a file does not wait, so `patience` has no effect."""
         return FolderRun(self._layout, self._ledger, run, streams, self.open)
 
     def follow_runs(self, *, last: int, since: float | None, at: str) -> RunsSource:
-        """Follow runs as they come: first the `last`, those since a time, or from run `at` on."""
+        """Follow runs as they begin: first the `last` ones, those since a time, or from `at` on."""
         return FolderRuns(self._layout, last=last, since=since, at=at)
 
     def results(self, run: str) -> ResultStore:
-        """Give where results of a run are published."""
+        """Return the store of a run's results."""
         return FolderResults(self._layout.results_of(run), self._layout.journal_of(run))
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Close the ledger."""
         self._ledger.close()
 
     def _reader(self, frame: Frame) -> Callable[[], Any]:
@@ -152,7 +152,7 @@ class FolderSource:
 
         if frame.update is None:
             return read
-        with UpdateReader(path) as updates:  # now: the next one may take its place
+        with UpdateReader(path) as updates:  # now: the next update may overwrite it
             try:
                 values = updates.update(frame.row).reshape(frame.shape)
             except LookupError as exc:
@@ -164,7 +164,7 @@ class FolderSource:
         start: documents.Document = {}
         descriptor: documents.Document = {}
         reader = journal.JournalReader(self._layout.journal_of(frame.run))
-        for name, document in reader:  # both are near its beginning
+        for name, document in reader:  # both are near the beginning
             if name == "start":
                 start = document
             elif name == "descriptor" and document["name"] == frame.stream:
@@ -193,6 +193,6 @@ class FolderSource:
         if reference.encode() in content:
             self._in_journal.add(reference)
         elif reference.rpartition("/")[0].encode() in content:
-            # of a flight, no single reference is in the journal: note all there are
+            # the journal of a fly scan does not hold each reference: compute them all
             self._in_journal.update(documents.references(journal.read(path)))
         return reference in self._in_journal

@@ -1,4 +1,4 @@
-"""The bar that shows how waiting goes."""
+"""The progress bar of `Data.wait`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 @contextmanager
 def progress_bar(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Show how many of `total` references are done; gives the function to tell it."""
+    """Show a bar for `total` references; yield the function that sets how many are done."""
     if not shown:
         yield lambda done: None
         return

@@ -1,4 +1,4 @@
-"""How a reference stands, in words a person can act on."""
+"""The status of a reference, in words that a user can act on."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from bluesky_em.reference import ReferenceState
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceStatus:
-    """Where a reference is on its way from the spool to the catalog."""
+    """The position of a reference on the way from the spool to the catalog."""
 
     reference: str
     stage: ReferenceState | None
-    """None: not known where it was looked for (yet)."""
+    """None: not known (yet) in the folder or catalog that was searched."""
     reason: str = ""
-    """Why it failed."""
+    """The reason for which it failed."""
     remark: str = ""
-    """What it waits for, and whether that is merely slow or stuck."""
+    """A note, e.g. `complete` for a run."""
 
     def __str__(self) -> str:
         stage = self.stage.value if self.stage else "not known here"

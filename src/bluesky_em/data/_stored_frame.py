@@ -1,4 +1,4 @@
-"""A frame that can be read."""
+"""A stored frame, open for reading."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from bluesky_em.reference import Reference
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFrame:
-    """What `data.open(reference)` gives: everything but the pixels, which `read()` gets."""
+    """A frame as `data.open(reference)` returns it; `read()` reads its pixels."""
 
     reference: str
     axes: tuple[Axis, ...]
     """One per dimension, calibrated, e.g. energy in eV."""
     metadata: dict[str, Any]
     """`start`: the run's start document; `configuration`: of the detectors, from the descriptor;
-    `frame`: what the driver said of the exposure (only where the storage folder is at hand)."""
+    `frame`: the driver's values about the exposure (only from a storage folder)."""
     _read: Callable[[], np.ndarray]
 
     def read(self) -> np.ndarray:
-        """Read the pixels, as the acquisition server exposed them: shape and dtype of the frame."""
+        """Read the pixels, with the shape and dtype that the acquisition server recorded."""
         return self._read()
 
     def to_xarray(self) -> xarray.DataArray:

@@ -1,4 +1,4 @@
-"""A whole stream, from the files in a storage folder or over HTTP."""
+"""A complete stream, from the files in a storage folder or over HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ._dataset import Events, Frames, compose
 
 
 class FileArray:
-    """The array in a file of ours; opens it anew for each slice, so any thread may ask."""
+    """The array in one of our files; the file is opened for each slice, so any thread may read."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -41,8 +41,8 @@ def from_folder(
 
     Args:
         root: the folder.
-        run: what the documents tell.
-        frames: all of the run's.
+        run: its documents.
+        frames: all frames of the run.
         stream: its name.
 
     Raises:
@@ -106,7 +106,7 @@ def _from_file(root: Path, frames: Sequence[Frame]) -> Frames:
 def _one_array(
     detector: str, array: Any, scan: Sequence[Axis], axes: Sequence[Axis], attrs: Mapping[str, Any]
 ) -> Frames:
-    """Describe an array that frames were updates of."""
+    """Describe an array that frames have updated."""
     known = axes_of_array(scan, axes, array.ndim)
     unknown = [
         Axis(name=f"dim_{n}", units="", offset=0.0, scale=1.0, size=size)
@@ -136,19 +136,19 @@ def _from_node(detector: str, array: Any) -> Frames:
     return Frames(detector=detector, rows=array, axes=axes, blocks=blocks, others=others, attrs={})
 
 
-def _check(run: str, stream: str, there: Iterable[str]) -> None:
-    """Refuse a stream that a run does not have.
+def _check(run: str, stream: str, available: Iterable[str]) -> None:
+    """Check that a run has a stream.
 
     Raises:
-        LookupError: it lists those that there are.
+        LookupError: it has not; the message lists its streams.
     """
-    names = sorted(there)
+    names = sorted(available)
     if stream not in names:
         raise LookupError(f"run {run} has no stream {stream!r}, only {', '.join(names) or 'none'}")
 
 
 def _about_run(start: Mapping[str, Any], stream: str, configuration: Any) -> dict[str, Any]:
-    """Give a Dataset's attributes, such as every file format takes."""
+    """Return a Dataset's attributes, in types that every file format can store."""
     return {
         "run": start["uid"],
         "stream": stream,
@@ -157,11 +157,11 @@ def _about_run(start: Mapping[str, Any], stream: str, configuration: Any) -> dic
     }
 
 
-def _common(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Give what all frames' metadata agree on; what is no plain value as JSON text."""
-    told = list(facts)
+def _common(metadata: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the metadata that are equal for all frames; lists and mappings as JSON text."""
+    all_frames = list(metadata)
     return {
         key: value if isinstance(value, (str, int, float)) else to_json(value)
-        for key, value in told[0].items()
-        if all(other.get(key) == value for other in told)
+        for key, value in all_frames[0].items()
+        if all(other.get(key) == value for other in all_frames)
     }

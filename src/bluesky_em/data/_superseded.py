@@ -1,18 +1,18 @@
-"""What to say of a frame that was stored, and became part of something else."""
+"""The error of opening a frame whose own values no longer exist."""
 
 from __future__ import annotations
 
 from bluesky_em.update_modes import UpdateMode
 
 _WORDS = {
-    UpdateMode.ACCUMULATE: "was added up with others, and only their sum is kept: it is",
-    UpdateMode.REPLACE: "has been replaced by newer frames, as its flight was to do; the newest is",
-    UpdateMode.ADD_SLICE: "has been written over by a newer frame; the array as it is now is",
+    UpdateMode.ACCUMULATE: "was added up with others, and only their sum is kept: see",
+    UpdateMode.REPLACE: "has been replaced by newer frames, as its fly scan declared: see",
+    UpdateMode.ADD_SLICE: "has been overwritten by a newer frame; the present array: see",
 }
 
 
 def superseded(reference: str, mode: str, stream: str) -> LookupError:
-    """Compose the error of opening a frame that has no values of its own any more."""
+    """Return the error, which says where the frame's array is."""
     run, _, rest = reference.partition("/")
     detector = rest.rpartition("/")[0]
     return LookupError(

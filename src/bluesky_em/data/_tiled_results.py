@@ -20,7 +20,7 @@ from .follow import Point, TiledRun
 
 logger = logging.getLogger(__name__)
 
-AGAIN = 1.0  # seconds until a Tiled server that is away is asked again
+RETRY_INTERVAL = 1.0  # seconds, while the Tiled server is away
 _TEXT = {"dtype": "string", "shape": [], "source": "bluesky_em.Data.publish"}
 _KEYS = ("of", "name", "value")
 _SCHEMA = pyarrow.schema(
@@ -34,9 +34,9 @@ class TiledResults:
     """Results as a stream of the run in Tiled.
 
     Args:
-        client: gives the catalog.
+        client: returns the catalog.
         run: its uid.
-        trouble: what a server that is away raises.
+        trouble: errors while the server is away.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class TiledResults:
         self._count = 0
 
     def publish(self, result: Result) -> None:
-        """Append a result; the first one makes the stream.
+        """Append a result; the first one creates the stream.
 
         Raises:
             KeyError: the run is not in Tiled.
             tiled.client.utils.ClientError: the key may not write.
         """
         if self._table is None:
-            self._table = self._find_or_make(result.time)
+            self._table = self._find_or_create(result.time)
             self._count = len(self._table.read(["seq_num"]))
         self._count += 1
         value = json.dumps(result.value, default=plain_data)
@@ -66,7 +66,7 @@ class TiledResults:
         self._table.append_partition(0, pyarrow.Table.from_pylist([row], schema=_SCHEMA))
 
     def follow(self, stopped: threading.Event) -> Iterator[Result]:
-        """Give results as they come, until stopped."""
+        """Yield results as they are published, until stopped."""
         with ExitStack() as stack:
             source: TiledRun | None = None
             while not stopped.is_set():
@@ -78,9 +78,9 @@ class TiledResults:
                     for point in source.collect(timeout=0.5):
                         yield from _result_in(point)
                 except (*self._trouble, TimeoutError):
-                    stopped.wait(AGAIN)
+                    stopped.wait(RETRY_INTERVAL)
 
-    def _find_or_make(self, now: float) -> Any:
+    def _find_or_create(self, now: float) -> Any:
         client = self._client()
         run = IdempotentNode(runs_of(client)[self._run].base)
         descriptor = {
@@ -97,9 +97,9 @@ class TiledResults:
 
 
 def _result_in(point: Point) -> Iterator[Result]:
-    """Give the result in an event; none in those of a plan that has such a stream of its own."""
-    told = {key: point.data.get(key) for key in _KEYS}
+    """Yield the result in an event; nothing if a plan's own stream has this name."""
+    values = {key: point.data.get(key) for key in _KEYS}
     try:
-        yield Result(**{**told, "value": json.loads(told["value"])}, time=point.time)  # type: ignore
+        yield Result(**{**values, "value": json.loads(values["value"])}, time=point.time)  # type: ignore
     except (ValueError, TypeError) as exc:
-        logger.warning("%r is no result: %s", told, exc, extra={"action": "results"})
+        logger.warning("%r is not a result: %s", values, exc, extra={"action": "results"})

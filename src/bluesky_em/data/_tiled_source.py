@@ -1,4 +1,4 @@
-"""References looked up in Tiled, for those who have nothing but its address."""
+"""A Tiled server as a source of references, for PCs without the storage folder."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from .follow import RunSource, RunsSource, TiledRun, TiledRuns, lost_bookmark
 
 
 class TiledSource:
-    """A Tiled server. Knows a reference once it can be read.
+    """A Tiled server, which knows a reference once it can be read.
 
     Args:
-        client: gives the Tiled client, connected.
+        client: returns the connected Tiled client.
     """
 
     poll = 0.2
-    """s between two looks while waiting; a request costs the server about 10 ms"""
+    """time between two queries while waiting, s; a request costs the server about 10 ms"""
 
     def __init__(self, client: Callable[[], Any]):
         self._client = client
 
     def statuses(self, references: list[str]) -> list[ReferenceStatus]:
-        """Tell how references stand.
+        """Return the status of each reference.
 
         Raises:
-            UnknownReference: its run is complete, and does not have it.
+            UnknownReference: a run is complete and does not have it.
         """
         return [self._status(reference) for reference in references]
 
     def explain(self, status: ReferenceStatus) -> str:
-        """Say what can be said from here."""
+        """Describe what a reference waits for, as far as Tiled shows it."""
         return (
-            "not in Tiled (yet): only the storage folder's PC can tell whether it is slow or stuck"
-            " (`bluesky-em status` there)"
+            "not in Tiled (yet). To learn whether storage is slow or stuck, try "
+            "`bluesky-em status` on the PC of the storage folder"
         )
 
     def run_complete(self, run: str) -> bool:
-        """Tell whether every reference of a run has ended, and its stop document has arrived."""
+        """Return whether every reference of a run has ended, and its stop document has come."""
         node = self._run(run)
         if node is None:
             return False
@@ -60,10 +60,10 @@ class TiledSource:
     def open(self, reference: str) -> StoredFrame:
         """Open a catalogued frame; `read()` fetches its pixels over HTTP.
 
-        Those of an update are fetched now: the next one may take their place.
+        The pixels of an update are fetched now: the next update may overwrite them.
 
         Raises:
-            LookupError: it was an update, and is no more to be had by itself.
+            LookupError: it was an update, and its own values no longer exist.
         """
         found, run = self._find(reference), self._run(Reference.parse(reference).run)
         assert found is not None and run is not None, "only a catalogued reference is opened"
@@ -80,24 +80,24 @@ class TiledSource:
         )
 
     def stream(self, run: str, stream: str) -> xarray.Dataset:
-        """Open a complete run's stream; what is computed with comes over HTTP.
+        """Open the stream of a complete run; pixels come over HTTP when they are used.
 
         Raises:
             LookupError: the run has no such stream.
         """
-        from . import _stream  # dask takes a while: only for those who read
+        from . import _stream  # importing dask takes long: only when it is needed
 
         return _stream.from_catalog(self._run(run), run, stream)
 
     trouble = (httpx.HTTPError, ConnectionError)
-    """what a server that is away raises"""
+    """errors while the server is away"""
 
     def follow(self, run: str, streams: tuple[str, ...] | None, patience: float) -> RunSource:
-        """Follow a run as it grows; whoever reads a frame waits `patience` s for the server."""
+        """Follow a run as it grows; reading a frame waits `patience` s for the server."""
         return TiledRun(self._client().include_data_sources(), run, streams, patience)
 
     def follow_runs(self, *, last: int, since: float | None, at: str) -> RunsSource:
-        """Follow runs as they come: first the `last`, those since a time, or from run `at` on."""
+        """Follow runs as they begin: first the `last` ones, those since a time, or from `at` on."""
         from tiled.queries import Key
 
         client = self._client()
@@ -111,19 +111,21 @@ class TiledSource:
         return TiledRuns(client, max(0, len(client) - last))
 
     def results(self, run: str) -> ResultStore:
-        """Give where results of a run are published."""
+        """Return the store of a run's results."""
         from ._tiled_results import TiledResults
 
         return TiledResults(self._client, run, self.trouble)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: the client belongs to `Data`."""
 
     def _status(self, reference: str) -> ReferenceStatus:
         found = self._find(reference)
         if found is None:
             if self.run_complete(Reference.parse(reference).run):
-                raise UnknownReference(f"the run of {reference!r} is complete without it")
+                raise UnknownReference(
+                    f"the run of {reference!r} is complete and has no such frame"
+                )
             return ReferenceStatus(reference=reference, stage=None)
         _, array, row = found
         reason = array.metadata[KEY]["failed"].get(str(row))

@@ -1,4 +1,4 @@
-"""A run as its documents tell it: all but the pixels, sorted by stream."""
+"""A run's documents, sorted by stream: everything but the pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bluesky_em import documents
-from bluesky_em.documents import Document
+from bluesky_em.documents import Document, ReferenceTracker
 
 from . import journal
 
@@ -25,16 +25,16 @@ class StreamDocuments:
     """of each event, s since the epoch"""
     seq_num: list[int] = field(default_factory=list)
     data: dict[str, list[Any]] = field(default_factory=dict)
-    """values that are in the events themselves, by key; None where an event has none"""
+    """values that the events themselves hold, by key; None where an event has none"""
     timestamps: dict[str, list[float]] = field(default_factory=dict)
     """of those values, s since the epoch; NaN where an event has none"""
 
     def units(self, key: str) -> str:
-        """Give a key's units; empty where its data key has none."""
+        """Return a key's units; empty if its data key has none."""
         return str(self.data_keys[key].get("units") or "")
 
     def describe(self, descriptor: Document) -> None:
-        """Learn keys and configuration."""
+        """Add the keys and the configuration of a descriptor."""
         self.data_keys |= descriptor["data_keys"]
         for device, about in descriptor.get("configuration", {}).items():
             self.configuration.setdefault(device, about)
@@ -54,11 +54,11 @@ class StreamDocuments:
 
 @dataclass(kw_only=True)
 class RunDocuments:
-    """What a run's documents say."""
+    """The documents of one run."""
 
     start: Document = field(default_factory=dict)
     stop: Document = field(default_factory=dict)
-    """empty if its process died before"""
+    """empty if the run's process died before its end"""
     descriptors: list[Document] = field(default_factory=list)
     streams: dict[str, StreamDocuments] = field(default_factory=dict)
     others: list[Document] = field(default_factory=list)
@@ -66,7 +66,7 @@ class RunDocuments:
 
     @classmethod
     def load(cls, path: Path) -> RunDocuments:
-        """Read a run from its journal, however far it has got."""
+        """Read the documents that a run's journal holds so far."""
         reader = journal.JournalReader(path)
         try:
             return cls.of(reader)
@@ -76,27 +76,24 @@ class RunDocuments:
     @classmethod
     def of(cls, run: Iterable[tuple[str, Document]]) -> RunDocuments:
         """Sort a run's documents, given in order."""
-        told = cls()
+        sorted_run = cls()
+        tracker = ReferenceTracker()
         streams: dict[str, StreamDocuments] = {}
         for name, document in run:
+            is_ours = tracker.learn(name, document)
             if name == "start":
-                told.start = document
+                sorted_run.start = document
             elif name == "stop":
-                told.stop = document
+                sorted_run.stop = document
             elif name == "descriptor":
-                told.descriptors.append(document)
-                stream = told.streams.setdefault(
+                sorted_run.descriptors.append(document)
+                stream = sorted_run.streams.setdefault(
                     document["name"], StreamDocuments(name=document["name"])
                 )
                 stream.describe(document)
                 streams[document["uid"]] = stream
-            elif name in ("resource", "stream_resource") and not _is_ours(name, document):
-                told.others.append(document)
+            elif name in ("resource", "stream_resource") and not is_ours:
+                sorted_run.others.append(document)
             for event in documents.events(name, document):
                 streams[event["descriptor"]].add(event)
-        return told
-
-
-def _is_ours(name: str, document: Document) -> bool:
-    kind = documents.is_ours if name == "resource" else documents.is_ours_flown
-    return kind(document)
+        return sorted_run

@@ -15,7 +15,7 @@ from bluesky.utils import Msg, MsgGenerator
 
 from bluesky_em import documents
 from bluesky_em.data import Data
-from bluesky_em.documents import RunOf
+from bluesky_em.documents import ReferenceTracker, RunOf
 from bluesky_em.errors import StorageFailed
 from bluesky_em.files.codec import pack
 from bluesky_em.files.layout import Layout
@@ -88,10 +88,10 @@ class Storage:
         self._guarded = on_failure == "continue"
         self._closed = False
         self._references: deque[str] = deque(maxlen=REFERENCES_LIMIT)
-        self._resources: dict[str, Mapping[str, Any]] = {}
+        self._other_resources: dict[str, Mapping[str, Any]] = {}
         self._adopted: set[tuple[str, str]] = set()
         self._run_of = RunOf()
-        self._datums: dict[str, set[str]] = {}
+        self._trackers: dict[str, ReferenceTracker] = {}
         self._journals = OpenJournals(
             self.layout, power_safe=durability == "power", hold=self._hold_detectors
         )
@@ -120,28 +120,23 @@ class Storage:
             finally:  # a run whose stop cannot be kept ends like one whose process died
                 self._end(run)
         else:
+            tracker = self._trackers[run]
             self._check_references(run, name, document)
-            datums = list(documents.datums(name, document))
-            ours = [datum for datum in datums if self._is_ours(datum)]
-            for datum in ours:
+            for datum in tracker.datums(name, document):
                 documents.check_ours(datum)
             self._journals.append(run, name, document)
             self._run_of.learn(name, document, run)
-            self._datums[run].update(datum["datum_id"] for datum in datums)
-            for event in documents.events(name, document):  # a reference belongs to one event
-                self._datums[run].difference_update(filter(_is_text, event["data"].values()))
-            self._references.extend(datum["datum_id"] for datum in ours)
-            if name in ("resource", "stream_resource"):
-                self._resources[document["uid"]] = document
-            elif name == "stream_datum":
-                self._references.extend(self._flown(document))
+            is_ours = tracker.learn(name, document)
+            if name == "resource" and not is_ours:
+                self._other_resources[document["uid"]] = document
+            self._references.extend(tracker.handed_out(name, document, last=True))
 
     def _begin(self, run: str, start: Mapping[str, Any]) -> None:
         # A start document that cannot be kept must not leave an empty journal behind.
         pack("start", start)
         self.layout.folder_of(run, start["time"])
         self._journals.begin(run)
-        self._datums[run] = set()
+        self._trackers[run] = ReferenceTracker()
         self.path_provider.opened(run, start["time"])
         self._warn_if_unguarded()
         try:
@@ -153,25 +148,15 @@ class Storage:
     def _end(self, run: str) -> None:
         self.path_provider.closed(run)
         self._run_of.forget(run)
-        del self._datums[run]
+        del self._trackers[run]
         self._journals.end(run)
-
-    def _is_ours(self, datum: Mapping[str, Any]) -> bool:
-        return documents.is_ours(self._resources.get(datum["resource"], {}))
-
-    def _flown(self, datum: Mapping[str, Any]) -> list[str]:
-        """Return the last reference of a `stream_datum` of our detectors."""
-        flight = self._resources.get(datum["stream_resource"], {})
-        if not documents.is_ours_flown(flight):
-            return []
-        return [f"{flight['parameters']['base']}/{documents.numbers(flight, datum)[-1]}"]
 
     def _check_references(self, run: str, name: str, document: Mapping[str, Any]) -> None:
         """Refuse an event whose reference could never be resolved."""
         for event in documents.events(name, document):
             for key, value in event["data"].items():
-                is_of_run = _is_text(value) and value.startswith(f"{run}/")
-                if is_of_run and value not in self._datums[run]:
+                is_of_run = isinstance(value, str) and value.startswith(f"{run}/")
+                if is_of_run and not self._trackers[run].awaits(value):
                     raise ValueError(
                         f"this {name} refers to {value!r}, but the datum document that describes "
                         f"it has not come. If {key!r} was read as a child of another device, "
@@ -213,9 +198,9 @@ class Storage:
         detectors do not do this: a reference names its run.
         """
         is_datum = name in ("datum", "datum_page")
-        resource = self._resources.get(document["resource"]) if is_datum else None
+        resource = self._other_resources.get(document["resource"]) if is_datum else None
         run = self._journals.newest
-        if resource is None or documents.is_ours(resource) or run is None:
+        if resource is None or run is None:
             logger.warning(
                 "a %s document belongs to no open run, and is not kept: %s. "
                 "Subscribe Storage before the run begins", name, document,
@@ -289,7 +274,3 @@ class Storage:
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)

@@ -1,4 +1,4 @@
-"""What is published in a storage folder reaches whoever listens, and nothing else does."""
+"""Results published in a storage folder reach each `Data.results`, and nothing else does."""
 
 import logging
 from collections.abc import Iterator
@@ -22,18 +22,18 @@ def data(tmp_path: Path) -> Iterator[Data]:
     data.close()
 
 
-@pytest.mark.parametrize("value, heard", [
+@pytest.mark.parametrize("value, received", [
     (True, True), (0.25, 0.25), (np.float32(0.25), 0.25), (np.arange(3), [0, 1, 2]),
     ({"x": [1, None]}, {"x": [1, None]}), ("Ti-L", "Ti-L"),
 ])  # fmt: skip
-def test_a_value_is_heard_as_it_was_published(data: Data, value: Any, heard: Any) -> None:
+def test_a_value_is_received_as_it_was_published(data: Data, value: Any, received: Any) -> None:
     results = data.results(RUN)
     data.publish(RUN, "found", value)
     assert results.wait(RUN, "found", 5.0)
-    assert results.get(RUN, "found") == heard and results.latest == {"found": heard}
+    assert results.get(RUN, "found") == received and results.latest == {"found": received}
 
 
-def test_a_result_about_a_reference_is_none_of_the_run_as_a_whole(data: Data) -> None:
+def test_a_result_of_a_reference_is_not_a_result_of_its_run(data: Data) -> None:
     results = data.results(RUN)
     data.publish(f"{RUN}/eels/3", "edge", False)
     assert results.wait(f"{RUN}/eels/3", "edge", 5.0)
@@ -41,7 +41,9 @@ def test_a_result_about_a_reference_is_none_of_the_run_as_a_whole(data: Data) ->
     assert results.latest == {} and results.get(RUN, "edge", "none") == "none"
 
 
-def test_who_asks_late_hears_all_and_the_newest_counts(data: Data) -> None:
+def test_results_that_are_requested_late_are_complete_and_hold_the_newest_values(
+    data: Data,
+) -> None:
     for n in range(3):
         data.publish(RUN, "n", n)
     data.publish(RUN, "last", True)
@@ -49,7 +51,7 @@ def test_who_asks_late_hears_all_and_the_newest_counts(data: Data) -> None:
     assert results.wait(RUN, "last", 5.0) and results.get(RUN, "n") == 2
 
 
-def test_what_cannot_be_published_says_so(data: Data) -> None:
+def test_publishing_an_unsuitable_value_raises_an_error_that_explains_it(data: Data) -> None:
     with pytest.raises(TypeError, match="object.* cannot be published: give a number"):
         data.publish(RUN, "found", object())
     with pytest.raises(ValueError, match="cannot publish 1 as '' of"):
@@ -58,7 +60,7 @@ def test_what_cannot_be_published_says_so(data: Data) -> None:
         data.publish("nowhere", "found", 1)
 
 
-def test_a_line_that_is_no_result_is_passed_over(
+def test_a_line_that_is_not_a_result_is_skipped(
     data: Data, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data.publish(RUN, "before", 1)

@@ -23,8 +23,8 @@ def run(tmp_path: Path) -> Recorded:
 
 def opened(run: Recorded, stream: str = "primary") -> xarray.Dataset:
     run.close()
-    told = RunDocuments.load(run.layout.journal_of(run.uid))
-    return _stream.from_folder(run.layout.root, told, run.frames, stream)
+    documents = RunDocuments.load(run.layout.journal_of(run.uid))
+    return _stream.from_folder(run.layout.root, documents, run.frames, stream)
 
 
 def test_scalars_and_frames_lie_along_time_with_units_and_energies(run: Recorded) -> None:
@@ -43,7 +43,7 @@ def test_scalars_and_frames_lie_along_time_with_units_and_energies(run: Recorded
     assert json.loads(stream.attrs["configuration"])["lamp"]["data"]["lamp-power"] == 5.0
 
 
-def test_a_map_lies_along_y_and_x_and_what_was_not_reached_is_nan(run: Recorded) -> None:
+def test_a_map_lies_along_y_and_x_and_points_that_were_not_reached_are_nan(run: Recorded) -> None:
     below = Axis(name="y", units="m", offset=2e-9, scale=1e-9, size=1)
     run.event(beam=1.0)
     run.frame(count=5, scan=(Y, X))
@@ -57,7 +57,7 @@ def test_a_map_lies_along_y_and_x_and_what_was_not_reached_is_nan(run: Recorded)
     assert stream.x.attrs["units"] == "m"
 
 
-def test_axes_of_one_name_that_differ_are_called_after_their_detectors(run: Recorded) -> None:
+def test_different_axes_of_one_name_are_named_after_their_detectors(run: Recorded) -> None:
     fine = Axis(name="x", units="m", offset=0.0, scale=1e-10, size=3)
     run.event(beam=1.0)
     run.frame("haadf", axes=(Y, X), dtype="<u2")
@@ -68,14 +68,14 @@ def test_axes_of_one_name_that_differ_are_called_after_their_detectors(run: Reco
     assert stream.attrs["detectors"] == ["ceta", "haadf"]
 
 
-def test_frames_that_are_not_one_per_event_have_a_dimension_of_their_own(run: Recorded) -> None:
+def test_frames_that_do_not_match_the_events_have_their_own_dimension(run: Recorded) -> None:
     run.event(beam=1.0)
     for _ in range(3):
         run.frame()
     assert opened(run).eels.dims == ("eels_frame", "energy")
 
 
-def test_a_stream_the_run_does_not_have_is_answered_with_those_it_has(run: Recorded) -> None:
+def test_the_error_for_an_unknown_stream_lists_the_streams_of_the_run(run: Recorded) -> None:
     run.event(beam=1.0)
     run.event("dark", beam=1.0)
     with pytest.raises(LookupError, match="has no stream 'bright', only dark, primary"):
@@ -89,7 +89,7 @@ def test_a_frame_with_another_calibration_than_the_first_is_noted(run: Recorded)
     assert "1 have others" in opened(run).eels.attrs["note"]
 
 
-def test_it_can_be_saved_as_netcdf_or_zarr_attributes(run: Recorded) -> None:
+def test_attributes_have_types_that_netcdf_and_zarr_can_store(run: Recorded) -> None:
     run.frame(metadata={"stage": {"x": 1.0}, "frames": 1})
     run.event(label="text")
     stream = opened(run)

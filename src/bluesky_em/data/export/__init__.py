@@ -1,7 +1,7 @@
-"""Export: a stored frame or a whole stream in, one file for another program out.
+"""Export of a stored frame, or a whole stream, to one file for another program.
 
-HyperSpy files are written by RosettaSciIO, with the metadata that HyperSpy and exspy look for:
-`hs.load` gives an `EELSSpectrum` whose quantification works. Neither is needed here.
+HyperSpy files are written by RosettaSciIO, with the metadata that HyperSpy and exspy read:
+`hs.load` returns an `EELSSpectrum` whose quantification works. Neither is needed for writing.
 """
 
 from ._export import FileFormat, write

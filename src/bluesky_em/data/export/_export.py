@@ -1,4 +1,4 @@
-"""Which file formats there are, and how a file comes to be there whole."""
+"""The file formats, and the complete writing of a file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ._zspy import write_zspy
 
 
 class FileFormat(StrEnum):
-    """A file for another program."""
+    """A file format of another program."""
 
     NXS = "nxs"
-    """NeXus, with the pixels in it"""
+    """NeXus, with the pixels in the file"""
     HSPY = "hspy"
     """HyperSpy's, in HDF5"""
     ZSPY = "zspy"
@@ -31,7 +31,7 @@ class FileFormat(StrEnum):
         """Find a format by its name.
 
         Raises:
-            ValueError: there is none; the message lists them.
+            ValueError: there is no such format; the message lists all.
         """
         try:
             return cls(name)
@@ -48,16 +48,17 @@ _WRITERS = {
 
 
 def write(selection: Selection, path: Path, to: FileFormat) -> None:
-    """Write a file; it has its name once it is whole.
+    """Write a file; it gets its name when it is complete.
 
     Raises:
-        FileExistsError: there is one of that name, which stays as it is.
+        FileExistsError: a file of that name exists; it is not changed.
+        FileNotFoundError: its folder does not exist.
         ValueError: the format cannot hold the selection.
     """
     if path.exists():
-        raise FileExistsError(f"{path} is there already and stays as it is: give another --out")
+        raise FileExistsError(f"{path} exists already and is not changed: give another --out")
     if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--out {path}: there is no folder {path.absolute().parent}")
+        raise FileNotFoundError(f"--out {path}: the folder {path.absolute().parent} does not exist")
     part = path.with_name(f"{path.name}.part")
     try:
         _WRITERS[to](selection, part)

@@ -1,4 +1,4 @@
-"""HyperSpy's own files, as RosettaSciIO writes them."""
+"""HyperSpy's HDF5 files, written by RosettaSciIO."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from ._signal import signal
 
 
 def write_hspy(selection: Selection, path: Path) -> None:
-    """Write one signal; what is larger than memory is written block by block."""
+    """Write one signal; data larger than memory are written block by block."""
     file_writer(path, signal(selection), show_progressbar=False)

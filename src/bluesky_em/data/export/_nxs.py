@@ -1,4 +1,4 @@
-"""NeXus that stands alone: the master file only links to the pixels."""
+"""NeXus files that hold the pixels; a master file only links to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._selection import Selection
 
 
 def write_nxs(selection: Selection, path: Path) -> None:
-    """Write an NXentry with one NXdata, called after the detector."""
+    """Write an NXentry with one NXdata, named after the detector."""
     array = selection.array
     with h5py.File(path, "w") as file:
         file.attrs.update(NX_class="NXroot", default="entry")

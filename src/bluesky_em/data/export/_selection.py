@@ -1,4 +1,4 @@
-"""What is to be exported."""
+"""The frames to export."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Selection:
 
     detector: str
     array: xarray.DataArray
-    """with axes and units; a series begins with an axis that has no calibration"""
+    """with axes and units; the first axis of a series has no calibration"""
     start: Mapping[str, Any]
     """the run's start document"""
     facts: Mapping[str, Any]
-    """what the driver said of the exposures, where it was the same for all"""
+    """the driver's values about the exposures, if they are equal for all"""
 
     @property
     def is_spectrum(self) -> bool:
-        """Tell whether frames are spectra, rather than images."""
+        """Whether the frames are spectra, not images."""
         return self.array.dims[-1] == "energy"
 
     @property
@@ -40,17 +40,17 @@ class Selection:
 def select(
     data: Data, what: str, *, detector: str | None = None, stream: str = "primary"
 ) -> Selection:
-    """Open what was asked for.
+    """Open the frames of a run, or of one reference.
 
     Args:
-        data: where from.
+        data: opens them.
         what: a run's uid, or one reference.
-        detector: of the run; None if the stream has only one.
-        stream: of the run.
+        detector: whose frames; may be None if the stream has only one.
+        stream: its name in the run.
 
     Raises:
-        NotReady: it cannot be read yet.
-        UnknownReference: it is not known.
+        NotReady: `what` cannot be read yet.
+        UnknownReference: `what` is not known.
         LookupError: the run has no such stream, or the stream no such detector.
     """
     if "/" in what:

@@ -1,4 +1,4 @@
-"""A selection as HyperSpy knows it: axes, and metadata where exspy looks for them."""
+"""A selection in HyperSpy's terms: axes, and metadata where exspy reads them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bluesky_em.files.document_values import to_json
 from ._selection import Selection
 
 _TEM = {"beam_energy", "beam_current", "camera_length", "convergence_angle"}
-"""keV, nA, mm, mrad: as our drivers give them"""
+"""in keV, nA, mm and mrad, the units of our drivers"""
 
 
 def signal(selection: Selection) -> dict[str, Any]:
-    """Give the dictionary from which RosettaSciIO writes, and HyperSpy makes, a signal."""
+    """Return the dictionary from which RosettaSciIO writes a signal for HyperSpy."""
     return {
         "data": selection.array.data,
         "axes": [_axis(selection, str(dim)) for dim in selection.array.dims],
@@ -30,7 +30,7 @@ def signal(selection: Selection) -> dict[str, Any]:
         "learning_results": {},
         "models": {},
         "tmp_parameters": {},
-        # who is to open it: tells those who lack exspy what to install
+        # the package that opens it: HyperSpy names it to users who have not installed it
         "package_info": {
             "package": "exspy" if selection.is_spectrum else "hyperspy", "package_version": "",
         },
@@ -38,7 +38,7 @@ def signal(selection: Selection) -> dict[str, Any]:
 
 
 def _axis(selection: Selection, dim: str) -> dict[str, Any]:
-    """Describe an axis; of a series only the count is told: its times are not evenly spaced."""
+    """Describe an axis; a series is counted, since its times are not evenly spaced."""
     array, in_frame = selection.array, dim in selection.frame_dims
     is_loss = dim == "energy"
     axis = {
@@ -83,7 +83,7 @@ def _metadata(selection: Selection) -> dict[str, Any]:
 
 
 def _eels(selection: Selection) -> dict[str, Any]:
-    """Tell of the spectrometer; the time is `dwell_time` in maps, `exposure` (all of it) else."""
+    """Describe the spectrometer; the total time is `dwell_time` in maps, else `exposure`."""
     facts = selection.facts
     eels: dict[str, Any] = {
         key: facts[key] for key in ("collection_angle", "spectrometer") if key in facts
@@ -100,7 +100,7 @@ def _eels(selection: Selection) -> dict[str, Any]:
 
 
 def _title(selection: Selection) -> str:
-    """Give a title that can be the name of a group in a file."""
+    """Return a title that can be the name of a group in a file."""
     title = f"{selection.detector} {selection.start.get('plan_name', '')}"
     return title.strip().replace("/", "-")
 

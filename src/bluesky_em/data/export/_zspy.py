@@ -1,7 +1,7 @@
-"""HyperSpy's files in Zarr.
+"""HyperSpy's Zarr files.
 
-Why not by RosettaSciIO: it writes them with zarr 2 only, and Tiled needs zarr 3. The files are
-the same (Zarr format 2, HyperSpy's layout 3.3), and both read them.
+Why RosettaSciIO does not write them: it needs zarr 2 for that, and Tiled needs zarr 3. The files
+are the same (Zarr format 2, HyperSpy's layout 3.3), and both zarr versions read them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import zarr
 from ._selection import Selection
 from ._signal import signal
 
-_VERSION = "3.3"
-"""of HyperSpy's layout"""
+_LAYOUT_VERSION = "3.3"
+"""of HyperSpy's files"""
 
 
 def write_zspy(selection: Selection, path: Path) -> None:
     """Write one signal, as a folder."""
     content = signal(selection)
     root = zarr.open_group(path, mode="w", zarr_format=2)
-    root.attrs.update(file_format="ZSpy", file_format_version=_VERSION)
+    root.attrs.update(file_format="ZSpy", file_format_version=_LAYOUT_VERSION)
     group = root.create_group(f"Experiments/{content['metadata']['General']['title']}")
     group.attrs.update(content["package_info"])
     for index, axis in enumerate(content["axes"]):

@@ -1,9 +1,9 @@
-"""Following runs live: the same points, in the same order, whenever and wherever one begins.
+"""Following runs live: the same points in the same order, whenever and wherever one begins.
 
-A `RunSource` knows one run as it grows, from Tiled (`TiledRun`, any PC) or from journal and ledger
-(`FolderRun`, where the storage folder is). A `RunFollower` gives its points to whoever iterates: a
-slow one takes memory for the events it has not asked for, and nobody else's time. What was there
-before is read from the catalog, or the journal: no cache has to have kept it.
+A `RunSource` collects the points of one run as it grows: from Tiled (`TiledRun`, on any PC) or from
+journal and ledger (`FolderRun`, with the storage folder). A `RunFollower` iterates over them. A
+slow follower needs memory for the events it has not taken yet, and delays no other follower.
+Earlier points are read from the catalog, or the journal, so no cache has to keep them.
 """
 
 from ._bookmark import Bookmark, lost_bookmark

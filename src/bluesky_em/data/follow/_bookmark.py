@@ -1,4 +1,4 @@
-"""Where a follower was, for when it is started again."""
+"""The position of a follower, for a follower that is started again."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from bluesky_em.errors import UnknownReference
 
 
 class Bookmark:
-    """A small file that says which points a follower is done with.
+    """A small file that records which points a follower has done.
 
-    A point counts as done when the next one is asked for: whoever is killed while working on one
-    is given it again.
+    A point is done when the next one is requested: a process that is killed while it works on a
+    point receives that point again.
 
     Args:
-        path: of the file, made when there is something to remember.
+        path: of the file, created with the first position.
 
     Raises:
-        ValueError: there is a file that is no bookmark.
+        ValueError: the file exists and is not a bookmark.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self.run = ""
-        """the run it lies in; empty if it has never been used"""
+        """uid of its run; empty if it has never been used"""
         self._done: dict[str, int] = {}
         self.ended = False
         """whether that run has been followed to its end"""
         try:
-            told = json.loads(path.read_text())
-            self.run, self._done, self.ended = told["run"], told["done"], told["ended"]
+            saved = json.loads(path.read_text())
+            self.run, self._done, self.ended = saved["run"], saved["done"], saved["ended"]
         except FileNotFoundError:
             pass
         except (ValueError, KeyError, TypeError) as exc:
             raise ValueError(
-                f"{path} is no bookmark of a follower ({exc!r}): give another path, or remove it"
+                f"{path} is not a bookmark of a follower ({exc!r}): give another path, or remove it"
             ) from exc
 
     def done(self, run: str, stream: str) -> int:
-        """Tell how many points of a stream need not be given again."""
+        """Return the number of points of a stream that are done."""
         return self._done.get(stream, 0) if run == self.run else 0
 
     def move(self, run: str, stream: str | None = None, points: int = 0) -> None:
-        """Note how many points of a stream are done; without one, that the whole run is."""
+        """Record the number of points of a stream that are done; no stream: the whole run is."""
         if run != self.run:
             self.run, self._done = run, {}
         self.ended = stream is None
@@ -54,7 +54,7 @@ class Bookmark:
             self._done[stream] = points
         self._write()
 
-    @stamina.retry(on=PermissionError, timeout=5.0)  # on Windows, while somebody reads it
+    @stamina.retry(on=PermissionError, timeout=5.0)  # on Windows, while another process reads it
     def _write(self) -> None:
         part = self.path.with_name(f"{self.path.name}.part")
         part.write_text(json.dumps({"run": self.run, "done": self._done, "ended": self.ended}))
@@ -62,8 +62,8 @@ class Bookmark:
 
 
 def lost_bookmark(run: str) -> UnknownReference:
-    """Compose the error of a bookmark that lies in a run which is not there."""
+    """Return the error of a bookmark in a run that does not exist here."""
     return UnknownReference(
-        f"the bookmark lies in run {run}, which is not here (any more): remove its file to begin "
+        f"the bookmark is in run {run}, which is not here (any more): remove its file to begin "
         "with the runs from now on, or give last= or since="
     )

@@ -1,4 +1,4 @@
-"""Followers: the points of a run as they become ready, and runs as they begin."""
+"""Followers, which iterate over the points of a run, and over runs as they begin."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ._point import End, Point
 
 logger = logging.getLogger(__name__)
 
-LOOK = 0.5  # seconds that a source may be waited for at a time
-AWAY = 1.0  # seconds until a source that is away is asked again
-DROPPED = "latest_only"
+COLLECT_TIMEOUT = 0.5  # seconds that one request to a source may wait
+RETRY_INTERVAL = 1.0  # seconds, while a source is away
+LATEST_ONLY_REASON = "latest_only"
 
 
 class RunSource(Protocol):
@@ -33,31 +33,31 @@ class RunSource(Protocol):
     end: End | None
 
     def collect(self, timeout: float) -> list[Point]:
-        """Give the points that have become ready; wait up to `timeout` s for news."""
+        """Return the points that have become ready; wait up to `timeout` s for them."""
         ...
 
     def read(self, points: Sequence[Point], detector: str) -> NDArray:
-        """Read the frames of points of one stream, one behind the other, at once."""
+        """Read the frames of points of one stream, shape `(points, *frame)`."""
         ...
 
     def axes(self, point: Point, detector: str) -> tuple[Axis, ...]:
-        """Give the axes of a point's frame, which has not failed."""
+        """Return the axes of a point's frame, which must not have failed."""
         ...
 
     def close(self) -> None:
-        """Let go."""
+        """Close files and connections."""
         ...
 
 
 class RunsSource(Protocol):
-    """Runs as they come."""
+    """Runs as they begin."""
 
     def collect(self, timeout: float) -> list[str]:
-        """Give the uids of runs that have come; wait up to `timeout` s for news."""
+        """Return the uids of runs that have begun; wait up to `timeout` s for one."""
         ...
 
     def close(self) -> None:
-        """Let go."""
+        """Close files and connections."""
         ...
 
 
@@ -70,16 +70,16 @@ class RunFollower:
                 point.data["eels-total"], point.references["eels"], point.open("eels").read()
         points.end.reason
 
-    Iterating asks for the next point, and so tells that the last one is done with. A context
-    manager: what was begun and not ended lets go there.
+    Requesting the next point marks the last one as done. At its end the context manager closes a
+    follower that has not reached the end of the run.
 
     Args:
         source: of the points.
-        streams: their names; with more than one, points of the same index are given together.
-        latest_only: give the newest point there is; those in between are counted in its `skipped`.
+        streams: their names; with more than one, points of the same index come together.
+        latest_only: return the newest point; its `skipped` counts those that were left out.
         patience: s without anything new, after which `NotReady` is raised.
-        trouble: what the source raises while it is away.
-        bookmark: remembers what is done.
+        trouble: errors of the source while it is away.
+        bookmark: records which points are done.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class RunFollower:
         self._bookmark = bookmark
         self._waiting: dict[str, deque[Point]] = {}
         self._seq_num: dict[str, int] = {}
-        self._heard: dict[str, int] = {}
+        self._received: dict[str, int] = {}
         self._away = ""
-        self._given: tuple[Point, ...] = ()
+        self._returned: tuple[Point, ...] = ()
         self._closed = False
 
     @property
@@ -106,30 +106,30 @@ class RunFollower:
         """The run's start document; waits for it.
 
         Raises:
-            NotReady: it has not come within `patience` seconds.
+            NotReady: the run has not begun within `patience` seconds.
         """
         self._await(lambda: self._source.start is not None)
         return self._source.start or {}
 
     @property
     def end(self) -> End | None:
-        """How the run ended; None while points may still come."""
+        """The end of the run; None while points may still come."""
         end = self._source.end
         if end is None or self._has_next():
             return None
-        alone = {name: len(points) for name, points in self._waiting.items() if points}
-        return replace(end, missing={**end.missing, **alone})
+        unmatched = {name: len(points) for name, points in self._waiting.items() if points}
+        return replace(end, missing={**end.missing, **unmatched})
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        """Give the next point; a tuple of them, where several streams are followed together.
+        """Return the next point; a tuple of points if several streams are followed together.
 
         Raises:
             NotReady: nothing new has come for `patience` seconds.
         """
-        self._remember()
+        self._save_position()
         if not self._closed:
             self._await(lambda: self._has_next() or self._source.end is not None)
         if not self._has_next():
@@ -140,13 +140,13 @@ class RunFollower:
         first = next(name for name, points in self._waiting.items() if points)
         streams = self._together or (first,)
         older = min(len(self._waiting[stream]) for stream in streams) - 1
-        self._given = tuple(
+        self._returned = tuple(
             self._take(stream, older if self._latest_only else 0) for stream in streams
         )
-        return self._given if self._together else self._given[0]
+        return self._returned if self._together else self._returned[0]
 
     def batch(self, most: int) -> list[Point]:
-        """Give the points of one stream that are there, at least one and up to `most`.
+        """Return the available points of one stream, at least one and up to `most`.
 
         Returns:
             An empty list at the end of the run.
@@ -154,20 +154,20 @@ class RunFollower:
         Raises:
             NotReady: nothing new has come for `patience` seconds.
         """
-        assert self._together is None, "points of several streams are given together"
+        assert self._together is None, "points of several streams come together"
         points = [point for point in [next(self, None)] if point is not None]
         waiting = self._waiting[points[0].stream] if points else ()
         while waiting and len(points) < most and not self._latest_only:
             points.append(waiting.popleft())
-        self._given = tuple(points)
+        self._returned = tuple(points)
         return points
 
     def read(self, points: Sequence[Point], detector: str) -> NDArray:
-        """Read the frames of points of one stream, all at once where they follow each other.
+        """Read the frames of points of one stream, in one request if they are consecutive.
 
         Args:
-            points: none of which has failed.
-            detector: whose frames, all of one shape.
+            points: none of them has failed.
+            detector: whose frames are read; they have one shape.
 
         Returns:
             Shape `(points, *frame)`.
@@ -175,11 +175,11 @@ class RunFollower:
         return self._source.read(points, detector)
 
     def axes(self, point: Point, detector: str) -> tuple[Axis, ...]:
-        """Give the axes of a point's frame, one per dimension; it must not have failed."""
+        """Return the axes of a point's frame, one per dimension; it must not have failed."""
         return self._source.axes(point, detector)
 
     def close(self) -> None:
-        """Let go; closing twice is harmless."""
+        """Close files and connections; closing twice is harmless."""
         self._closed = True
         self._source.close()
 
@@ -197,12 +197,12 @@ class RunFollower:
         return all(self._waiting.get(stream) for stream in self._together)
 
     def _take(self, stream: str, older: int) -> Point:
-        """Take the next point of a stream but for so many older ones, and say what is left out."""
+        """Return the next point of a stream after `older` others, which its `skipped` counts."""
         points = self._waiting[stream]
         skipped, reasons = 0, []
         for _ in range(older):
             skipped += 1 + points.popleft().skipped
-            reasons = [DROPPED]
+            reasons = [LATEST_ONLY_REASON]
         point = points.popleft()
         if skipped:
             reasons += [point.reason] if point.reason else []
@@ -214,23 +214,23 @@ class RunFollower:
             self._collect(0.0)
         deadline = time.monotonic() + self._patience
         while not (done() or self._closed):
-            if self._collect(LOOK):
+            if self._collect(COLLECT_TIMEOUT):
                 deadline = time.monotonic() + self._patience
             elif time.monotonic() > deadline:
-                given = {name: f"{n} points" for name, n in self._heard.items()} or "nothing"
+                received = {name: f"{n} points" for name, n in self._received.items()} or "nothing"
                 raise NotReady(
-                    f"run {self.run}: nothing new within {self._patience:g} s, after {given}; "
-                    + (self._away or "has it begun, and does its plan go on? `bluesky-em status`")
+                    f"run {self.run}: nothing new within {self._patience:g} s, after {received}; "
+                    + (self._away or "has it begun, and does its plan run? Try `bluesky-em status`")
                 )
 
     def _collect(self, timeout: float) -> bool:
-        """Take in what has come; tell whether anything has."""
+        """Take the points that have come; return whether there were any."""
         try:
             points = self._source.collect(timeout)
             self._away = ""
         except self._trouble as exc:
-            self._away = f"where it is read from is away: {exc}"
-            time.sleep(min(AWAY, timeout))
+            self._away = f"the source of its points does not answer: {exc}"
+            time.sleep(min(RETRY_INTERVAL, timeout))
             return False
         for point in points:
             self._add(point)
@@ -240,24 +240,24 @@ class RunFollower:
         stream = point.stream
         lost = point.seq_num - self._seq_num.get(stream, 0) - 1
         self._seq_num[stream] = point.seq_num
-        self._heard[stream] = point.index + 1
+        self._received[stream] = point.index + 1
         if self._bookmark is not None and point.index < self._bookmark.done(self.run, stream):
             return
         if lost > 0:  # after a pause the RunEngine may emit a number again
-            reason = f"{lost} events before it are not where the run is kept"
+            reason = f"{lost} events before it are missing where the run is stored"
             logger.warning("%s/%s: %s (seq_num %d)", self.run, stream, reason, point.seq_num)
             point = replace(point, skipped=lost, reason=reason)
         self._waiting.setdefault(stream, deque()).append(point)
 
-    def _remember(self) -> None:
+    def _save_position(self) -> None:
         if self._bookmark is not None:
-            for stream, index in {point.stream: point.index for point in self._given}.items():
+            for stream, index in {point.stream: point.index for point in self._returned}.items():
                 self._bookmark.move(self.run, stream, index + 1)
-        self._given = ()
+        self._returned = ()
 
 
 class RunsFollower:
-    """Runs as they begin, each followed in its turn.
+    """Runs as they begin, followed one after the other.
 
     Usage:
         for run in data.follow():
@@ -266,10 +266,10 @@ class RunsFollower:
 
     Args:
         source: of the runs' uids.
-        follow: makes the follower of one.
+        follow: creates the follower of a run.
         patience: s without a new run, after which `NotReady` is raised.
-        trouble: what the source raises while it is away.
-        bookmark: tells which run needs not be followed again.
+        trouble: errors of the source while it is away.
+        bookmark: names the run that has been followed to its end.
     """
 
     def __init__(
@@ -283,13 +283,13 @@ class RunsFollower:
         self._runs: deque[str] = deque()
         self._closed = False
         self._done = bookmark.run if bookmark is not None and bookmark.ended else ""
-        self._at: RunFollower | None = None
+        self._current: RunFollower | None = None
 
     def __iter__(self) -> Iterator[RunFollower]:
         return self
 
     def __next__(self) -> RunFollower:
-        """Give the next run.
+        """Return the follower of the next run.
 
         Raises:
             NotReady: none has begun for `patience` seconds.
@@ -301,19 +301,19 @@ class RunsFollower:
             if time.monotonic() > deadline:
                 raise NotReady(f"no run has begun within {self._patience:g} s")
             try:
-                uids = self._source.collect(LOOK)
+                uids = self._source.collect(COLLECT_TIMEOUT)
             except self._trouble:
-                time.sleep(AWAY)
+                time.sleep(RETRY_INTERVAL)
                 continue
             self._runs.extend(uid for uid in uids if uid != self._done)
-        self._let_go()
-        self._at = self._follow(self._runs.popleft())
-        return self._at
+        self._close_current()
+        self._current = self._follow(self._runs.popleft())
+        return self._current
 
     def close(self) -> None:
-        """Let go; closing twice is harmless. Whoever iterates is told that it is over."""
+        """Close files and connections and end the iteration; closing twice is harmless."""
         self._closed = True
-        self._let_go()
+        self._close_current()
         self._source.close()
 
     def __enter__(self) -> RunsFollower:
@@ -324,6 +324,6 @@ class RunsFollower:
     ) -> None:
         self.close()
 
-    def _let_go(self) -> None:
-        if self._at is not None:
-            self._at.close()
+    def _close_current(self) -> None:
+        if self._current is not None:
+            self._current.close()

@@ -1,4 +1,4 @@
-"""What a follower is given: points, and how the run ended."""
+"""The points that a follower returns, and the end of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .._stored_frame import StoredFrame
 
 
 class Values(Mapping[str, Any]):
-    """What an event says, by data key; arrays that are kept apart are read when looked at."""
+    """The values of an event by data key; arrays stored apart from it are read when used."""
 
     def __init__(
         self, values: Mapping[str, Any], arrays: Mapping[str, Callable[[], Any]] | None = None
@@ -39,7 +39,7 @@ class Values(Mapping[str, Any]):
 class Point:
     """One point of a stream: an event, or in a fly scan one frame of each of its detectors.
 
-    It comes once all it refers to can be read, or has failed.
+    It comes when all frames it refers to can be read, or have failed.
     """
 
     run: str
@@ -51,56 +51,56 @@ class Point:
     time: float
     """Of the event, s since the epoch; NaN in a fly scan, whose frames have no events."""
     data: Mapping[str, Any]
-    """What the event says, by data key, without references."""
+    """The event's values by data key, without references."""
     references: Mapping[str, str]
     """By detector."""
     failed: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Detectors whose frame is lost, and why."""
+    """The reason by detector, for detectors whose frame is lost."""
     skipped: int = 0
-    """How many points of the stream before this one are not given, and ..."""
+    """Number of points of the stream that were left out before this one."""
     reason: str = ""
-    """... why: `latest_only`, or what has become of them."""
+    """Why they were left out: `latest_only`, or where they are missing."""
     _open: Callable[[str], StoredFrame] = field(repr=False, compare=False)
 
     def open(self, detector: str) -> StoredFrame:
-        """Open a detector's frame; `.read()` gives its pixels.
+        """Open a detector's frame; `.read()` reads its pixels.
 
         Raises:
-            LookupError: the point has none of that detector, or it has no pixels of its own any
-                more (see `Data.open`).
-            ReferenceFailed: it is lost; the message tells why.
+            LookupError: the point has no frame of that detector, or the frame's own pixels no
+                longer exist (see `Data.open`).
+            ReferenceFailed: it is lost; the message gives the reason.
         """
         return self._open(detector)
 
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """How a run ended."""
+    """The end of a run."""
 
     status: str
-    """`success`, `abort` or `fail`, as in its stop document; `abandoned`: its process died, and
-    there is none"""
+    """`success`, `abort` or `fail`, as in its stop document; `abandoned`: its process died before
+    the stop document"""
     reason: str = ""
     """as in the stop document"""
     missing: Mapping[str, int] = field(default_factory=dict[str, int])
-    """by stream, how many of its last points there were that could not be given"""
+    """by stream, the number of its last points that could not be returned"""
 
 
 def reference_of(detector: str, references: Mapping[str, str], failed: Mapping[str, str]) -> str:
-    """Give a detector's reference of a point.
+    """Return the reference of a detector's frame in a point.
 
     Raises:
-        LookupError: it has none.
+        LookupError: it has no frame of that detector.
         ReferenceFailed: its frame is lost.
     """
     if detector not in references:
-        there = ", ".join(references) or "no detector of bluesky-em's"
-        raise LookupError(f"the point has no frame of {detector!r}; it has frames of: {there}")
+        known = ", ".join(references) or "no detector of bluesky-em"
+        raise LookupError(f"the point has no frame of {detector!r}; it has frames of: {known}")
     if detector in failed:
         raise ReferenceFailed(f"{references[detector]}: failed; {failed[detector]}")
     return references[detector]
 
 
 def follow_each_other(points: Sequence[Point]) -> bool:
-    """Tell whether points are consecutive ones."""
+    """Return whether points are consecutive."""
     return points[-1].index - points[0].index == len(points) - 1

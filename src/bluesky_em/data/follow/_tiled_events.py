@@ -1,8 +1,8 @@
-"""What Tiled says by itself of its nodes, in order, and when it may have said something unheard.
+"""Subscriptions to Tiled's node events, in order, which report gaps.
 
-Why not Tiled's own `Subscription`: it waits for ever where the server refuses, ends for good at a
-message over 1 MB, and says nothing of what it has missed (Tiled 0.2.20). Here news are only ever a
-reason to look: the catalog is the record.
+Why not Tiled's own `Subscription`: it waits for ever if the server refuses the connection, ends
+permanently at a message over 1 MB, and does not report missed messages (Tiled 0.2.20). Here an
+event is only a reason to read the catalog, which is the complete record.
 """
 
 from __future__ import annotations
@@ -20,99 +20,101 @@ from websockets.frames import CloseCode
 
 logger = logging.getLogger(__name__)
 
-AGAIN = 1.0  # seconds until a line that was cut, or refused, is tried again; meanwhile: look
-CONNECTING = 10.0  # seconds
+RETRY_INTERVAL = 1.0  # seconds until a lost, or refused, connection is tried again
+CONNECT_TIMEOUT = 10.0  # seconds
 
 TiledEvent = tuple[str, dict[str, Any] | None]
-"""The node's URI, and Tiled's message; None: look for yourself."""
+"""The node's URI and Tiled's message; None: messages may be missing, so read the node."""
 CLOSED: dict[str, Any] = {"type": "closed"}
-"""The message that no more will come: the node's producer has said so."""
+"""The last message of a node: its producer has closed it."""
 
 
 class TiledEvents:
-    """Listens to any number of nodes, in a thread.
+    """Receive the events of any number of nodes, in a thread.
 
     Args:
-        api_key: of the server; None for one that asks for none.
+        api_key: of the server; None for a server that needs none.
     """
 
     def __init__(self, api_key: str | None):
-        self.news: queue.SimpleQueue[TiledEvent] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[TiledEvent] = queue.SimpleQueue()
         self._headers = {"Authorization": f"Apikey {api_key}"} if api_key else {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="listener", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="Tiled events", daemon=True
+        )
         self._thread.start()
 
-    def listen(self, uri: str, *, from_start: bool = False) -> None:
-        """Listen to a node; the first news of it is to look, and so it is after each gap.
+    def subscribe(self, uri: str, *, from_start: bool = False) -> None:
+        """Subscribe to a node; the first event, and the first after each gap, is to read it.
 
         Args:
             uri: of the node.
-            from_start: have said again what is still kept of what was said.
+            from_start: also receive the earlier messages that the server still keeps.
         """
         if uri not in self._tasks:
-            task = self._listen(uri, "&start=1" if from_start else "")
+            task = self._receive_always(uri, "&start=1" if from_start else "")
             self._tasks[uri] = asyncio.run_coroutine_threadsafe(task, self._loop)  # type: ignore
 
     def wait(self, timeout: float) -> list[TiledEvent]:
-        """Give what has come; wait up to `timeout` seconds for the first."""
-        news: list[TiledEvent] = []
+        """Return the events that have come; wait up to `timeout` s for the first."""
+        events: list[TiledEvent] = []
         try:
-            news.append(self.news.get(timeout=timeout))
+            events.append(self._events.get(timeout=timeout))
             while True:
-                news.append(self.news.get_nowait())
+                events.append(self._events.get_nowait())
         except queue.Empty:
-            return news
+            return events
 
     def close(self) -> None:
-        """Hang up; closing twice is harmless."""
+        """Close the connections; closing twice is harmless."""
         if not self._loop.is_closed():
-            asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
 
-    async def _hang_up(self) -> None:
+    async def _cancel_all(self) -> None:
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _listen(self, uri: str, start: str) -> None:
+    async def _receive_always(self, uri: str, start: str) -> None:
         address = uri.replace("http", "ws", 1).replace("/metadata", "/stream/single", 1)
-        said = ""
+        last_error = ""
         while True:
             try:
                 async with connect(
                     f"{address}?envelope_format=msgpack{start}", additional_headers=self._headers,
-                    max_size=None, open_timeout=CONNECTING, proxy=None,
-                ) as line:  # fmt: skip
-                    await self._hear(uri, line)
+                    max_size=None, open_timeout=CONNECT_TIMEOUT, proxy=None,
+                ) as connection:  # fmt: skip
+                    await self._receive(uri, connection)
             except ConnectionClosedOK as exc:
                 if exc.rcvd is not None and exc.rcvd.code == CloseCode.NORMAL_CLOSURE:
-                    self.news.put((uri, CLOSED))
+                    self._events.put((uri, CLOSED))
                     return
             except (OSError, WebSocketException) as exc:
-                if str(exc) != said:
-                    said = str(exc)
-                    logger.info("no news of %s, it is looked at instead: %s", uri, said)
-            self._look(uri)
-            await asyncio.sleep(AGAIN)
+                if str(exc) != last_error:
+                    last_error = str(exc)
+                    logger.info("no events of %s, it is read instead: %s", uri, last_error)
+            self._request_read(uri)
+            await asyncio.sleep(RETRY_INTERVAL)
 
-    async def _hear(self, uri: str, line: ClientConnection) -> None:
+    async def _receive(self, uri: str, connection: ClientConnection) -> None:
         last = 0  # Tiled counts a node's messages from 1
-        await line.recv()  # the schema
-        self._look(uri)
-        # Tiled begins to listen just after it has sent the schema: something may fall in between
-        late = self._loop.call_later(AGAIN, self._look, uri)
+        await connection.recv()  # the schema
+        self._request_read(uri)
+        # Tiled subscribes just after it has sent the schema: messages in between are lost
+        late = self._loop.call_later(RETRY_INTERVAL, self._request_read, uri)
         while True:
-            message = msgpack.unpackb(await line.recv())
-            late.cancel()  # whoever hears this can tell whether he has missed something
+            message = msgpack.unpackb(await connection.recv())
+            late.cancel()  # from now on sequence numbers show whether messages are missing
             if message["sequence"] != last + 1:
-                self._look(uri)
+                self._request_read(uri)
             last = message["sequence"]
-            self.news.put((uri, message))
+            self._events.put((uri, message))
 
-    def _look(self, uri: str) -> None:
-        self.news.put((uri, None))
+    def _request_read(self, uri: str) -> None:
+        self._events.put((uri, None))

@@ -14,8 +14,8 @@ import stamina
 from ._tiled_events import CLOSED
 
 ARROW = "application/vnd.apache.arrow.file"
-UNSETTLED = 10.0  # seconds in which a row that was announced must be there
-SEEN = 10_000  # rows, the newest, that are known when they come again
+ANNOUNCED_TIMEOUT = 10.0  # seconds from a row's announcement until it can be read
+KNOWN_ROWS_LIMIT = 10_000  # newest rows that are recognized when they are announced again
 
 Row = dict[str, Any]
 
@@ -23,8 +23,8 @@ Row = dict[str, Any]
 class Table:
     """An event table: its rows, once each, in order.
 
-    Tiled announces rows before it has them, perhaps in vain, and tells of each only once: so a row
-    is known by its number and time, and where a number is left out the table is read.
+    Tiled announces rows before it has stored them, and does so once, even if storing fails later.
+    So rows are identified by number and time, and if a number is missing the table is read.
 
     Args:
         client: of its node.
@@ -34,48 +34,48 @@ class Table:
         self._client = client
         self.columns = set(client.columns)
         self.count = 0
-        """rows known so far"""
+        """number of rows known so far"""
         self._rows: deque[Row] = deque()
         self._first = 0
-        self._seen: dict[tuple[Any, Any], None] = {}
+        self._known: dict[tuple[Any, Any], None] = {}
         self._last = 0
         self._last_key: tuple[Any, Any] | None = None
 
     def row(self, index: int) -> Row:
-        """Give a row, and forget those before it."""
+        """Return a row, and forget those before it."""
         while self._first < index:
             self._rows.popleft()
             self._first += 1
         return self._rows[0]
 
-    def hear(self, message: Mapping[str, Any] | None) -> None:
-        """Take in rows that were appended; read the table if some were missed."""
+    def update(self, message: Mapping[str, Any] | None) -> None:
+        """Add the rows of a message; read the table if some may be missing."""
         if message is CLOSED:
             return
         if message is None or not message.get("payload"):
-            self._look()
+            self._read()
             return
         rows = _decode(message["payload"])
         if rows and rows[0]["seq_num"] > self._last + 1:
-            self._look()
+            self._read()
         for row in rows:
-            if _key(row) not in self._seen:
+            if _key(row) not in self._known:
                 self._add(row)
 
-    def _look(self) -> None:
-        there = _decode(_get(self._client, self._client.item["links"]["full"], {}, ARROW))
-        if 0 < self.count <= len(there) and _key(there[self.count - 1]) != self._last_key:
-            # one was missed, which its number did not tell: those not given are as they are there
+    def _read(self) -> None:
+        stored = _decode(_get(self._client, self._client.item["links"]["full"], {}, ARROW))
+        if 0 < self.count <= len(stored) and _key(stored[self.count - 1]) != self._last_key:
+            # a repeated number hid a missing row: take all rows that were not returned from here
             self._rows, self.count = deque(), self._first
-        for row in there[self.count :]:
+        for row in stored[self.count :]:
             self._add(row)
 
     def _add(self, row: Row) -> None:
         self._rows.append(row)
         self._last_key = _key(row)
-        self._seen[self._last_key] = None
-        if len(self._seen) > SEEN:
-            del self._seen[next(iter(self._seen))]
+        self._known[self._last_key] = None
+        if len(self._known) > KNOWN_ROWS_LIMIT:
+            del self._known[next(iter(self._known))]
         self._last = row["seq_num"]
         self.count += 1
 
@@ -85,8 +85,8 @@ class Array:
 
     Args:
         client: of its node, with data sources.
-        key: what our metadata are under, in its metadata.
-        patience: s that whoever reads values waits for a server that is away.
+        key: of our metadata in the node's metadata.
+        patience: s that reading waits for a server that is away.
     """
 
     def __init__(self, client: Any, key: str, patience: float):
@@ -97,65 +97,65 @@ class Array:
         """our metadata: `segments`, `failed`, perhaps `update`; empty for other packages' arrays"""
         self.shape: tuple[int, ...] = ()
         self.dtype = np.dtype("u1")
-        self._promised: Mapping[str, int] = {}
-        self._take(client)
+        self._announced: Mapping[str, int] = {}
+        self._load(client)
 
     @property
     def count(self) -> int:
-        """How many points it has."""
-        if self._is_untold():
-            self.hear(None)
-        if self._is_untold():
+        """Number of its points."""
+        if self._is_behind():
+            self.update(None)
+        if self._is_behind():
             return 0
         return self.about["update"]["count"] if "update" in self.about else self.shape[0]
 
     def describe(self, metadata: Mapping[str, Any]) -> None:
-        """Take in its node's metadata, unless they are older than what is known."""
+        """Take the node's metadata from a message, unless they are older than the known ones."""
         about = metadata.get(self._key, {})
         if all(len(about.get(part, ())) >= len(known) for part, known in self._parts.items()):
             self.about = about
 
-    def hear(self, message: Mapping[str, Any] | None) -> None:
-        """Take in how far it has grown; ask, if that may have been missed."""
+    def update(self, message: Mapping[str, Any] | None) -> None:
+        """Take its size from a message; read the node if messages may be missing."""
         if message is None:
-            self._take(self._client.refresh())
+            self._load(self._client.refresh())
         elif message["type"] == "array-ref":
-            self._promised = message["data_source"]["properties"]
+            self._announced = message["data_source"]["properties"]
             self.shape = tuple(message["shape"])
         elif message["type"] == "array-data" and message.get("offset"):
             self.shape = (message["offset"][0] + message["shape"][0], *self.shape[1:])
 
     def __getitem__(self, index: int | tuple[slice, ...]) -> np.ndarray:
-        """Read a row, or a part, over HTTP; a server that is away is waited for."""
+        """Read a row, or a part, over HTTP; wait for a server that is away."""
         parts = index if isinstance(index, tuple) else (slice(index, index + 1),)
-        asked = ",".join(f"{part.start}:{part.stop}" for part in parts)
+        wanted = ",".join(f"{part.start}:{part.stop}" for part in parts)
         shape = [part.stop - part.start for part in parts] + list(self.shape[len(parts) :])
         link = self._client.item["links"]["full"]
         get = stamina.retry(on=httpx.TransportError, attempts=None, timeout=self._patience)(
-            _get_settled
+            _get_announced
         )
-        data = get(self._client, link, {"slice": asked}, "application/octet-stream")
+        data = get(self._client, link, {"slice": wanted}, "application/octet-stream")
         values = np.frombuffer(data, self.dtype).reshape(shape)
         return values if isinstance(index, tuple) else values[0]
 
-    def _take(self, client: Any) -> None:
+    def _load(self, client: Any) -> None:
         structure = client.structure()
         self.shape = tuple(structure.shape)
         self.dtype = structure.data_type.to_numpy_dtype()
-        self._promised = client.data_sources()[0].properties
+        self._announced = client.data_sources()[0].properties
         self.about = client.metadata.get(self._key, {})
 
     @property
     def _parts(self) -> dict[str, Any]:
         return {part: self.about.get(part, ()) for part in ("segments", "failed")}
 
-    def _is_untold(self) -> bool:
-        """Tell whether our metadata do not say yet which frames are in the last rows."""
-        return any(self._promised.get(part, 0) > len(told) for part, told in self._parts.items())
+    def _is_behind(self) -> bool:
+        """Return whether our metadata do not describe the frames in the last rows yet."""
+        return any(self._announced.get(part, 0) > len(known) for part, known in self._parts.items())
 
 
 def _key(row: Row) -> tuple[Any, Any]:
-    """Give what tells a row from all others: after a pause a number may come again."""
+    """Return what identifies a row: after a pause its number may be used again."""
     return row["seq_num"], row["time"]
 
 
@@ -168,7 +168,7 @@ def _get(client: Any, link: str, params: dict[str, str], media_type: str) -> byt
     return response.read()
 
 
-_get_settled = stamina.retry(on=httpx.HTTPStatusError, timeout=UNSETTLED)(_get)
+_get_announced = stamina.retry(on=httpx.HTTPStatusError, timeout=ANNOUNCED_TIMEOUT)(_get)
 
 
 def _decode(data: bytes) -> list[Row]:

@@ -1,7 +1,7 @@
-"""A run that is followed through Tiled, from any PC.
+"""Runs that are followed through Tiled, from any PC.
 
-The catalog is the record: all there is already is read from it, and again wherever news may have
-been missed. So it makes no difference when a follower comes, nor what a live cache still has.
+The catalog is the complete record. Earlier points are read from it, and so are later ones whenever
+messages may be missing. So a follower may begin at any time, whatever a live cache still keeps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ._tiled_nodes import Array, Table
 
 logger = logging.getLogger(__name__)
 
-REST = 5.0  # seconds without news, after which a run is looked at
+REREAD_INTERVAL = 5.0  # seconds without messages until the catalog is read again
 
 
 class TiledRun:
@@ -36,9 +36,9 @@ class TiledRun:
 
     Args:
         client: the catalog, with data sources.
-        run: its uid; it may be yet to come.
+        run: its uid; it may begin later.
         streams: to follow; None: all.
-        patience: s that whoever reads a frame waits for a server that is away.
+        patience: s that reading a frame waits for a server that is away.
     """
 
     def __init__(self, client: Any, run: str, streams: tuple[str, ...] | None, patience: float):
@@ -47,35 +47,35 @@ class TiledRun:
         self.start: Mapping[str, Any] | None = None
         """its start document; None until the run is in Tiled"""
         self.end: End | None = None
-        """how it ended, once all its points have been given"""
+        """how it ended; None until all its points have been returned"""
         self._client = client
         self._wanted = streams
         self._streams: dict[str, _Stream] = {}
         self._metadata: Mapping[str, Any] = {}
-        self._listener = TiledEvents(client.context.api_key)
-        self._hearers: dict[str, Any] = {}
-        self._unheard: deque[TiledEvent] = deque()
+        self._events = TiledEvents(client.context.api_key)
+        self._handlers: dict[str, Any] = {}
+        self._pending: deque[TiledEvent] = deque()
         self._ready: list[Point] = []
-        self._looked = time.monotonic()
-        self.listen(f"{client.uri.rstrip('/')}/{run}", self._hear, from_start=True)
+        self._last_read = time.monotonic()
+        self.subscribe(f"{client.uri.rstrip('/')}/{run}", self._update, from_start=True)
 
-    def listen(self, uri: str, hearer: Any, *, from_start: bool = False) -> None:
-        """Have news of a node told to `hearer`."""
-        if uri not in self._hearers:
-            self._hearers[uri] = hearer
-            self._listener.listen(uri, from_start=from_start)
+    def subscribe(self, uri: str, handler: Any, *, from_start: bool = False) -> None:
+        """Call `handler` with each message of a node."""
+        if uri not in self._handlers:
+            self._handlers[uri] = handler
+            self._events.subscribe(uri, from_start=from_start)
 
     def collect(self, timeout: float) -> list[Point]:
-        """Give the points that have become ready, in order; wait up to `timeout` s for news.
+        """Return the points that have become ready, in order; wait up to `timeout` s for messages.
 
         Raises:
-            httpx.HTTPError: Tiled does not answer, or refuses; whoever asks again goes on, and
-                has missed nothing.
+            httpx.HTTPError: Tiled does not answer, or refuses; the next call continues, and no
+                point is lost.
         """
-        self._unheard.extend(self._listener.wait(0.0 if self._unheard else timeout))
-        self._take_in()
-        if self._is_awaited() and time.monotonic() - self._looked > REST:
-            self._hear(None)
+        self._pending.extend(self._events.wait(0.0 if self._pending else timeout))
+        self._handle_pending()
+        if self._may_grow() and time.monotonic() - self._last_read > REREAD_INTERVAL:
+            self._update(None)
         for stream in self._streams.values():
             self._ready.extend(stream.points())
         if self._ended and self.end is None:
@@ -91,60 +91,60 @@ class TiledRun:
         return array[(slice(points[0].index, points[-1].index + 1),)]
 
     def axes(self, point: Point, detector: str) -> tuple[Axis, ...]:
-        """Give the axes of a point's frame."""
+        """Return the axes of a point's frame."""
         about = self._streams[point.stream].arrays[detector].about
         return axes_at(about["segments"], point.index)
 
     def close(self) -> None:
-        """Hang up; closing twice is harmless."""
-        self._listener.close()
+        """Close the connections; closing twice is harmless."""
+        self._events.close()
 
-    def _is_awaited(self) -> bool:
-        """Tell whether something may still come; results also after the run's end."""
+    def _may_grow(self) -> bool:
+        """Return whether more may come; results may come after the run's end."""
         return self.end is None or bool(set(self._wanted or ()) - self._streams.keys())
 
     @property
     def _ended(self) -> bool:
         return "stop" in self._metadata or bool(self._metadata.get(KEY, {}).get("abandoned"))
 
-    def _take_in(self) -> None:
-        looked: set[str] = set()
-        while self._unheard:
-            uri, message = self._unheard[0]
-            if message is not None or uri not in looked:
-                self._hearers[uri](message)
+    def _handle_pending(self) -> None:
+        already_read: set[str] = set()
+        while self._pending:
+            uri, message = self._pending[0]
+            if message is not None or uri not in already_read:
+                self._handlers[uri](message)
             if message is None:
-                looked.add(uri)
-            self._unheard.popleft()
+                already_read.add(uri)
+            self._pending.popleft()
 
-    def _hear(self, message: Mapping[str, Any] | None) -> None:
+    def _update(self, message: Mapping[str, Any] | None) -> None:
         if message is not None and message is not CLOSED and message["key"] in self._streams:
             return
-        self._looked = time.monotonic()
+        self._last_read = time.monotonic()
         try:
             node = runs_of(self._client)[self.run].base
         except KeyError:
-            return  # it is yet to come
+            return  # it has not begun
         self._metadata = node.metadata
         self.start = self._metadata.get("start")
         for name, child in node.items():
             wanted = name != RESULTS if self._wanted is None else name in self._wanted
             if wanted and name not in self._streams and _is_stream(child):
                 self._streams[name] = stream = _Stream(self, name, child.base)
-                self.listen(stream.uri, stream.hear, from_start=True)
+                self.subscribe(stream.uri, stream.update, from_start=True)
 
     def _finish(self) -> None:
-        """Read whatever is left, and tell what there should have been."""
+        """Read the remaining points, and count those that are missing."""
         events: Mapping[str, int] = self._metadata.get(KEY, {}).get("events", {})
         missing: dict[str, int] = {}
         for name, stream in self._streams.items():
-            if stream.given != events.get(name):
-                stream.look()
+            if stream.returned != events.get(name):
+                stream.read_all()
                 self._ready.extend(stream.points(ended=True))
-            if (lacks := events.get(name, 0) - stream.given) > 0:
-                missing[name] = lacks
+            if (lacking := events.get(name, 0) - stream.returned) > 0:
+                missing[name] = lacking
                 logger.warning(
-                    "the last %d points of %s/%s are not in Tiled", lacks, self.run, name
+                    "the last %d points of %s/%s are not in Tiled", lacking, self.run, name
                 )
         stop = self._metadata.get("stop", {})
         self.end = End(
@@ -154,26 +154,26 @@ class TiledRun:
 
 
 class _Stream:
-    """One stream: the points of which all parts are there.
+    """One stream: its points, once all their parts are in Tiled.
 
     Args:
-        run: it is of.
-        name: its own.
-        node: its container.
+        run: the stream's run.
+        name: of the stream.
+        node: its container in Tiled.
     """
 
     def __init__(self, run: TiledRun, name: str, node: Any):
         self.name = name
         self.uri: str = node.uri
-        self.given = 0
+        self.returned = 0
         self.arrays: dict[str, Array] = {}
         self._run = run
         self._node = node
         self._tables: dict[str, Table] = {}
         self._others: set[str] = set()
 
-    def hear(self, message: Mapping[str, Any] | None) -> None:
-        """Take in what has been made, or described anew, in the stream."""
+    def update(self, message: Mapping[str, Any] | None) -> None:
+        """Add the nodes that were created in the stream, or take their new metadata."""
         if message is CLOSED:
             return
         if message is None or message["key"] not in self._known:
@@ -182,21 +182,21 @@ class _Stream:
             if message["key"] in self.arrays:
                 self.arrays[message["key"]].describe(message["metadata"])
 
-    def look(self) -> None:
-        """Read all there is."""
+    def read_all(self) -> None:
+        """Read all nodes of the stream."""
         self._find()
         for node in [*self._tables.values(), *self.arrays.values()]:
-            node.hear(None)
+            node.update(None)
 
     def points(self, *, ended: bool = False) -> Iterator[Point]:
-        """Give the next points; with `ended`, also those of which a part never came."""
+        """Yield the next points; with `ended`, also those of which a part never came."""
         parts = [*self._tables.values(), *self.arrays.values()]
         if not parts or not (ended or self._is_whole()):
             return
         stop = (max if ended else min)(part.count for part in parts)
-        while self.given < stop:
-            point = self._point(self.given)
-            self.given += 1
+        while self.returned < stop:
+            point = self._point(self.returned)
+            self.returned += 1
             yield point
 
     def _find(self) -> None:
@@ -209,15 +209,17 @@ class _Stream:
             elif family == "array" and key in self._data_keys:
                 node = self.arrays[key] = Array(child, KEY, self._run.patience)
             else:
-                self._others.add(key)  # ragged, which tells nobody how far it has grown; or foreign
+                self._others.add(
+                    key
+                )  # ragged, whose growth is not announced; or not an event array
                 continue
-            self._run.listen(child.uri, node.hear)
+            self._run.subscribe(child.uri, node.update)
 
     def _is_whole(self) -> bool:
-        """Tell whether all nodes are there that the descriptor promises."""
+        """Return whether the stream has all nodes that its descriptor names."""
         columns = {column for table in self._tables.values() for column in table.columns}
-        there = columns | self.arrays.keys() | self._others
-        return there >= self._data_keys.keys()
+        found = columns | self.arrays.keys() | self._others
+        return found >= self._data_keys.keys()
 
     @property
     def _known(self) -> set[str]:
@@ -241,7 +243,7 @@ class _Stream:
             for key, about in ours.items()
             if str(index) in about["failed"]
         }
-        apart = {
+        separate = {
             key: lambda array=array: array[index]
             for key, array in arrays.items()
             if "external" not in self._data_keys.get(key, {"external": ""})
@@ -254,7 +256,7 @@ class _Stream:
             time=row.get("time", math.nan),
             data=Values(
                 {k: _plain(row[k], about) for k, about in self._data_keys.items() if k in row},
-                apart,
+                separate,
             ),
             references=references,
             failed=failed,
@@ -269,7 +271,7 @@ class _Stream:
         axes = axes_at(array.about["segments"], row)
         update = array.about.get("update")
         values: np.ndarray | None = None
-        if update is not None:  # now: the next one may take its place
+        if update is not None:  # now: the next update may overwrite it
             try:
                 values = read_update(array, row, axes, update)
             except LookupError as exc:
@@ -286,9 +288,9 @@ class _Stream:
 
 
 def _plain(value: Any, data_key: Mapping[str, Any]) -> Any:
-    """Give a value of an event as numpy or Python has it."""
+    """Return a value of an event as a Python or numpy object."""
     if value is None and data_key.get("dtype") == "number":
-        return math.nan  # which Tiled's tables do not keep
+        return math.nan  # Tiled's tables do not keep NaN
     return np.asarray(value) if isinstance(value, list) else value
 
 
@@ -297,35 +299,35 @@ def _is_stream(node: Any) -> bool:
 
 
 class TiledRuns:
-    """The runs in Tiled, in the order in which they came; what else there is, is passed over.
+    """The runs in Tiled, in the order in which they began; other nodes are skipped.
 
     Args:
         client: the catalog.
-        known: how many of them, the first ones, need not be given.
+        known: number of its first nodes that are not returned.
     """
 
     def __init__(self, client: Any, known: int):
         self._client = runs_of(client)
-        self._listener = TiledEvents(client.context.api_key)
-        self._listener.listen(client.uri.rstrip("/"))
+        self._events = TiledEvents(client.context.api_key)
+        self._events.subscribe(client.uri.rstrip("/"))
         self._known = known
-        self._look_at = 0.0
+        self._next_read = 0.0
 
     def collect(self, timeout: float) -> list[str]:
-        """Give the uids of runs that have come; wait up to `timeout` s for news.
+        """Return the uids of runs that have begun; wait up to `timeout` s for one.
 
         Raises:
             httpx.HTTPError: Tiled does not answer.
         """
-        if self._listener.wait(timeout):
-            self._look_at = 0.0
-        if time.monotonic() < self._look_at:
+        if self._events.wait(timeout):
+            self._next_read = 0.0
+        if time.monotonic() < self._next_read:
             return []
         nodes = list(self._client.items()[self._known :])
-        self._look_at = time.monotonic() + REST
+        self._next_read = time.monotonic() + REREAD_INTERVAL
         self._known += len(nodes)
         return [uid for uid, node in nodes if "start" in node.metadata]
 
     def close(self) -> None:
-        """Hang up; closing twice is harmless."""
-        self._listener.close()
+        """Close the connections; closing twice is harmless."""
+        self._events.close()

@@ -1,80 +1,84 @@
-"""From a run's documents to the frames that must be stored."""
+"""The frames that must be stored, found in a run's documents."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from bluesky_em import documents
 from bluesky_em.axes import Axis
-from bluesky_em.documents import Document
+from bluesky_em.documents import Document, FlyScanFrames, ReferenceTracker
 from bluesky_em.files.layout import Layout
 from bluesky_em.frame import Frame
 
 
-class FrameFinder:
-    """Learns from one run's documents, in order, which frames there are and where each belongs.
+class _Tail(NamedTuple):
+    """Frames of a fly scan that do not fill a block yet."""
 
-    The same documents always give the same frames, so a run may be gone through again at will.
+    frames: FlyScanFrames
+    descriptor: str
+    """uid of the descriptor of their stream"""
+
+
+class FrameFinder:
+    """Find the frames of a run in its documents, in order, and where each frame belongs.
+
+    The same documents always give the same frames, so a run may be read again at any time.
     """
 
     def __init__(self, layout: Layout):
         self._layout = layout
         self._start: Document = {}
-        self._resources: dict[str, Document] = {}
-        self._datums: dict[str, Document] = {}
+        self._tracker = ReferenceTracker()
         self._placed: set[str] = set()
         self._descriptors: dict[str, Document] = {}
         self._streams: dict[str, list[str]] = {}
         self._rows: dict[str, int] = {}
-        self._flights: dict[str, Document] = {}
-        self._tails: dict[str, tuple[Document, range]] = {}
+        self._tails: dict[str, _Tail] = {}
 
     def __call__(self, name: str, document: Document) -> list[Frame]:
-        """Take the next document; give the frames it completes."""
+        """Take the next document; return the frames it completes."""
         if name == "start":
             self._start = document
         elif name == "descriptor":
             self._descriptors[document["uid"]] = document
-        elif name == "resource" and documents.is_ours(document):
-            self._resources[document["uid"]] = document
-        elif name == "stream_resource" and documents.is_ours_flown(document):
-            self._flights[document["uid"]] = document
-            return self.tails(document["data_key"])  # their rows come first
-        elif name == "stream_datum" and document["stream_resource"] in self._flights:
-            return self._blocks(document)
-        for datum in documents.datums(name, document):
-            if datum["resource"] in self._resources and datum["datum_id"] not in self._placed:
-                self._datums[datum["datum_id"]] = datum
-        return [
-            self._frame(event, key, self._datums.pop(value))
-            for event in documents.events(name, document)
-            for key, value in event["data"].items()
-            if isinstance(value, str) and value in self._datums
+        found = [
+            self._frame(event, key, reference)
+            for event, references in self._tracker.events(name, document)
+            for key, reference in references.items()
+            if reference not in self._placed
         ]
+        is_ours = self._tracker.learn(name, document)
+        if name == "stream_resource" and is_ours:
+            return self.tails(document["data_key"])  # their rows come first
+        frames = self._tracker.fly_scan_frames(name, document)
+        return found if frames is None else self._blocks(frames, document["descriptor"])
 
     def tails(self, data_key: str | None = None) -> list[Frame]:
-        """Give what is left of flights that ended early: the covered part of their last blocks.
+        """Return the rest of fly scans that ended early: the covered part of their last blocks.
 
         Args:
-            data_key: of one detector's flights; None: of all.
+            data_key: of the detector whose fly scans are meant; None: of all detectors.
         """
-        flights = [uid for uid in self._tails if data_key in (None, self._flights[uid]["data_key"])]
-        tails = [self._tails.pop(uid) for uid in flights]
-        return [self._block(datum, numbers) for datum, numbers in tails if numbers]
+        wanted = [
+            uid
+            for uid, tail in self._tails.items()
+            if data_key in (None, tail.frames.scan["data_key"])
+        ]
+        tails = [self._tails.pop(uid) for uid in wanted]
+        return [self._block(tail.frames, tail.descriptor) for tail in tails if tail.frames.numbers]
 
     def unread(self) -> list[Frame]:
-        """Give the frames whose references are in no event; their row is -1, their path empty."""
-        frames = []
-        for datum in self._datums.values():
-            resource = self._resources[datum["resource"]]
-            frames.append(self._compose(datum, resource["resource_kwargs"]["detector"]))
-        return frames
+        """Return the frames whose references are in no event; their row is -1, their path empty."""
+        datums = (d for d in self._tracker.unused() if d["datum_id"] not in self._placed)
+        return [
+            self._compose(datum, self._tracker.resource(datum)["resource_kwargs"]["detector"])
+            for datum in datums
+        ]
 
-    def _frame(self, event: Document, key: str, datum: Document) -> Frame:
+    def _frame(self, event: Document, key: str, reference: str) -> Frame:
         stream = self._descriptors[event["descriptor"]]["name"]
-        self._placed.add(datum["datum_id"])
-        return self._place(self._compose(datum, key), stream)
+        self._placed.add(reference)
+        return self._place(self._compose(self._tracker.datum(reference), key), stream)
 
     def _place(self, frame: Frame, stream: str) -> Frame:
         path = self._path(frame.detector, stream)
@@ -83,35 +87,38 @@ class FrameFinder:
         self._rows[path] = row + frame.count
         return replace(frame, stream=stream, row=row, path=path)
 
-    def _blocks(self, datum: Document) -> list[Frame]:
-        """Give the blocks of a flight that its documents cover by now.
+    def _blocks(self, frames: FlyScanFrames, descriptor: str) -> list[Frame]:
+        """Return the blocks of a fly scan that its documents cover completely by now.
 
-        A document may end within a block (that of another detector with other blocks decided); the
-        block waits for the next one.
+        A document may end within a block, since another detector may have blocks of another size;
+        the block then waits for the next document.
         """
-        flight = self._flights[datum["stream_resource"]]
-        parameters = flight["parameters"]
-        numbers = documents.numbers(flight, datum)
-        _, tail = self._tails.pop(flight["uid"], (datum, range(numbers.start, numbers.start)))
-        first, stop, size = tail.start, numbers.stop, parameters["block"]
+        scan, numbers = frames.scan, frames.numbers
+        tail = self._tails.pop(scan["uid"], None)
+        first = numbers.start if tail is None else tail.frames.numbers.start
+        stop, size = numbers.stop, scan["parameters"]["block"]
         whole = range(first, stop - size + 1, size)
-        blocks = [self._block(datum, range(start, start + size)) for start in whole]
-        rest = range(first + len(whole) * size, stop)
-        if stop == parameters["first"] + parameters["frames"] and rest:
-            blocks.append(self._block(datum, rest))
+        blocks = [
+            self._block(replace(frames, numbers=range(start, start + size)), descriptor)
+            for start in whole
+        ]
+        rest = replace(frames, numbers=range(first + len(whole) * size, stop))
+        is_last = stop == scan["parameters"]["first"] + scan["parameters"]["frames"]
+        if is_last and rest.numbers:
+            blocks.append(self._block(rest, descriptor))
         else:
-            self._tails[flight["uid"]] = datum, rest
+            self._tails[scan["uid"]] = _Tail(rest, descriptor)
         return blocks
 
-    def _block(self, datum: Document, numbers: range) -> Frame:
-        flight = self._flights[datum["stream_resource"]]
-        parameters: dict[str, Any] = flight["parameters"]
+    def _block(self, frames: FlyScanFrames, descriptor: str) -> Frame:
+        parameters: dict[str, Any] = frames.scan["parameters"]
+        numbers = frames.numbers
         axes = tuple(Axis.load(axis) for axis in parameters["axes"])
         frame = Frame(
-            reference=f"{parameters['base']}/{numbers.start}",
+            reference=f"{frames.base}/{numbers.start}",
             run=self._start["uid"],
             stream="",
-            detector=flight["data_key"],
+            detector=frames.scan["data_key"],
             number=numbers.start,
             row=-1,
             server=parameters["server"],
@@ -125,7 +132,7 @@ class FrameFinder:
             metadata=parameters["metadata"],
             update=parameters.get("update"),
         )
-        return self._place(frame, self._descriptors[datum["descriptor"]]["name"])
+        return self._place(frame, self._descriptors[descriptor]["name"])
 
     def _compose(self, datum: Document, detector: str) -> Frame:
         kwargs: dict[str, Any] = datum["datum_kwargs"]
@@ -137,7 +144,7 @@ class FrameFinder:
             detector=detector,
             number=kwargs["number"],
             row=-1,
-            server=self._resources[datum["resource"]]["resource_kwargs"]["server"],
+            server=self._tracker.resource(datum)["resource_kwargs"]["server"],
             path="",
             shape=tuple(axis.size for axis in axes),
             dtype=kwargs["dtype"],
@@ -148,7 +155,7 @@ class FrameFinder:
         )
 
     def _path(self, detector: str, stream: str) -> str:
-        """Give each stream a file: rows of a file are one stream's events."""
+        """Return the file of a stream: the rows of a file are one stream's events."""
         streams = self._streams.setdefault(detector, [])
         if stream not in streams:
             streams.append(stream)

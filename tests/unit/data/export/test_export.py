@@ -1,4 +1,4 @@
-"""Exports, opened by the programs they are for."""
+"""Exported files, opened by the programs for which they are written."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def selection(*shape: int, dims: tuple[str, ...]) -> Selection:
 
 
 @pytest.mark.parametrize("suffix", ["hspy", "zspy"])
-def test_hyperspy_loads_a_spectrum_with_its_axis_and_what_quantification_needs(
+def test_hyperspy_loads_a_spectrum_with_its_axis_and_the_metadata_for_quantification(
     tmp_path: Path, suffix: str
 ) -> None:
     one = selection(2048, dims=("energy",))
@@ -89,7 +89,9 @@ def test_a_series_of_images_is_a_signal_of_images(tmp_path: Path) -> None:
     assert signal.axes_manager.navigation_axes[0].name == "frame"
 
 
-def test_nexus_is_valid_has_the_pixels_in_it_and_hyperspy_finds_them(tmp_path: Path) -> None:
+def test_a_nexus_file_is_valid_and_holds_the_pixels_where_hyperspy_finds_them(
+    tmp_path: Path,
+) -> None:
     cube = selection(2, 3, 8, dims=("y", "x", "energy"))
     write(cube, tmp_path / "s.nxs", FileFormat.NXS)
     assert validate_file(str(tmp_path / "s.nxs")) == (0, 0)
@@ -111,14 +113,14 @@ def test_csv_is_a_table_of_energies_and_counts(tmp_path: Path) -> None:
     np.testing.assert_allclose(table[:, 1], one.array, rtol=1e-9)
 
 
-def test_csv_of_more_than_one_spectrum_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_csv_of_more_than_one_spectrum_is_refused_with_the_alternatives(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"csv holds one spectrum.*export hspy, or one reference"):
         write(selection(2, 8, dims=("time", "energy")), tmp_path / "s.csv", FileFormat.CSV)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+def test_an_existing_file_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "s.csv").write_text("mine")
-    with pytest.raises(FileExistsError, match="is there already and stays as it is"):
+    with pytest.raises(FileExistsError, match="exists already and is not changed"):
         write(selection(8, dims=("energy",)), tmp_path / "s.csv", FileFormat.CSV)
     assert (tmp_path / "s.csv").read_text() == "mine"

@@ -1,4 +1,4 @@
-"""A run is followed from journal and ledger, to its end, whatever is missing in it."""
+"""A run is followed from journal and ledger to its end, whatever it lacks."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,7 +21,7 @@ ENERGY = Axis(name="energy", units="eV", offset=0.0, scale=1.0, size=4)
 
 
 class Folder:
-    """A storage folder in which somebody writes."""
+    """A storage folder to which the test writes."""
 
     def __init__(self, root: Path):
         self.layout = Layout(root)
@@ -87,7 +87,7 @@ def follow(data: Data, **options: Any) -> tuple[list[Point], Any]:
     return list(follower), follower.end
 
 
-def test_points_of_a_flight_have_a_frame_of_each_detector(folder: Folder, data: Data) -> None:
+def test_points_of_a_fly_scan_have_a_frame_of_each_detector(folder: Folder, data: Data) -> None:
     folder.describe(eels="STREAM:", adf="STREAM:")
     folder.fly("eels", 3)
     folder.fly("adf", 3)
@@ -99,9 +99,7 @@ def test_points_of_a_flight_have_a_frame_of_each_detector(folder: Folder, data: 
     assert (end.status, end.reason) == ("success", "done")
 
 
-def test_what_one_detector_has_more_than_the_others_comes_at_the_end(
-    folder: Folder, data: Data
-) -> None:
+def test_frames_that_only_one_detector_has_come_at_the_end(folder: Folder, data: Data) -> None:
     folder.describe(eels="STREAM:", adf="STREAM:")
     folder.fly("eels", 3)
     folder.fly("adf", 2)
@@ -128,17 +126,19 @@ def test_a_run_whose_process_is_gone_ends_as_abandoned(folder: Folder, data: Dat
     assert len(points) == 2 and end.status == "abandoned"
 
 
-def test_a_damaged_journal_is_passed_over(
+def test_a_damaged_journal_is_skipped(
     folder: Folder, data: Data, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder.layout.journal / "torn.msgpack").write_bytes(bytes(100))
     folder.stop()
     assert next(data.follow(last=5, patience=1.0)).run == RUN
-    assert "a run is passed over" in caplog.text
+    assert "a run is skipped" in caplog.text
 
 
-def test_a_bookmark_in_a_run_that_is_gone_says_so(data: Data, tmp_path: Path) -> None:
+def test_a_bookmark_in_a_run_that_is_gone_raises_an_error_that_says_so(
+    data: Data, tmp_path: Path
+) -> None:
     mark = tmp_path / "mark.json"
     mark.write_text('{"run": "gone", "done": {}, "ended": true}')
-    with pytest.raises(UnknownReference, match="lies in run gone, which is not here"):
+    with pytest.raises(UnknownReference, match="is in run gone, which is not here"):
         data.follow(bookmark=mark)

@@ -1,4 +1,4 @@
-"""A table's rows come once each, in order, whatever was heard of them."""
+"""The rows of a table come once each, in order, whatever messages were received."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def arrow(rows: list[Row]) -> bytes:
 
 
 class Server:
-    """A table in Tiled; as client, as its context, as what makes requests, and as the answer."""
+    """A table in Tiled: client, its context, HTTP client and response in one."""
 
     columns = ("seq_num", "time", "x")
     item = {"links": {"full": "link"}}
@@ -38,7 +38,7 @@ class Server:
         return arrow(self.rows)
 
 
-def said(*rows: Row) -> dict[str, Any]:
+def announced(*rows: Row) -> dict[str, Any]:
     return {"type": "table-data", "payload": arrow(list(rows))}
 
 
@@ -46,42 +46,42 @@ def values(table: Table) -> list[float]:
     return [table.row(index)["x"] for index in range(table.count)]
 
 
-def test_rows_are_taken_from_what_is_said_and_the_table_is_read_once() -> None:
+def test_rows_are_taken_from_messages_and_the_table_is_read_once() -> None:
     server = Server((1, 1.0, 10.0))
     table = Table(server)
-    table.hear(None)
-    table.hear(said((2, 2.0, 20.0), (3, 3.0, 30.0)))
+    table.update(None)
+    table.update(announced((2, 2.0, 20.0), (3, 3.0, 30.0)))
     assert values(table) == [10.0, 20.0, 30.0] and server.reads == 1
 
 
-def test_a_row_that_is_said_before_it_is_there_comes_once() -> None:
+def test_a_row_that_is_announced_before_it_is_stored_comes_once() -> None:
     server = Server((1, 1.0, 10.0))
     table = Table(server)
-    table.hear(said((1, 1.0, 10.0)))
-    table.hear(None)
-    table.hear(said((1, 1.0, 10.0)))
+    table.update(announced((1, 1.0, 10.0)))
+    table.update(None)
+    table.update(announced((1, 1.0, 10.0)))
     assert values(table) == [10.0]
 
 
-def test_a_number_left_out_makes_it_read_the_table() -> None:
+def test_a_missing_number_makes_it_read_the_table() -> None:
     server = Server((1, 1.0, 10.0), (2, 2.0, 20.0))
     table = Table(server)
-    table.hear(said((1, 1.0, 10.0)))
-    table.hear(said((3, 3.0, 30.0)))
+    table.update(announced((1, 1.0, 10.0)))
+    table.update(announced((3, 3.0, 30.0)))
     assert values(table) == [10.0, 20.0, 30.0]
 
 
 def test_a_number_that_comes_again_after_a_pause_is_another_row() -> None:
     table = Table(Server())
-    table.hear(said((1, 1.0, 10.0), (2, 2.0, 20.0), (2, 2.5, 25.0), (3, 3.0, 30.0)))
+    table.update(announced((1, 1.0, 10.0), (2, 2.0, 20.0), (2, 2.5, 25.0), (3, 3.0, 30.0)))
     assert values(table) == [10.0, 20.0, 25.0, 30.0]
 
 
-def test_a_repeated_number_that_was_missed_is_put_in_its_place_at_the_next_look() -> None:
+def test_a_missed_row_with_a_repeated_number_is_inserted_at_the_next_read() -> None:
     rows: list[Row] = [(1, 1.0, 10.0), (2, 2.0, 20.0), (2, 2.5, 25.0), (3, 3.0, 30.0)]
     table = Table(Server(*rows))
-    table.hear(said(*rows[:2]))
-    table.hear(said(rows[3]))
-    assert table.row(0)["x"] == 10.0  # given already
-    table.hear(None)
+    table.update(announced(*rows[:2]))
+    table.update(announced(rows[3]))
+    assert table.row(0)["x"] == 10.0  # returned already
+    table.update(None)
     assert values(table) == [10.0, 20.0, 25.0, 30.0]

@@ -1,0 +1,73 @@
+"""The Tiled client of a `Data`, connected on first use."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from bluesky_em.errors import NotReady
+from bluesky_em.files.layout import Layout
+from bluesky_em.files.tiled.address import address_of
+
+SERVER_START_TIMEOUT = 60.0  # seconds; a Tiled server needs 10-15
+
+
+class Catalog:
+    """Connect to a Tiled server: a given one, or the embedded one of a storage folder.
+
+    Args:
+        uri: address of the server; None: the embedded one.
+        api_key: its key; None: from the environment, or the embedded server's.
+        layout: the storage folder; needed without `uri`.
+    """
+
+    def __init__(self, uri: str | None, api_key: str | None, layout: Layout | None):
+        self._uri = uri
+        self._api_key = api_key
+        self._layout = layout
+        self._client: Any = None
+
+    def connect(self) -> Any:
+        """Return the client; wait until an embedded server has started.
+
+        Raises:
+            NotReady: the embedded server has not started within 60 s.
+        """
+        if self._client is None:
+            self._client = self._connect()
+        return self._client
+
+    def connect_now(self) -> Any:
+        """Return the client, without waiting for an embedded server.
+
+        Raises:
+            ConnectionError: the embedded server is not ready.
+        """
+        if self._client is None and self._uri is None:
+            assert self._layout is not None
+            if address_of(self._layout) is None:
+                raise ConnectionError(f"the Tiled server of {self._layout.root} is not ready")
+        return self.connect()
+
+    def close(self) -> None:
+        """Close the connection; closing twice is harmless."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.context.close()
+
+    def _connect(self) -> Any:
+        from tiled.client import from_uri  # takes seconds: only when it is needed
+
+        if self._uri is not None:
+            return from_uri(self._uri, api_key=self._api_key)
+        assert self._layout is not None
+        deadline = time.monotonic() + SERVER_START_TIMEOUT
+        while (address := address_of(self._layout)) is None:
+            if time.monotonic() >= deadline:
+                raise NotReady(
+                    f"the embedded Tiled server of {self._layout.root} has not started within "
+                    f"{SERVER_START_TIMEOUT:g} s: is a Storage open on that folder? Its log: "
+                    f"{self._layout.catalog / 'server.log'}"
+                )
+            time.sleep(0.1)
+        return from_uri(address.uri, api_key=address.api_key)
