@@ -4,14 +4,10 @@ import numpy as np
 import pytest
 
 from bluesky_em.acquisition.sim import Sample
-from bluesky_em.acquisition.sim._sample import MEAN_FREE_PATH
 from bluesky_em.acquisition.sim._spectrum import LossModel
 from bluesky_em.analysis import absolute_thickness, align_zero_loss, thickness
 from bluesky_em.analysis._thickness import _exspy
-from tests.support.spectra import ENERGY, eels_spectrum, spectra
-
-# exspy 0.3 imports from where HyperSpy 2.5 does not want it to
-pytestmark = pytest.mark.filterwarnings("ignore:Importing `Lazy")
+from tests.support.spectra import ENERGY, spectra
 
 SHIFTS = np.linspace(-3, 3, 20)  # eV
 MICROSCOPE = {"beam_energy": 200.0, "convergence_angle": 21.0, "collection_angle": 62.0}
@@ -40,23 +36,6 @@ def test_aligned_spectra_are_as_thick_as_before() -> None:
     frames = spectra(SHIFTS)
     aligned = align_zero_loss(frames, ENERGY)
     np.testing.assert_allclose(thickness(aligned, ENERGY), thickness(frames, ENERGY), atol=0.005)
-
-
-def test_exspy_gives_the_same_thickness() -> None:
-    frames = spectra(np.zeros(5))
-    theirs = eels_spectrum(frames).estimate_thickness(threshold=3.5)  # that channel is not in it
-    np.testing.assert_allclose(thickness(frames, ENERGY, threshold=3.2), theirs.data, rtol=1e-5)
-    assert eels_spectrum(frames[:1]).estimate_elastic_scattering_threshold().data[0] > 2.5
-
-
-def test_exspy_gives_the_same_thickness_in_metres() -> None:
-    frames = spectra(np.zeros(5))
-    signal = eels_spectrum(frames)
-    signal.set_microscope_parameters(**MICROSCOPE)
-    theirs = signal.estimate_thickness(threshold=3.5, density=2.0)
-    ours = absolute_thickness(frames, ENERGY, density=2.0, threshold=3.2, **MICROSCOPE)
-    np.testing.assert_allclose(ours, 1e-9 * theirs.data, rtol=1e-5)
-    assert ours.mean() == pytest.approx(0.5 * MEAN_FREE_PATH["carbon"], rel=0.4)
 
 
 def test_without_a_peak_there_is_no_thickness() -> None:

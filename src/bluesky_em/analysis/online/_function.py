@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ class FrameFunction:
     def provenance(self) -> dict[str, Any]:
         """Say what it is, so that it can be found, and told from another version of it."""
         top = self.call.__module__.partition(".")[0]
-        distributions = packages_distributions().get(top, [])
+        distributions = _distributions().get(top, [])
         source = ""
         with suppress(OSError, TypeError):
             source = hashlib.sha256(inspect.getsource(self.call).encode()).hexdigest()[:16]
@@ -155,6 +156,12 @@ def _load(place: str) -> Any:
     sys.modules[spec.name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return the installed distributions by package; reading them takes up to a second."""
+    return packages_distributions()
 
 
 def _is_reference(value: Any) -> bool:
