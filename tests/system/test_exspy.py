@@ -1,4 +1,4 @@
-"""Our analysis beside that of exspy and HyperSpy, whose import takes 20 s."""
+"""Our analysis compared with exspy and HyperSpy, whose import takes 20 s."""
 
 import subprocess
 import sys
@@ -46,7 +46,7 @@ def test_threads_that_need_exspy_do_not_disturb_each_other() -> None:
     check_threads([absolute, analysis.thickness, analysis.align_zero_loss])
 
 
-def test_nothing_is_printed_and_exspy_stays_out_until_it_is_needed() -> None:
+def test_nothing_is_printed_and_exspy_is_imported_only_when_it_is_needed() -> None:
     code = """
 import sys, numpy as np
 from bluesky_em.analysis import *
@@ -71,12 +71,14 @@ def test_exspy_aligns_to_the_same_energies_but_for_its_sixth_of_a_channel() -> N
     theirs = zero_loss(signal.data, axis.axis)
     ours = zero_loss(align_zero_loss(frames, ENERGY), ENERGY)
     assert ours.std() < theirs.std() < 0.5 / 6
-    assert abs(theirs.mean()) < 0.5  # all of them off by what the first was
+    assert abs(theirs.mean()) < 0.5  # all are off by the position of the first
 
 
 def test_exspy_gives_the_same_thickness() -> None:
     frames = spectra(np.zeros(5))
-    theirs = eels_spectrum(frames).estimate_thickness(threshold=3.5)  # that channel is not in it
+    theirs = eels_spectrum(frames).estimate_thickness(
+        threshold=3.5
+    )  # exspy leaves that channel out
     np.testing.assert_allclose(thickness(frames, ENERGY, threshold=3.2), theirs.data, rtol=1e-5)
     assert eels_spectrum(frames[:1]).estimate_elastic_scattering_threshold().data[0] > 2.5
 
@@ -92,7 +94,7 @@ def test_exspy_gives_the_same_thickness_in_metres() -> None:
 
 
 def test_hyperspy_removes_the_same_background() -> None:
-    """Theirs is Egerton's method of two areas, with energies half a channel off."""
+    """HyperSpy uses Egerton's method of two areas, with energies half a channel off."""
     import hyperspy.api as hs
 
     model = LossModel()

@@ -1,4 +1,4 @@
-"""Where the zero-loss peak is, and spectra with it at 0 eV."""
+"""The position of the zero-loss peak, and its alignment to 0 eV."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._spectra import Floats, check
 def zero_loss(
     frames: NDArray, energy: Floats, *, within: tuple[float, float] | None = None
 ) -> NDArray[np.float64]:
-    """Find the zero-loss peak to a fraction of a channel.
+    """Return the position of the zero-loss peak, to a fraction of a channel.
 
     Events have the same number, `<spectrometer>-zero_loss`: it is computed by the same function. A
     Gaussian is fitted to the part above half of the maximum (H. Guo, IEEE Signal Processing
@@ -31,14 +31,14 @@ def zero_loss(
         not fall to half of the maximum on both sides within the range.
 
     Raises:
-        ValueError: the energies do not fit the frames, or do not reach 0 eV or into `within`.
+        ValueError: the energies do not match the frames, or do not reach 0 eV or `within`.
     """
     check(frames, energy)
     low, high = within or (0.0, 0.0)
     if energy[-1] < low or energy[0] > high:
         raise ValueError(
-            f"no zero-loss peak is looked for {f'from {low:g} to {high:g}' if within else 'at 0'} "
-            f"eV in spectra that go from {energy[0]:g} to {energy[-1]:g} eV"
+            f"there is no zero loss {f'from {low:g} to {high:g}' if within else 'at 0'} eV in "
+            f"spectra that cover {energy[0]:g} to {energy[-1]:g} eV"
         )
     return find_zero_loss(frames, energy, within)
 
@@ -49,17 +49,17 @@ def align_zero_loss(
     """Shift each spectrum so that its zero-loss peak is at 0 eV.
 
     Counts between two channels are interpolated linearly, which smooths noise and widens the peak
-    a little. `zero_loss` says what counts as the peak, and what `within` is.
+    a little. See `zero_loss` for the peak and for `within`.
 
     Args:
         frames: counts, shape `(..., energy)`.
         energy: of each channel, in eV, shape `(energy,)`, in equal steps.
-        within: energies in eV between which the peak is looked for.
+        within: the range in eV of the peak.
 
     Returns:
         Counts at the same energies, shape of `frames`, dtype `<f4` or `<f8` as in
-        `subtract_dark`; NaN in channels for which nothing was measured, and in all of a spectrum
-        without a peak.
+        `subtract_dark`; NaN in channels that were not measured, and in all channels of a
+        spectrum without a peak.
 
     Raises:
         ValueError: as `zero_loss`.

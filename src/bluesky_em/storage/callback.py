@@ -25,6 +25,7 @@ from bluesky_em.reference import ReferenceState
 from .failure_monitor import FailureMonitor
 from .open_journals import OpenJournals
 from .path_provider import RunPathProvider
+from .reader_address import ReaderAddress, reader_address
 from .supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ class Storage:
         self._ledger = Ledger(self.layout.ledger, read_only=True)
         self._health = FailureMonitor(self._ledger, lambda: self._journals.trouble)
         self.data = Data(tiled, api_key=api_key, storage=self.layout.root)
+        self._tiled = tiled, api_key
 
     def __call__(self, name: str, document: Mapping[str, Any]) -> None:
         """Append a document to its run's journal: what `RE.subscribe(storage)` calls.
@@ -261,6 +263,11 @@ class Storage:
     def references(self) -> list[str]:
         """The references seen here, newest last; of a fly scan, the last of each document's."""
         return list(self._references)
+
+    @property
+    def tiled_address(self) -> ReaderAddress | None:
+        """The Tiled address and key for readers on other PCs; None while the server starts."""
+        return reader_address(self.layout, *self._tiled)
 
     def status(self) -> StorageStatus:
         """Tell how storage stands; takes no time and disturbs nobody."""

@@ -1,4 +1,4 @@
-"""What online analysis relies on: any leading dimensions, any batch, any thread, quick imports."""
+"""The convention for online analysis: any leading dimensions, batch and thread; quick imports."""
 
 import subprocess
 import sys

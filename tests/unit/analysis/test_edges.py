@@ -32,8 +32,8 @@ def test_without_its_background_an_edge_is_left() -> None:
     np.testing.assert_allclose(left[inside], edge[inside], atol=0.2)
 
 
-def test_averaged_in_groups_few_counts_do_not_pull_the_background_down() -> None:
-    counts = np.random.default_rng(0).poisson(BACKGROUND / 150, (4000, len(ENERGY)))  # some 15
+def test_averaging_in_groups_removes_the_bias_of_few_counts() -> None:
+    counts = np.random.default_rng(0).poisson(BACKGROUND / 150, (4000, len(ENERGY)))  # about 15
     under = (ENERGY >= 456) & (ENERGY <= 496)
     channelwise, grouped = (
         background(counts, ENERGY, 456.0, groups=groups)[:, under].sum(axis=1).mean()
@@ -44,7 +44,7 @@ def test_averaged_in_groups_few_counts_do_not_pull_the_background_down() -> None
     assert grouped == pytest.approx(truth, rel=0.01)
 
 
-def test_an_element_that_is_not_there_is_not_found_in_few_counts() -> None:
+def test_an_absent_element_is_not_found_in_few_counts() -> None:
     counts = np.random.default_rng(0).poisson(BACKGROUND / 150, (4000, len(ENERGY)))
     assert abs(elemental_map(counts, ENERGY, 456.0, groups=8).mean()) < 10
     assert elemental_map(counts, ENERGY, 456.0).mean() > 20

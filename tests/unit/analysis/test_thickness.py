@@ -14,25 +14,25 @@ MICROSCOPE = {"beam_energy": 200.0, "convergence_angle": 21.0, "collection_angle
 
 
 @pytest.mark.parametrize("truth", [0.1, 0.5, 1.5, 3.0])
-def test_thickness_is_the_samples_own_whatever_the_shift(truth: float) -> None:
+def test_thickness_does_not_depend_on_the_shift(truth: float) -> None:
     found = thickness(spectra(SHIFTS, carbon=truth), ENERGY)
     assert found.mean() == pytest.approx(truth, abs=0.005)
     assert found.std() < 0.01
 
 
-def test_a_wedge_of_the_simulated_sample_is_as_thick_as_it_is() -> None:
+def test_the_thickness_of_a_wedge_of_the_simulated_sample_is_found() -> None:
     sample, model = Sample(), LossModel()
     x = np.linspace(0, 90e-9, 12)
     places = [sample.matter(where, 0.0) for where in x]
     frames = np.array([model.per_electron(matter, -100.0, 0.5) for matter in places])
-    without_gold = np.array([matter.gold == 0 for matter in places])  # its edges weigh 3 % extra
+    without_gold = np.array([matter.gold == 0 for matter in places])  # its edges add 3 %
     found = thickness(1e6 * frames, ENERGY)
     np.testing.assert_allclose(
         found[without_gold], sample.thickness(x, 0.0)[without_gold], atol=0.01
     )
 
 
-def test_aligned_spectra_are_as_thick_as_before() -> None:
+def test_alignment_does_not_change_the_thickness() -> None:
     frames = spectra(SHIFTS)
     aligned = align_zero_loss(frames, ENERGY)
     np.testing.assert_allclose(thickness(aligned, ENERGY), thickness(frames, ENERGY), atol=0.005)
@@ -47,7 +47,7 @@ def test_a_threshold_below_the_peak_is_refused() -> None:
         thickness(np.zeros(2048), ENERGY, threshold=-1.0)
 
 
-def test_without_exspy_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_exspy_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     _exspy.cache_clear()
     monkeypatch.setitem(sys.modules, "exspy.utils", None)
     with pytest.raises(ImportError, match=r'pip install "bluesky-em\[analysis\]"'):

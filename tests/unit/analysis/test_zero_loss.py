@@ -41,7 +41,7 @@ def test_noise_has_no_zero_loss() -> None:
     assert np.isnan(align_zero_loss(noise, ENERGY)).all()
 
 
-def test_an_aligned_spectrum_has_its_peak_at_zero_and_nothing_where_nothing_was_measured() -> None:
+def test_an_aligned_spectrum_has_its_peak_at_zero_and_nan_where_nothing_was_measured() -> None:
     aligned = align_zero_loss(spectra(np.array([-2.2, 2.2])), ENERGY)
     assert aligned.dtype == np.float32
     np.testing.assert_allclose(zero_loss(aligned, ENERGY), 0.0, atol=0.03)
@@ -49,7 +49,7 @@ def test_an_aligned_spectrum_has_its_peak_at_zero_and_nothing_where_nothing_was_
     assert np.isnan(aligned[0, :5]).all() and np.isnan(aligned[1, -5:]).all()
 
 
-def test_counts_move_and_are_neither_lost_nor_made() -> None:
+def test_alignment_keeps_the_sum_of_counts() -> None:
     frame = spectra(np.array([1.3]))[0]
     assert np.nansum(align_zero_loss(frame, ENERGY)) == pytest.approx(frame.sum(), rel=1e-4)
 
@@ -81,17 +81,17 @@ def test_a_thick_specimens_plasmon_is_not_taken_for_the_zero_loss() -> None:
     ("within", "said"), [(None, "at 0 eV"), ((-10.0, 10.0), "from -10 to 10 eV")]
 )
 def test_core_losses_have_no_zero_loss(within: tuple[float, float] | None, said: str) -> None:
-    with pytest.raises(ValueError, match=f"looked for {said} in spectra that go from 300 to 1323"):
+    with pytest.raises(ValueError, match=f"no zero loss {said} in spectra that cover 300 to 1323"):
         zero_loss(np.ones(2048), ENERGY + 400, within=within)
 
 
-def test_frames_that_do_not_fit_their_energies_are_refused() -> None:
+def test_frames_that_do_not_match_their_energies_are_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"shape \(3, 1024\) do not fit energies of shape \(2048,\)"
+        ValueError, match=r"shape \(3, 1024\) do not match energies of shape \(2048,\)"
     ):
         zero_loss(np.ones((3, 1024)), ENERGY)
 
 
 def test_energies_that_descend_are_refused() -> None:
-    with pytest.raises(ValueError, match="energies are to ascend"):
+    with pytest.raises(ValueError, match="energies must ascend"):
         zero_loss(np.ones(2048), ENERGY[::-1])
