@@ -16,7 +16,9 @@ SLOW_TIERS = {ROOT / "tests" / "system", ROOT / "tests" / "crash", ROOT / "docs"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     tiers = parser.getgroup("bluesky-em")
-    tiers.addoption("--all", action="store_true", help="also run tests/system, tests/crash and docs")
+    tiers.addoption(
+        "--all", action="store_true", help="also run tests/system, tests/crash and docs"
+    )
     tiers.addoption("--long", action="store_true", help="more examples, kills and cases")
 
 

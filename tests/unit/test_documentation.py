@@ -25,7 +25,9 @@ def test_every_command_is_in_the_reference(command: str) -> None:
 def test_every_environment_variable_is_in_the_reference() -> None:
     source = "".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py"))
     used = set(re.findall(r"BLUESKY_EM_[A-Z]+(?:_[A-Z]+)*\b", source))
-    listed = set(re.findall(r"^\| `(\w+)`", (REFERENCE / "environment.md").read_text("utf-8"), re.M))
+    listed = set(
+        re.findall(r"^\| `(\w+)`", (REFERENCE / "environment.md").read_text("utf-8"), re.M)
+    )
     assert {name for name in used if name != "BLUESKY_EM_FAULTS"} <= listed
 
 
