@@ -1,13 +1,13 @@
-"""Kill everything, again and again, and count what is left.
+"""Kill each process many times, and account for all references.
 
 `uv run python benchmarks/faults.py --kills 1000 [--seed 1] [--folders 2] [--json]`
 
 Real processes, killed with SIGKILL: the RunEngine's, the writer, the Tiled server, and both
 acquisition servers; at random moments, and at each named step of
-`bluesky_em.acquisition.instrument_pc.faults`. Spectra, images and maps are taken all the while,
-sums, live views and cubes among them. Afterwards every
-reference ever handed out is looked for in journal, ledger, files and Tiled, and every frame's bytes
-are compared with the checksum of its exposure.
+`bluesky_em.acquisition.instrument_pc.faults`. The plans take spectra, images and maps, among them
+sums, live views and cubes. Afterwards each reference that was returned to a plan is searched in
+journal, ledger, files and Tiled, and the bytes of each frame are compared with the checksum of its
+exposure.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from bluesky_em.storage import supervisor
 from bluesky_em.storage.upkeep.audit import FindingKind, audit_run
 
 RANDOM = "at random"
-TILED_EVERY = 50  # kills: it needs 10-15 s to start
-FIRES = 40.0  # seconds until an armed step must have been come by
+TILED_INTERVAL = 50  # kills; Tiled takes 10 to 15 s to start
+STEP_TIMEOUT = 40.0  # s until an armed step must have been reached
 
 ENGINE = """
 import itertools, sys, time
@@ -66,20 +66,20 @@ with init_devices():
     haadf = autoscript.ScanImage(sys.argv[3], path_provider=storage.path_provider)
     trace = soft_signal_rw(Array1D[np.float64], np.arange(32.0))  # an array inside events
 
-def tell(name, document):
+def print_event(name, document):
     for detector in ("eels", "haadf"):
         print(document["data"][detector], flush=True)
 
 tracker = documents.ReferenceTracker()
 
-def tell_flown(name, document):
+def print_fly_scan(name, document):
     tracker.learn(name, document)
     for reference in tracker.handed_out(name, document):
         print(reference, flush=True)
 
-RE.subscribe(tell, "event")
-RE.subscribe(tell_flown, "stream_resource")
-RE.subscribe(tell_flown, "stream_datum")
+RE.subscribe(print_event, "event")
+RE.subscribe(print_fly_scan, "stream_resource")
+RE.subscribe(print_fly_scan, "stream_datum")
 
 @bpp.stage_decorator([eels, adf, haadf])
 @bpp.run_decorator()
@@ -105,14 +105,14 @@ while True:
     try:
         RE(updates(next(infos)))
         RE(plan())
-    except Exception as exc:  # the acquisition server has been killed: the next run, then
+    except Exception as exc:  # the acquisition server was killed: begin the next run
         print("failed:", type(exc).__name__, file=sys.stderr, flush=True)
         time.sleep(0.5)
 """
 
 
 class Engine:
-    """A RunEngine in a process of its own, and another one waiting to take its place."""
+    """A RunEngine in a process of its own, and a second process that waits to replace it."""
 
     def __init__(self, folder: Path, uris: dict[str, str], references: set[str]):
         self._command = [
@@ -124,14 +124,14 @@ class Engine:
         self.replace()
 
     def replace(self) -> None:
-        """Have the waiting process go to work."""
+        """Start the plans of the waiting process, and start another waiting one."""
         self.process, dead = self._next, self.process
         if dead is not self.process:
             _reap(dead)
         assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
-        threading.Thread(target=self._listen, args=[self.process], daemon=True).start()
+        threading.Thread(target=self._read_references, args=[self.process], daemon=True).start()
         self._next = self._spawn()
 
     def close(self) -> None:
@@ -146,7 +146,7 @@ class Engine:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
         )  # fmt: skip
 
-    def _listen(self, process: subprocess.Popen[str]) -> None:
+    def _read_references(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         with process.stdout as lines:
             self._references.update(line.strip() for line in lines if line.endswith("\n"))
@@ -154,15 +154,15 @@ class Engine:
 
 @dataclass
 class Outcome:
-    """What the kills have done."""
+    """The kills, and the state of all references after them."""
 
     kills: Counter[tuple[str, str]] = field(default_factory=Counter)
     """by process and step"""
     references: int = 0
-    """handed out to plans"""
+    """returned to plans"""
     catalogued: int = 0
     failed: int = 0
-    """truthfully: the frame died with its acquisition server, or its point was interrupted"""
+    """with a reason: the frame was lost with its acquisition server, or its point interrupted"""
     findings: list[str] = field(default_factory=list)
     lost: int = 0
     doubled: int = 0
@@ -171,8 +171,8 @@ class Outcome:
     seconds: float = 0.0
 
 
-class Slaughter:
-    """The processes, and those who kill and replace them."""
+class KillTest:
+    """Processes that are killed and replaced."""
 
     def __init__(self, folder: Path, seed: int):
         self.folder = folder
@@ -183,15 +183,15 @@ class Slaughter:
         self.faults = folder / "faults"
         self.faults.mkdir(parents=True)
         os.environ["BLUESKY_EM_FAULTS"] = str(self.faults)
-        supervisor.BACKOFF = (0.05, 0.05)  # they die more often here than anywhere
+        supervisor.BACKOFF = (0.05, 0.05)  # s; they are killed often here
         self.storage = Storage(folder)
         self.pcs = SimulatedPCs(folder).__enter__()
         self.engine = Engine(folder, self.pcs.uris, self.references)
 
     def kill_one(self, number: int) -> None:
-        """Kill a process, and put another in its place."""
+        """Kill a process and replace it."""
         time.sleep(self.random.uniform(0.05, 0.4))
-        if number % TILED_EVERY == TILED_EVERY // 2:
+        if number % TILED_INTERVAL == TILED_INTERVAL // 2:
             self._kill("Tiled server", RANDOM, self._pid_of("bluesky_em.storage.tiled_server"))
         elif number % 2:
             self._kill_at(self._next_step())
@@ -203,14 +203,14 @@ class Slaughter:
             }
             victim = self.random.choice(sorted(pids))
             self._kill(victim, RANDOM, pids[victim])
-        self._replace_the_dead()
+        self._replace_killed()
 
     def settle(self, timeout: float) -> None:
-        """Take no more spectra, and wait until all runs are complete."""
+        """Stop the plans, and wait until all runs are complete."""
         for name in self.faults.iterdir():
             name.unlink()
-        time.sleep(1.0)  # the last one killed may not be dead at once
-        self._replace_the_dead()
+        time.sleep(1.0)  # the last killed process may take a moment to end
+        self._replace_killed()
         self.engine.close()
         deadline = time.monotonic() + timeout
         ledger = Ledger(self.storage.layout.ledger, read_only=True)
@@ -222,25 +222,25 @@ class Slaughter:
         ledger.close()
 
     def account(self) -> Outcome:
-        """Look for every reference, everywhere."""
+        """Search each reference in journal, ledger, files and Tiled."""
         outcome, ledger = self.outcome, Ledger(self.storage.layout.ledger, read_only=True)
-        handed_out = set(self.references)
+        returned = set(self.references)
         found: Counter[FindingKind] = Counter()
         for path in sorted(self.storage.layout.journal.glob("*.msgpack")):
             entries = ledger.frames(path.stem)
-            handed_out.difference_update(*(entry.frame.references for entry in entries))
+            returned.difference_update(*(entry.frame.references for entry in entries))
             stages = manifest.count_stages(entries)
             outcome.catalogued += stages.get("catalogued", 0)
             outcome.failed += stages.get("failed", 0)
             if not journal.read(path):
-                continue  # killed before its start document was whole
+                continue  # killed before its start document was complete
             catalog = self.storage.data.catalog
             for finding in audit_run(self.storage.layout, ledger, path.stem, catalog):
                 found[finding.kind] += 1
                 outcome.findings.append(str(finding))
-        outcome.findings += [f"lost: {reference} is nowhere" for reference in sorted(handed_out)]
+        outcome.findings += [f"lost: {reference} is nowhere" for reference in sorted(returned)]
         outcome.references = len(self.references)
-        outcome.lost = found[FindingKind.LOST] + len(handed_out)
+        outcome.lost = found[FindingKind.LOST] + len(returned)
         outcome.doubled = found[FindingKind.DOUBLED]
         outcome.wrong = found[FindingKind.WRONG]
         outcome.unfinished = found[FindingKind.UNFINISHED]
@@ -254,7 +254,7 @@ class Slaughter:
         del os.environ["BLUESKY_EM_FAULTS"]
 
     def _pid_of(self, module: str) -> int | None:
-        """Find a process behind the folder; whoever has a Storage may have started it."""
+        """Return a process of the folder; any process with a Storage may have started it."""
         for process in psutil.process_iter(["cmdline"]):
             command = process.info["cmdline"] or []
             if module in command and str(self.folder) in command:
@@ -263,7 +263,7 @@ class Slaughter:
 
     def _kill(self, name: str, step: str, pid: int | None) -> None:
         if pid is None:
-            return  # dead already, and not replaced yet
+            return  # it has ended, and is not replaced yet
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -271,7 +271,7 @@ class Slaughter:
         self.outcome.kills[name, step] += 1
 
     def _next_step(self) -> str:
-        """Take the steps in turn; those of the feed are not come by while Tiled starts."""
+        """Return the steps in turn; the feed reaches its steps only while Tiled runs."""
         self.steps.rotate(-1)
         while self.steps[0].startswith("feed") and address_of(self.storage.layout) is None:
             self.steps.rotate(-1)
@@ -280,16 +280,16 @@ class Slaughter:
     def _kill_at(self, step: str) -> None:
         faults.arm(str(self.faults), step)
         armed = Path(faults.path(str(self.faults), step))
-        deadline = time.monotonic() + FIRES
+        deadline = time.monotonic() + STEP_TIMEOUT
         while armed.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
-            self._replace_the_dead()
+            self._replace_killed()
         if not armed.exists():
             name = {"server": "either server", "feed": "writer"}.get(step.split(":")[0])
             self.outcome.kills[name or step.split(":")[0], step] += 1
         armed.unlink(missing_ok=True)
 
-    def _replace_the_dead(self) -> None:
+    def _replace_killed(self) -> None:
         if self.engine.process.poll() is not None:
             self.engine.replace()
         for name, process in list(self.pcs.processes.items()):
@@ -306,30 +306,30 @@ def _reap(process: subprocess.Popen[str]) -> None:
 
 
 def run(kills: int, seed: int, folder: Path, console: Console, settle: float) -> Outcome:
-    """Kill so many times, wait, and account for all references."""
+    """Kill `kills` times, wait, and account for all references."""
     began = time.monotonic()
-    slaughter = Slaughter(folder, seed)
+    test = KillTest(folder, seed)
     try:
-        slaughter.storage.data.catalog  # noqa: B018 (waits for Tiled's start)
+        test.storage.data.catalog  # noqa: B018 (waits for Tiled's start)
         with Progress(console=console) as progress:
             task = progress.add_task("killing", total=kills)
             for number in count():
-                slaughter.kill_one(number)
-                done = sum(slaughter.outcome.kills.values())
+                test.kill_one(number)
+                done = sum(test.outcome.kills.values())
                 progress.update(task, completed=done)
                 if done >= kills:
                     break
-        console.print("Enough. Waiting until storage has caught up...")
-        slaughter.settle(settle)
-        outcome = slaughter.account()
+        console.print("Done. Waiting until storage has caught up...")
+        test.settle(settle)
+        outcome = test.account()
         outcome.seconds = round(time.monotonic() - began, 1)
         return outcome
     finally:
-        slaughter.close()
+        test.close()
 
 
 def run_at_once(folders: int, options: argparse.Namespace) -> Outcome:
-    """Share the kills between several storage folders, each with processes of its own."""
+    """Divide the kills among several storage folders, each with its own processes."""
     shares = [options.kills // folders + (n < options.kills % folders) for n in range(folders)]
     began = time.monotonic()
     children = [
@@ -355,14 +355,14 @@ def run_at_once(folders: int, options: argparse.Namespace) -> Outcome:
 
 
 def show(outcome: Outcome, console: Console) -> None:
-    """Print the accounts for a person."""
+    """Print the results as tables."""
     table = Table("process", "killed", "times")
     for (process, step), times in sorted(outcome.kills.items()):
         table.add_row(process, step, str(times))
     console.print(table)
     console.print(
         f"{sum(outcome.kills.values())} kills in {outcome.seconds:.0f} s; {outcome.references} "
-        f"references handed out: {outcome.catalogued} catalogued, {outcome.failed} failed with a "
+        f"references: {outcome.catalogued} catalogued, {outcome.failed} failed with a "
         f"reason; {outcome.lost} lost, {outcome.doubled} doubled, {outcome.wrong} wrong, "
         f"{outcome.unfinished} runs unfinished"
     )

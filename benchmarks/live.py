@@ -1,17 +1,17 @@
-"""How soon a follower has what a plan took, and what followers cost the plan.
+"""Delay until a follower has a point, and cost of followers for the plan.
 
 `uv run python benchmarks/live.py [--json] [--events 200] [--rounds 5]`
 
 One run, two parts:
 
-- latency: spectra at 20 Hz, followed by a process that has the Tiled address only and by one that
-  has the storage folder; from the event, and from when its frame was stored, until the follower has
-  the point. Beside it Tiled's plain subscription behind a `TiledWriter(batch_size=1)`, at the same
-  server and rate, and blissdata on Redis, where they are installed (see `peers.py`).
-- cost: the same plan with nobody following (before and after) and with 20 followers over HTTP, each
-  a process of its own, one of which takes a single point and then no more; at 20 Hz, and with
-  10 ms exposures one upon the other. The followers run on this machine, too, and give way as
-  `bluesky-em follow` does.
+- latency: spectra at 20 Hz, followed by a process that has only the Tiled address and by one that
+  has the storage folder; from the event, and from the time at which its frame was stored, until the
+  follower has the point. For comparison Tiled's plain subscription behind a
+  `TiledWriter(batch_size=1)`, with the same server and rate, and blissdata on Redis, if they are
+  installed (see `peers.py`).
+- cost: the same plan without followers (before and after) and with 20 followers over HTTP, each a
+  process, one of which stops after one point; at 20 Hz, and with 10 ms exposures without a pause.
+  The followers run on this machine, too, with low priority as `bluesky-em follow` does.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from bluesky_em.files.tiled.address import TiledAddress, address_of
 from bluesky_em.storage import processes
 
 RATE = 20.0  # Hz
-OVERHEAD = 0.003  # s; what an event takes beside its exposure
+OVERHEAD = 0.003  # s of an event beside its exposure
 FOLLOWERS = 20
-PACES = {"20 Hz": 1 / RATE - OVERHEAD, "as fast as it goes": 0.01}  # exposure in s, by name
+PACES = {"20 Hz": 1 / RATE - OVERHEAD, "without a pause": 0.01}  # exposure in s, by name
 
 
 def main() -> None:
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def follow(place: str, key: str, stuck: bool) -> None:
-    """Be a follower: print when each point has come, as JSON lines."""
+    """Follow new runs; print the delay of each point as JSON lines."""
     processes.lower_priority()
     data = Data(place, api_key=key) if key else Data(storage=place)
     runs = data.follow()
@@ -79,8 +79,8 @@ def follow(place: str, key: str, stuck: bool) -> None:
     for run in runs:
         for point in run:
             now = time.time()
-            told = {"run": run.run, "after_event": now - point.time}
-            print(json.dumps({**told, **point.references, "at": now}), flush=True)
+            found = {"run": run.run, "after_event": now - point.time}
+            print(json.dumps({**found, **point.references, "at": now}), flush=True)
             if stuck:
                 time.sleep(3600)
         print(json.dumps({"run": run.run, "end": run.end and run.end.status}), flush=True)
@@ -99,12 +99,12 @@ class Follower:
         assert self.process.stdout is not None and self.process.stdout.readline() == "ready\n"
 
     def points(self) -> list[dict[str, Any]]:
-        """Give the points of the next run, once it has ended."""
-        told: list[dict[str, Any]] = []
+        """Return the points of the next run when it has ended."""
+        points: list[dict[str, Any]] = []
         assert self.process.stdout is not None
         while "end" not in (line := json.loads(self.process.stdout.readline())):
-            told.append(line)
-        return told
+            points.append(line)
+        return points
 
     def __enter__(self) -> Follower:
         return self
@@ -119,7 +119,7 @@ class Follower:
 def latency(
     session: Session, address: TiledAddress, events: int, console: Console
 ) -> dict[str, Any]:
-    """Measure how soon followers, ours and others', have what was taken."""
+    """Measure the delay of followers of this package and of others."""
     folder = str(session.storage.layout.root)
     places = {"http": Follower(address.uri, address.api_key), "folder": Follower(folder)}
     ledger = Ledger(session.storage.layout.ledger, read_only=True)
@@ -150,7 +150,7 @@ def latency(
 def cost(
     session: Session, address: TiledAddress, events: int, rounds: int, console: Console
 ) -> dict[str, Any]:
-    """Time the same plan with and without followers, in turn."""
+    """Time the same plan without and with followers."""
     seconds: dict[str, dict[str, list[float]]] = {
         pace: {"none": [], "followed": []} for pace in PACES
     }
@@ -176,7 +176,7 @@ def cost(
                 seconds[pace]["followed"].append(_run(session, events, exposure))
                 for follower in followers[1:]:
                     assert len(follower.points()) == events, "a follower has missed points"
-    alone()  # before and after: the machine may have other things to do by then
+    alone()  # before and after: the load of the machine may change
     ratios = {
         pace: round(statistics.median(each["followed"]) / statistics.median(each["none"]), 3)
         for pace, each in seconds.items()
@@ -185,7 +185,7 @@ def cost(
 
 
 def show(results: dict[str, Any], console: Console) -> None:
-    """Print the figures for a person."""
+    """Print the results as tables."""
     table = Table("ms", "p50", "p95", "most")
     for name, values in results["latency_ms"].items():
         table.add_row(name, *(f"{values[q]:.0f}" for q in ("p50", "p95", "max")))

@@ -1,13 +1,13 @@
-"""How fast a map can be taken, stored and catalogued, and what it costs in memory.
+"""Speed of taking, storing and cataloguing a map, and memory of all processes.
 
 `uv run python benchmarks/maps.py [--json] [--rate 8000] [--seconds 30]`
 
 Two maps of 2048 float32 channels, from a simulated camera at `--rate` spectra/s, in one run:
 
-- one of `--seconds`: rate of the plan, most spectra that waited, how long storage went on after the
-  plan, and where the processor time went; beside it what this disk and this loopback can do
-- one of 256 x 256 points: memory of every process at its highest, and how many slices of it were
-  read through Tiled while it grew
+- one of `--seconds`: rate of the plan, largest backlog, time until storage was done after the plan,
+  and processor time of each process; for comparison the rates of this disk and of loopback
+- one of 256 x 256 points: highest memory of each process, and number of slices that were read
+  through Tiled during the map
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from bluesky_em.files.tiled.address import address_of
 from bluesky_em.plan_stubs import fly
 from bluesky_em.reference import ReferenceState
 
-SPECTRUM = 2048 * 4  # bytes
-POINTS = 400  # of a line
-PROBE = 512 << 20  # bytes, for the raw rates
-LOOK = 0.2  # s
+SPECTRUM_BYTES = 2048 * 4
+LINE_POINTS = 400
+PROBE_BYTES = 512 << 20  # for the rates of disk and loopback
+POLL_INTERVAL = 0.2  # s
 SEND = """
 import socket, sys
-with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as line:
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
     block = bytes(1 << 20)
     for _ in range(int(sys.argv[2]) >> 20):
-        line.sendall(block)
+        connection.sendall(block)
 """
 
 
 class Sampler:
-    """Looks at the backlog and at every process, all the while."""
+    """Records the backlog, and memory and processor time of each process."""
 
     def __init__(self, session: Session):
         assert session.pcs is not None
@@ -73,7 +73,7 @@ class Sampler:
         self._thread.start()
 
     def close(self) -> dict[str, Any]:
-        """End, and give what was seen."""
+        """Stop; return the highest values."""
         self._done.set()
         self._thread.join()
         self._ledger.close()
@@ -86,7 +86,7 @@ class Sampler:
         }
 
     def _watch(self) -> None:
-        while not self._done.wait(LOOK):
+        while not self._done.wait(POLL_INTERVAL):
             self.most = {n: max(self.most[n], mb) for n, mb in self._memory().items()}
             counts = self._ledger.counts()
             self.backlog = max(
@@ -101,35 +101,35 @@ class Sampler:
 
 
 def disk_rate(folder: Path) -> float:
-    """Write plain blocks, then fsync: MB/s."""
+    """Write plain blocks, then fsync; return MB/s."""
     block, began = os.urandom(4 << 20), time.perf_counter()
     with open(folder / "probe", "wb") as file:
-        for _ in range(PROBE // len(block)):
+        for _ in range(PROBE_BYTES // len(block)):
             file.write(block)
         file.flush()
         os.fsync(file.fileno())
     took = time.perf_counter() - began
     (folder / "probe").unlink()
-    return PROBE / took / 1e6
+    return PROBE_BYTES / took / 1e6
 
 
 def loopback_rate() -> float:
-    """Receive plain blocks from another process: MB/s."""
+    """Receive plain blocks from another process; return MB/s."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-        sender = subprocess.Popen([sys.executable, "-c", SEND, port, str(PROBE)])
-        line, _ = server.accept()
+        sender = subprocess.Popen([sys.executable, "-c", SEND, port, str(PROBE_BYTES)])
+        connection, _ = server.accept()
         buffer, began = bytearray(1 << 20), time.perf_counter()
-        with line:
-            while line.recv_into(buffer):
+        with connection:
+            while connection.recv_into(buffer):
                 pass
         took = time.perf_counter() - began
         sender.wait()
-    return PROBE / took / 1e6
+    return PROBE_BYTES / took / 1e6
 
 
 def take(session: Session, shape: tuple[int, int], rate: float) -> tuple[str, float]:
-    """Take a map; gives the run's uid and the seconds of the flight."""
+    """Take a map; return the run's uid and the duration of the fly scan in s."""
     eels, times = session.devices["eels"], []
 
     @bpp.stage_decorator([eels])
@@ -144,31 +144,31 @@ def take(session: Session, shape: tuple[int, int], rate: float) -> tuple[str, fl
 
 
 def long_map(session: Session, rate: float, seconds: float) -> dict[str, Any]:
-    """Take spectra at a rate, for so long."""
-    lines = round(rate * seconds / POINTS)
+    """Take a map at `rate` spectra/s for `seconds`."""
+    lines = round(rate * seconds / LINE_POINTS)
     sampler = Sampler(session)
-    uid, took = take(session, (lines, POINTS), rate)
+    uid, took = take(session, (lines, LINE_POINTS), rate)
     ended = time.perf_counter()
     session.data.wait(uid, timeout=600)
     after = time.perf_counter() - ended
-    got = lines * POINTS / took
+    rate_of_plan = lines * LINE_POINTS / took
     return {
-        "spectra": lines * POINTS, "wanted_per_s": rate, "taken_per_s": round(got),
-        "MB_per_s": round(got * SPECTRUM / 1e6, 1), "seconds": round(took, 2),
+        "spectra": lines * LINE_POINTS, "wanted_per_s": rate, "taken_per_s": round(rate_of_plan),
+        "MB_per_s": round(rate_of_plan * SPECTRUM_BYTES / 1e6, 1), "seconds": round(took, 2),
         "complete_after_s": round(after, 2), **sampler.close(),
     }  # fmt: skip
 
 
 @contextmanager
 def reader(session: Session) -> Iterator[dict[str, int]]:
-    """Read slices of the newest map through Tiled, over HTTP, while it grows."""
+    """Read slices of the newest map through Tiled, over HTTP, during the map."""
     address = address_of(session.storage.layout)
     assert address is not None
     seen, done = {"slices": 0, "rows": 0}, threading.Event()
 
     def read() -> None:
         data = Data(address.uri, api_key=address.api_key)
-        while not done.wait(LOOK):
+        while not done.wait(POLL_INTERVAL):
             try:
                 run = data.catalog.values().last()
                 array = run["primary/eels"]
@@ -176,7 +176,7 @@ def reader(session: Session) -> Iterator[dict[str, int]]:
                 continue
             rows = array.shape[0]
             if "stop" not in run.metadata and rows:
-                assert array[rows - 1].any(), "a row that is shown and is not there"
+                assert array[rows - 1].any(), "a row is visible before it has data"
                 seen.update(slices=seen["slices"] + 1, rows=rows)
         data.close()
 
@@ -203,7 +203,7 @@ def large_map(session: Session, rate: float) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any], console: Console) -> None:
-    """Print the results for a person."""
+    """Print the results as tables."""
     for part, figures in result.items():
         table = Table(part, "")
         for name, value in figures.items():
@@ -226,7 +226,7 @@ def main() -> None:
         with Session(Path(folder) / "s", root=Path(__file__).parents[1]) as session:
             session.sd.baseline.clear()  # it would be timed, too
             session.data.catalog  # noqa: B018 (waits for Tiled's start)
-            take(session, (4, POINTS), options.rate)  # all is loaded
+            take(session, (4, LINE_POINTS), options.rate)  # loads all modules
             result = {
                 "raw": raw,
                 "long map": long_map(session, options.rate, options.seconds),

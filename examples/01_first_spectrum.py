@@ -2,8 +2,8 @@
 
     uv run python examples/01_first_spectrum.py [STORAGE]
 
-Everything real but the instrument: two instrument PCs (as processes here), a RunEngine, a storage
-folder with its writer. On a microscope the addresses change, and nothing else.
+Only the instrument is simulated: there are two instrument PCs (processes here), a RunEngine, and a
+storage folder with its writer. On a microscope only the addresses change.
 """
 
 import sys
@@ -26,9 +26,11 @@ with Storage(folder) as storage, SimulatedPCs(folder) as pcs:
         eels = gatan.Spectrometer(pcs.uris["gatan"], path_provider=storage.path_provider)
         microscope = autoscript.Microscope(pcs.uris["autoscript"])
 
-    RE(beam_on(bp.count([eels], num=3), microscope))  # any Bluesky plan; then the beam is blanked
+    RE(
+        beam_on(bp.count([eels], num=3), microscope)
+    )  # any Bluesky plan; the beam is blanked after it
     reference = storage.references[-1]
-    print("the reference, as soon as the exposure was over:", reference)
+    print("the reference, available when the exposure ended:", reference)
 
     storage.data.wait(reference, until="stored")
     spectrum = storage.data.open(reference).to_xarray()

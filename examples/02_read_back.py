@@ -1,4 +1,4 @@
-"""Read runs back through Tiled, as on any PC that has nothing but its address.
+"""Read runs back through Tiled, as on any PC that has only its address and a key.
 
 uv run python examples/02_read_back.py [STORAGE]      (after example 01)
 """
@@ -7,16 +7,15 @@ import sys
 from pathlib import Path
 
 from bluesky_em import Data, Storage
-from bluesky_em.files.tiled.address import address_of
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "em-data")
 
-with Storage(folder) as storage:  # here only to have its Tiled server up (10-15 s)
+with Storage(folder) as storage:  # starts the Tiled server, which takes 10 to 15 s
     storage.flush()
     run_uid = storage.data.catalog.values().last().start["uid"]
     storage.data.wait(run_uid)  # complete: every reference catalogued, or failed with a reason
-    address = address_of(storage.layout)
-    assert address is not None
+    address = storage.tiled_address
+    assert address is not None  # it would be None while the server starts
 
     data = Data(address.uri, api_key=address.api_key)  # this line, on any PC
     frame = data.open(f"{run_uid}/eels/1")

@@ -1,9 +1,9 @@
-"""Other people's detectors in the same plan, catalogued in the same way.
+"""Use other detectors in the same plan, catalogued in the same way.
 
     uv run python examples/03_third_party_detector.py [STORAGE]
 
 A classic ophyd detector (resource and datum, a file per frame) and an ophyd-async
-`StandardDetector` (stream_resource and stream_datum, writes its own HDF5) beside ours.
+`StandardDetector` (stream_resource and stream_datum, writes its own HDF5), beside one of ours.
 """
 
 import sys

@@ -1,9 +1,9 @@
-"""Take a spectrum image in one fly scan, and map an element while storage goes on.
+"""Take a spectrum image in one fly scan, and map an element.
 
     uv run python examples/04_spectrum_image.py [STORAGE]
 
-`prepare` with a `MapInfo` makes a flight a map; `fly` begins both detectors together and collects
-documents while lines come in. Frame n of the map is still the reference `<run uid>/eels/<n>`.
+`prepare` with a `MapInfo` makes a fly scan a map; `fly` starts both detectors together and collects
+documents after each line. The reference of frame n of the map is `<run uid>/eels/<n>`.
 """
 
 import sys
@@ -31,16 +31,16 @@ with Storage(folder) as storage, SimulatedPCs(folder) as pcs:
     @bpp.stage_decorator([eels, adf])
     @bpp.run_decorator(md={"sample": "SrTiO3 flakes"})
     def plan():
-        """Take the map in a run of its own."""
+        """Take the map in one run."""
         yield from fly([eels, adf], MapInfo(shape=(16, 16), livetime=0.005))
 
     RE(beam_on(plan(), microscope))
     reference = storage.references[-1]
     run = reference.partition("/")[0]
-    print("the last of 256 points, as soon as it was taken:", reference)
+    print("the last of 256 points, available when it was taken:", reference)
 
     storage.data.wait(run)
-    stream = storage.data.stream(run)  # an xarray.Dataset, read only where it is looked at
+    stream = storage.data.stream(run)  # an xarray.Dataset that reads only the parts that are used
     titanium = elemental_map(stream.eels.values, stream.energy.values, onset=456.0)
     print(stream)
     print(f"titanium in {(titanium > titanium.mean()).mean():.0%} of the map")

@@ -1,10 +1,10 @@
-"""Map an element finely where it is, coarsely elsewhere.
+"""Map an element with fine steps where it is present, and coarse ones elsewhere.
 
     uv run python examples/06_adaptive_map.py [STORAGE]
 
-As in example 05, the analysis is another process: it says of each spectrum whether titanium is in
-it. The plan, `plans/adaptive_map.py`, begins with every second point in both directions, and asks
-for these verdicts only afterwards; a verdict that never comes counts as titanium.
+As in example 05, the analysis is another process: it publishes for each spectrum whether it has
+titanium. The plan, `plans/adaptive_map.py`, begins with every second point in both directions, and
+reads these verdicts only afterwards; a missing verdict counts as titanium.
 """
 
 import sys
@@ -18,14 +18,14 @@ from bluesky_em import Data
 from bluesky_em.analysis import elemental_map
 
 SHAPE = (20, 20)
-TITANIUM, WIDTH = 456.0, 20.0  # eV, the onset of Ti-L and what is integrated from there on
-PER_ELECTRON = 7.8  # counts; of the simulated camera, as of a US1000FTXP
-EXTRAPOLATION = 9.0  # what the fit of a background adds to its variance (Egerton's h)
+TITANIUM, WIDTH = 456.0, 20.0  # eV, the onset of Ti-L and the range integrated above it
+PER_ELECTRON = 7.8  # counts, of the simulated camera and of a US1000FTXP
+EXTRAPOLATION = 9.0  # variance added by the fit of the background (Egerton's h)
 SIGNIFICANT = 4.0  # standard deviations
 
 
 def significance(counts: np.ndarray, energy: np.ndarray) -> float:
-    """Give signal over noise of Ti-L (R. F. Egerton, EELS in the Electron Microscope, 4.4.4)."""
+    """Return signal over noise of Ti-L (R. F. Egerton, EELS in the Electron Microscope, 4.4.4)."""
     window = counts[(energy >= TITANIUM) & (energy <= TITANIUM + WIDTH)]
     signal = float(elemental_map(counts, energy, TITANIUM, WIDTH, groups=8)) / PER_ELECTRON
     background = float(window.sum()) / PER_ELECTRON - signal
@@ -33,7 +33,7 @@ def significance(counts: np.ndarray, energy: np.ndarray) -> float:
 
 
 def analyse(folder: Path, ready: Event) -> None:
-    """Follow the next run; publish of each of its points whether there is titanium."""
+    """Follow the next run; publish for each point whether it has titanium."""
     data = Data(storage=folder)
     runs = data.follow()
     ready.set()
@@ -61,7 +61,7 @@ def main(folder: Path) -> None:
         references, (run_uid,) = result.plan_result, result.run_start_uids
 
         verdicts = session.data.results(run_uid)
-        verdicts.wait([*references.values()][-1], "edge", 10)  # the plan had no need of the last
+        verdicts.wait([*references.values()][-1], "edge", 10)  # the plan did not need the last one
         for line in range(SHAPE[0]):
             row = [references.get((line, column), "") for column in range(SHAPE[1])]
             print(*("#" if verdicts.get(one, "edge") else "." if one else " " for one in row))

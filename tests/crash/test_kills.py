@@ -1,4 +1,4 @@
-"""C2: kill -9 of any process, at any step; every reference is accounted for, once, truthfully."""
+"""Kills (SIGKILL) of each process at each step: every reference is accounted for exactly once."""
 
 import json
 import subprocess

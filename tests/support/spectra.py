@@ -1,4 +1,4 @@
-"""Simulated low-loss spectra whose thickness and shift are known, also as exspy has them."""
+"""Simulated low-loss spectra of known thickness and shift, also as signals of exspy."""
 
 from typing import Any
 
@@ -14,7 +14,14 @@ ENERGY = -100 + 0.5 * np.arange(2048)
 def spectra(
     shifts: NDArray, dispersion: float = 0.5, electrons: float = 1e6, carbon: float = 0.5
 ) -> NDArray[np.float32]:
-    """Counts, shape `(shifts, 2048)`, with shot noise; zero loss at channel 200 and a shift, eV."""
+    """Return counts with shot noise, shape `(shifts, 2048)`; zero loss at channel 200 plus shift.
+
+    Args:
+        shifts: in eV.
+        dispersion: in eV per channel.
+        electrons: in a spectrum.
+        carbon: t/lambda.
+    """
     matter, model = Matter(np.float64(carbon), np.float64(0.0), np.float64(0.0)), LossModel()
     start = -200 * dispersion
     expected = [model.per_electron(matter, start - shift, dispersion) for shift in shifts]
@@ -23,7 +30,7 @@ def spectra(
 
 
 def eels_spectrum(frames: NDArray) -> Any:
-    """A signal of exspy, which is imported here: importing it warns, see the tests' marks."""
+    """Return a signal of exspy, which is imported here: this warns, see the marks of the tests."""
     from exspy.signals import EELSSpectrum
 
     signal = EELSSpectrum(frames.copy())

@@ -1,4 +1,4 @@
-"""The main job: `bluesky-em demo`, as a newcomer types it."""
+"""The command `bluesky-em demo`, as a new user starts it."""
 
 import json
 import subprocess
@@ -29,15 +29,15 @@ def test_the_demo_catalogues_every_reference_and_draws_its_figure(tmp_path: Path
     assert summary["catalogued"] == len(summary["references"]) == 4 and summary["failed"] == 0
     assert summary["exposure_seconds"] == 0.2 < summary["plan_seconds"]
     assert set(summary["reference_latency_ms"]) == {"p50", "p99"}
-    assert matplotlib.image.imread(figure).std() > 0.05  # something is drawn
+    assert matplotlib.image.imread(figure).std() > 0.05  # it is not blank
     documents = journal.read(Layout(tmp_path / "data").journal_of(summary["run_uid"]))
     streams = {d["name"] for name, d in documents if name == "descriptor"}
     assert streams == {"primary", "baseline"}
-    for words in ("Storage goes on behind its back", "catalogued", "Data(", "…/eels/3"):
+    for words in ("Storage continues in the background", "catalogued", "Data(", "…/eels/3"):
         assert words in done.stderr
 
 
-def test_the_demo_takes_a_map_in_one_flight_and_draws_its_elements(tmp_path: Path) -> None:
+def test_the_demo_takes_a_map_in_one_fly_scan_and_draws_its_elements(tmp_path: Path) -> None:
     figure = tmp_path / "map.png"
     done = subprocess.run(
         [
@@ -54,7 +54,7 @@ def test_the_demo_takes_a_map_in_one_flight_and_draws_its_elements(tmp_path: Pat
     assert "EELS map and dark field" in done.stderr and "…/eels/0 to" in done.stderr
 
 
-def test_a_map_of_no_shape_says_what_one_looks_like() -> None:
+def test_a_malformed_map_shape_is_refused_with_an_example() -> None:
     command = [sys.executable, "-m", "bluesky_em", "demo", "--map", "64"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "give lines x points, e.g. 64x64" in done.stderr
+    assert done.returncode == 1 and "is not LINESxPOINTS, e.g. 64x64" in done.stderr

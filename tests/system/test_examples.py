@@ -1,4 +1,4 @@
-"""Every example runs, in reading order, as a user types it."""
+"""Each example runs, in reading order, as a user starts it."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ WORDS = {
     "02_read_back.py": "xarray.Dataset",
     "03_third_party_detector.py": "blob",
     "04_spectrum_image.py": "titanium in",
-    "05_stop_when_aligned.py": "ended as success, since aligned: True",
+    "05_stop_when_aligned.py": "ended as success, because of aligned: True",
     "06_adaptive_map.py": "points of 400",
 }
 
@@ -31,7 +31,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def printed(storage: Path) -> Callable[[str], str]:
-    """Run an example, once, and give what it prints."""
+    """Return a function that runs an example once and returns its output."""
 
     @cache
     def run(name: str) -> str:
@@ -52,7 +52,7 @@ def data(storage: Path) -> Iterator[Data]:
     data.close()
 
 
-def test_every_example_is_run_here() -> None:
+def test_each_example_is_run_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(WORDS)
 
 
@@ -61,7 +61,9 @@ def test_example(name: str, printed: Callable[[str], str]) -> None:
     assert WORDS[name] in printed(name)
 
 
-def test_the_scan_stops_where_the_specimen_says(printed: Callable[[str], str], data: Data) -> None:
+def test_the_scan_stops_where_the_specimen_becomes_thin(
+    printed: Callable[[str], str], data: Data
+) -> None:
     with data.follow(run_in(printed("05_stop_when_aligned.py")), patience=60) as run:
         points = list(run)
     x, y = 200e-9 * (np.linspace((0.5, 0.61), (0.95, 0.61), 500).T - 0.5)
@@ -106,7 +108,7 @@ def run_in(text: str) -> str:
 
 
 def components(mask: np.ndarray) -> list[list[tuple[int, int]]]:
-    """Give the points of each connected part."""
+    """Return the points of each connected part."""
     left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
     parts: list[list[tuple[int, int]]] = []
     while left:

@@ -1,4 +1,4 @@
-"""Fly scans: many frames at the instrument's own pace, with nothing lost whatever the plan does."""
+"""Fly scans: many frames at the speed of the instrument; none is lost, whatever the plan does."""
 
 import itertools
 import random
@@ -20,7 +20,7 @@ from bluesky_em.plan_stubs import beam_on, fly, per_shot, wait_for
 
 
 def take(session: Session, stub: MsgGenerator[list[str]], detectors: list) -> tuple[str, list[str]]:
-    """Run a plan stub in a run of its own, with the beam on."""
+    """Run a plan stub in a run of its own, with the beam on; return its uid and references."""
     references: list[str] = []
 
     @bpp.stage_decorator(detectors)
@@ -32,13 +32,13 @@ def take(session: Session, stub: MsgGenerator[list[str]], detectors: list) -> tu
     return result.run_start_uids[0], references
 
 
-def test_a_map_is_taken_in_one_flight_with_the_dark_field_beside_it(
+def test_a_map_is_taken_in_one_fly_scan_together_with_the_dark_field(
     session: Session, http: Data
 ) -> None:
     eels, adf = session.devices["eels"], session.devices["adf"]
 
-    flight = fly([eels, adf], MapInfo(shape=(8, 16), livetime=1e-3))
-    uid, references = take(session, flight, [eels, adf])
+    stub = fly([eels, adf], MapInfo(shape=(8, 16), livetime=1e-3))
+    uid, references = take(session, stub, [eels, adf])
     assert references == [f"{uid}/eels/127", f"{uid}/adf/127"]
     session.data.wait(references)
     session.data.wait(uid)
@@ -53,8 +53,8 @@ def test_a_map_is_taken_in_one_flight_with_the_dark_field_beside_it(
 
 def test_a_burst_takes_spectra_at_one_place(session: Session) -> None:
     eels = session.devices["eels"]
-    flight = fly([eels], TriggerInfo(number_of_events=5, livetime=0.02))
-    uid, (last,) = take(session, flight, [eels])
+    stub = fly([eels], TriggerInfo(number_of_events=5, livetime=0.02))
+    uid, (last,) = take(session, stub, [eels])
     session.data.wait(uid)
     assert last == f"{uid}/eels/4"
     assert session.data.catalog[uid]["primary/eels"].shape == (5, 2048)
@@ -72,24 +72,24 @@ def test_a_map_can_be_taken_by_moving_the_probe(session: Session) -> None:
     assert [(axis.name, axis.size) for axis in frame.scan] == [("y", 2), ("x", 3)]
 
 
-def test_steps_and_flights_of_one_detector_share_a_run(session: Session, http: Data) -> None:
+def test_steps_and_fly_scans_of_one_detector_share_a_run(session: Session, http: Data) -> None:
     eels = session.devices["eels"]
 
     def both() -> MsgGenerator[list[str]]:
         first = yield from per_shot([eels])
-        flown = yield from fly([eels], MapInfo(shape=(2, 8), livetime=1e-3), "map")
-        again = yield from fly([eels], MapInfo(shape=(1, 8), livetime=1e-3), "map")
-        return [*first, *flown, *again, *(yield from per_shot([eels]))]
+        first_map = yield from fly([eels], MapInfo(shape=(2, 8), livetime=1e-3), "map")
+        second_map = yield from fly([eels], MapInfo(shape=(1, 8), livetime=1e-3), "map")
+        return [*first, *first_map, *second_map, *(yield from per_shot([eels]))]
 
     uid, references = take(session, both(), [eels])
     session.data.wait(uid)
     assert references == [f"{uid}/eels/{n}" for n in (0, 16, 24, 25)]
     assert http.catalog[uid]["primary/eels"].shape == (2, 2048)
-    flown = http.catalog[uid]["map/eels"]
-    assert flown.shape == (24, 2048)
+    array = http.catalog[uid]["map/eels"]
+    assert array.shape == (24, 2048)
     for number, row in ((1, 0), (16, 15), (17, 16), (24, 23)):
         frame = session.data.open(f"{uid}/eels/{number}").read()
-        np.testing.assert_array_equal(flown[row], frame)
+        np.testing.assert_array_equal(array[row], frame)
         np.testing.assert_array_equal(http.open(f"{uid}/eels/{number}").read(), frame)
 
 
@@ -109,7 +109,7 @@ def test_a_fly_plan_written_for_a_standard_detector_runs_unchanged(session: Sess
     assert session.data.catalog[uid]["primary/eels"].shape == (10, 2048)
 
 
-@pytest.mark.parametrize("wrong, said", [
+@pytest.mark.parametrize("wrong, message", [
     (TriggerInfo(number_of_events=0), "cannot fly without an end"),
     (TriggerInfo(number_of_events=4, deadtime=0.1), "flies without pauses"),
     (TriggerInfo(number_of_events=4, collections_per_event=2), "gives one frame per event"),
@@ -117,13 +117,13 @@ def test_a_fly_plan_written_for_a_standard_detector_runs_unchanged(session: Sess
     (MapInfo(shape=(4, 4), region=(0.5, 0.5, 0.6, 0.5)), "must stay inside the scan"),
     (MapInfo(shape=(4, 4), livetime=50.0), "must lie between 1e-06 and 5 s"),
 ])  # fmt: skip
-def test_what_cannot_be_flown_says_what_can(
-    session: Session, wrong: TriggerInfo, said: str
+def test_a_wrong_fly_scan_is_refused_with_the_reason(
+    session: Session, wrong: TriggerInfo, message: str
 ) -> None:
     eels = session.devices["eels"]
     with pytest.raises(FailedStatus) as caught:
         take(session, fly([eels], wrong), [eels])
-    assert said in str(caught.value.__cause__)
+    assert message in str(caught.value.__cause__)
 
 
 def test_a_map_with_another_number_of_events_than_points_is_refused() -> None:
@@ -132,10 +132,8 @@ def test_a_map_with_another_number_of_events_than_points_is_refused() -> None:
 
 
 @pytest.mark.parametrize("moment", range(20))
-def test_whatever_becomes_of_the_plan_every_captured_frame_is_kept(
-    session: Session, moment: int
-) -> None:
-    """C2, at twenty random moments: paused and resumed, stopped, aborted, or halted by Ctrl-C."""
+def test_each_captured_frame_is_stored_however_the_plan_ends(session: Session, moment: int) -> None:
+    """At twenty random moments: paused and resumed, stopped, or aborted."""
     eels, adf, microscope = (session.devices[n] for n in ("eels", "adf", "microscope"))
     rng = random.Random(moment)
     ending = ("resume", "stop", "abort", "resume")[moment % 4]
@@ -163,30 +161,30 @@ def test_whatever_becomes_of_the_plan_every_captured_frame_is_kept(
     )
     manifest = session.data.catalog[uid].metadata["bluesky_em"]
     for detector in ("eels", "adf"):
-        captured = check_flight(session, uid, detector, documents)
-        told = [f["maps"] for f in manifest["files"] if f["detector"] == detector]
+        captured = check_fly_scan(session, uid, detector, documents)
+        recorded = [f["maps"] for f in manifest["files"] if f["detector"] == detector]
         expected = [[{"shape": [16, 32], "taken": captured, "row": 0}]]
-        assert told == (expected if captured else [])
+        assert recorded == (expected if captured else [])
         assert (captured == 16 * 32) or ending != "resume"
 
 
-def check_flight(session: Session, uid: str, detector: str, documents: list) -> int:
-    """Frames in documents, in the file, in Tiled and in the manifest are the same, once."""
-    flights = [
+def check_fly_scan(session: Session, uid: str, detector: str, documents: list) -> int:
+    """Check that documents, file and Tiled have the same frames, once; return their number."""
+    resources = [
         d for name, d in documents if name == "stream_resource" and d["data_key"] == detector
     ]
-    if not flights:
+    if not resources:
         return 0  # interrupted before the first line
-    flight, *closing = flights
-    assert [resource["parameters"]["frames"] for resource in closing] in ([], [0])
-    data = [d for _, d in documents if d.get("stream_resource") == flight["uid"]]
+    resource, *closing = resources
+    assert [other["parameters"]["frames"] for other in closing] in ([], [0])
+    data = [d for _, d in documents if d.get("stream_resource") == resource["uid"]]
     ends = [(d["indices"], d["seq_nums"]) for d in data]
     assert all(a[0]["stop"] == b[0]["start"] for a, b in itertools.pairwise(ends))
     assert all(s["start"] == i["start"] + 1 and s["stop"] == i["stop"] + 1 for i, s in ends)
     captured = ends[-1][0]["stop"]
     array = session.data.catalog[uid]["primary"].base[detector]
     assert array.shape[0] == captured
-    if detector == "eels":  # and the beam was on, though it was blanked in the pause
+    if detector == "eels":  # the beam was on, although it was blanked during the pause
         assert (array.read().sum(axis=1) > 1e5).all()
     (path,) = session.storage.layout.data.rglob(f"{uid}/{detector}.h5")
     with FramesReader(path) as reader:
@@ -218,13 +216,13 @@ def test_a_dead_acquisition_server_ends_the_plan_and_keeps_what_was_collected(
     assert session.data.open(f"{uid}/eels/{array.shape[0] - 1}").read().any()
 
 
-def test_a_flight_that_was_stopped_is_stored_to_its_last_frame_while_the_run_goes_on(
+def test_a_stopped_fly_scan_is_stored_to_its_last_frame_while_the_run_continues(
     session: Session,
 ) -> None:
     eels = session.devices["eels"]
     kept: list[Any] = []
 
-    def lost(message: Msg) -> tuple[None, MsgGenerator | None]:
+    def lose(message: Msg) -> tuple[None, MsgGenerator | None]:
         if message.command == "collect" and eels.flown and not kept:
             kept.append(eels.flown)
             return None, _fail()
@@ -237,9 +235,9 @@ def test_a_flight_that_was_stopped_is_stored_to_its_last_frame_while_the_run_goe
     @bpp.stage_decorator([eels])
     @bpp.run_decorator()
     def plan() -> MsgGenerator[None]:
-        flight = fly([eels], MapInfo(shape=(32, 30), livetime=1e-3))
+        stub = fly([eels], MapInfo(shape=(32, 30), livetime=1e-3))
         try:
-            yield from bpp.plan_mutator(flight, lost)
+            yield from bpp.plan_mutator(stub, lose)
         except RuntimeError:
             last = eels.flown
         yield from wait_for(last, session.data, until="stored", timeout=30)
@@ -252,24 +250,24 @@ def test_a_flight_that_was_stopped_is_stored_to_its_last_frame_while_the_run_goe
     assert session.data.open(kept[-1]).read().shape == (2048,)
 
 
-def test_a_detector_that_was_prepared_and_not_flown_leaves_the_next_flight_alone(
+def test_a_detector_that_was_prepared_only_does_not_disturb_the_next_fly_scan(
     session: Session,
 ) -> None:
     eels, adf = session.devices["eels"], session.devices["adf"]
 
     @bpp.stage_decorator([eels, adf])
     @bpp.run_decorator()
-    def given_up() -> MsgGenerator[None]:
+    def prepare_only() -> MsgGenerator[None]:
         for detector in (eels, adf):
             yield from bps.prepare(detector, MapInfo(shape=(4, 8), livetime=1e-3), wait=True)
 
-    session.RE(given_up())
+    session.RE(prepare_only())
     uid, (last,) = take(session, fly([eels], MapInfo(shape=(2, 8), livetime=1e-3)), [eels])
     assert last == f"{uid}/eels/15"
     session.data.wait(uid)
 
 
-def test_settings_that_a_flight_depends_on_cannot_change_in_it(session: Session) -> None:
+def test_settings_of_a_fly_scan_cannot_change_during_it(session: Session) -> None:
     eels = session.devices["eels"]
 
     @bpp.stage_decorator([eels])

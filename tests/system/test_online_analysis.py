@@ -1,4 +1,4 @@
-"""Functions run on frames as they come, and on finished runs; their results are runs, too."""
+"""Functions run on new frames and on finished runs; their results are runs, too."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ from bluesky_em.files.tiled.address import TiledAddress
 
 @pytest.fixture(scope="module")
 def spectra(session: Session) -> list[str]:
-    """A line scan over the flake; gives its references."""
+    """The references of a line scan over a flake."""
     eels, microscope = session.devices["eels"], session.devices["microscope"]
     plan = session.plans["line_scan"](
         eels, microscope, start=(0.04, 0.59), stop=(0.9, 0.62), points=6, exposure=0.02
@@ -40,21 +40,21 @@ def _results(session: Session, uid: str, name: str) -> Any:
     return session.data.catalog[uid]["primary"].read()[name].values
 
 
-def test_an_analysis_in_its_own_process_gives_live_what_it_gives_afterwards(
+def test_an_analysis_in_its_own_process_has_the_same_results_live_and_afterwards(
     session: Session,
 ) -> None:
     folder = str(session.storage.layout.root)
     command = [sys.executable, "-m", "bluesky_em", "analyse", "thickness", "--storage", folder]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as analyst:
         assert analyst.stdout is not None
-        assert "thickness is run on what comes" in analyst.stdout.readline()
+        assert "thickness is run on all runs from now on" in analyst.stdout.readline()
         eels, adf, microscope = (session.devices[n] for n in ("eels", "adf", "microscope"))
         plan = session.plans["spectrum_image"](eels, microscope, adf, shape=(8, 10), dwell=2e-3)
         uid = _run(session.RE(plan).plan_result)
-        told = analyst.stdout.readline()
+        printed = analyst.stdout.readline()
         analyst.kill()
-    assert told.startswith(f"{uid}: 80 frames, results in run ")
-    live = told.split()[-1]
+    assert printed.startswith(f"{uid}: 80 frames, results in run ")
+    live = printed.split()[-1]
     offline = process(
         session.data, uid, FrameFunction.named("thickness"), session.storage, detector="eels"
     )
@@ -67,7 +67,7 @@ def test_an_analysis_in_its_own_process_gives_live_what_it_gives_afterwards(
     assert list(_results(session, live, "reference")) == [f"{uid}/eels/{n}" for n in range(80)]
 
 
-def test_results_are_found_from_their_input_and_say_how_they_were_made(
+def test_results_are_found_by_their_input_and_name_their_function(
     session: Session, spectra: list[str]
 ) -> None:
     function = FrameFunction.named("subtract_dark", {"dark": spectra[0]})
@@ -101,7 +101,7 @@ def test_an_error_ends_the_results_and_nothing_else(
     assert (stop["exit_status"], stop["reason"]) == ("fail", done.error)
 
 
-def test_who_has_the_tiled_address_only_puts_results_there(
+def test_a_process_that_has_only_the_tiled_address_stores_its_results_there(
     tiled: TiledAddress, session: Session, spectra: list[str]
 ) -> None:
     data = Data(tiled.uri, api_key=tiled.analyst_key)
@@ -125,17 +125,17 @@ def test_a_choice_between_detectors_is_not_guessed(session: Session) -> None:
         process(session.data, uid, FrameFunction.named("thickness"), session.storage)
 
 
-def test_a_run_is_told_of_and_drawn_from_the_command_line(
+def test_a_run_is_printed_and_plotted_from_the_command_line(
     session: Session, spectra: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.setattr(
         "bluesky_em.storage.processes.lower_priority", lambda: None
-    )  # it is this process's own
+    )  # it would be that of this process
     storage = ["--storage", str(session.storage.layout.root)]
-    told = CliRunner().invoke(app, ["follow", _run(spectra), *storage]).output.splitlines()
-    assert "line_scan" in told[0] and "microscope-beam_x"[-13:] in told[1]
-    assert len(told) == 3 + len(spectra) and "success" in told[-1]
+    printed = CliRunner().invoke(app, ["follow", _run(spectra), *storage]).output.splitlines()
+    assert "line_scan" in printed[0] and "microscope-beam_x"[-13:] in printed[1]
+    assert len(printed) == 3 + len(spectra) and "success" in printed[-1]
     pictures = {y: tmp_path / f"{y}.png" for y in ("eels", "microscope-beam_y")}
     for y, png in pictures.items():
         done = CliRunner().invoke(
@@ -145,7 +145,7 @@ def test_a_run_is_told_of_and_drawn_from_the_command_line(
         assert png.stat().st_size > 10_000
 
 
-def test_the_session_s_table_and_plot_watch_what_comes(
+def test_the_session_s_table_and_plot_show_new_runs(
     session: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     png = tmp_path / "live.png"
@@ -154,11 +154,11 @@ def test_the_session_s_table_and_plot_watch_what_comes(
     try:
         reference = session.acquire_eels(exposure=0.01)
         session.data.wait(reference)
-        said = ""
+        printed = ""
         for _ in session.data.follow(_run([reference])):
             pass
-        while "success" not in said or not png.exists():
-            said += capsys.readouterr().out
-        assert f"run {_run([reference])}: spectrum" in said and "1 points" in said
+        while "success" not in printed or not png.exists():
+            printed += capsys.readouterr().out
+        assert f"run {_run([reference])}: spectrum" in printed and "1 points" in printed
     finally:
         session.live.close()

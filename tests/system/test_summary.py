@@ -1,4 +1,4 @@
-"""What events tell of their frames is what the frames say, once they can be read."""
+"""The numbers in events are those of their frames."""
 
 import math
 from typing import Any
@@ -18,7 +18,7 @@ from bluesky_em.plan_stubs import beam_on, fly, per_shot
 
 
 class Events(CallbackBase):
-    """Keeps the data of a run's events."""
+    """The data of a run's events."""
 
     def __init__(self) -> None:
         self.data: list[dict[str, Any]] = []
@@ -62,7 +62,7 @@ def test_the_numbers_of_an_event_are_those_of_its_frame(session: Session, http: 
     assert len(keys) == 9 and "eels-thumbnail" not in table
 
 
-def test_thumbnails_of_a_run_that_asked_for_them_are_in_its_table(
+def test_thumbnails_are_in_the_table_of_a_run_that_records_them(
     session: Session, http: Data
 ) -> None:
     eels, events = session.devices["eels"], Events()
@@ -94,7 +94,7 @@ def test_a_zero_loss_that_is_not_on_the_axis_is_nan_in_event_and_table(
     assert np.isnan(http.catalog[uid]["primary"].read()["eels-zero_loss"]).all()
 
 
-def test_a_best_effort_callback_shows_the_totals_and_lets_flights_pass(
+def test_a_best_effort_callback_shows_the_totals_and_ignores_fly_scans(
     session: Session, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     import matplotlib.pyplot as plt
@@ -104,7 +104,7 @@ def test_a_best_effort_callback_shows_the_totals_and_lets_flights_pass(
 
     @bpp.stage_decorator([eels, adf])
     @bpp.run_decorator()
-    def flight() -> MsgGenerator[None]:
+    def fly_scan() -> MsgGenerator[None]:
         yield from fly([eels, adf], MapInfo(shape=(2, 4), livetime=1e-3))
 
     def subscribed(plan: MsgGenerator[Any]) -> str:
@@ -117,12 +117,12 @@ def test_a_best_effort_callback_shows_the_totals_and_lets_flights_pass(
         (line,) = axes.get_lines()
         assert axes.get_ylabel() == "eels-total"
         assert list(line.get_ydata()) == [event["eels-total"] for event in events.data]
-        shown = capsys.readouterr().out
-        assert "eels-total" in shown and f"{events.data[0]['eels-total']:.1f}" in shown
-        flown = subscribed(beam_on(flight(), microscope))
+        printed = capsys.readouterr().out
+        assert "eels-total" in printed and f"{events.data[0]['eels-total']:.1f}" in printed
+        fly_scanned = subscribed(beam_on(fly_scan(), microscope))
         assert "New stream: 'primary'" in capsys.readouterr().out
     finally:
         plt.close("all")
-    assert not caplog.records  # where bluesky puts what a callback of its own raises
-    for uid in (counted, flown):
+    assert not caplog.records  # bluesky logs the errors of its own callbacks
+    for uid in (counted, fly_scanned):
         session.data.wait(uid)

@@ -155,7 +155,7 @@ def test_a_run_that_tiled_has_lost_is_found_and_written_again(
     assert f"lost: Tiled does not have the run (run {complete_run})" in dry.stdout
     assert "done" in run(session, "doctor", "--runs", "1", "--repair").stdout
     session.data.wait(complete_run)
-    assert run(session, "doctor", "--runs", "1").stdout.endswith("all is well\n")
+    assert run(session, "doctor", "--runs", "1").stdout.endswith("no problems\n")
     assert http.open(f"{complete_run}/eels/0").read().shape == (2048,)
 
 

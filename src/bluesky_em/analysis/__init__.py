@@ -1,14 +1,13 @@
-"""What plans, figures and on-line processing compute from spectra and images.
+"""Functions on spectra and images, for plans, figures and online analysis.
 
-Pure functions, numpy in and out, one way to call them: frames first, `(..., energy)` or
+Pure functions of NumPy arrays with one calling convention: first the frames, `(..., energy)` or
 `(..., y, x)` with any leading dimensions or none; then, where needed, `energy`, the axis in eV,
-shape `(energy,)`; then parameters. A frame's result depends on that frame alone, so frames may
-come one by one, in batches or as a whole map. What is not known is NaN.
+shape `(energy,)`; then parameters. The result of a frame depends on that frame alone, so frames can
+be passed one by one, in batches or as a whole map. Unknown values are NaN.
 
-Why so little of it is exspy or HyperSpy (GPL-3; `pip install "bluesky-em[analysis]"`): only
-`absolute_thickness` needs them. Their alignment of zero-loss peaks, elastic threshold and power law
-take decisions over all spectra at once, so that a spectrum's result would depend on its batch; the
-tests hold ours against theirs.
+Only `absolute_thickness` needs exspy and HyperSpy (GPL-3; `pip install "bluesky-em[analysis]"`).
+Their alignment of zero-loss peaks, elastic threshold and power law use all spectra at once, so the
+result of a spectrum would depend on its batch; the tests compare our results with theirs.
 """
 
 from ._dark import subtract_dark

@@ -1,4 +1,4 @@
-"""How far an image has moved."""
+"""The shift between two images."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from ._spectra import Floats
 
 
 def shift(reference: NDArray, image: NDArray) -> tuple[float, float]:
-    """Find how far an image has moved, by cross-correlation.
+    """Return how far an image has moved, by cross-correlation.
 
     Args:
         reference: shape `(rows, cols)`.
-        image: the same later, same shape.
+        image: a later image of the same place, same shape.
 
     Returns:
-        Rows and columns by which what is in `reference` has moved in `image`; to a fraction of a
-        pixel, and up to half of the image.
+        Rows and columns by which the contents of `reference` have moved in `image`, to a fraction
+        of a pixel; at most half of the image.
 
     Raises:
         ValueError: the shapes differ.
     """
     if reference.shape != image.shape:
-        raise ValueError(f"images of shapes {reference.shape} and {image.shape} do not compare")
+        raise ValueError(f"images of shapes {reference.shape} and {image.shape} cannot be compared")
     window = np.outer(*(np.hanning(size) for size in reference.shape))
     one, other = ((each - each.mean()) * window for each in (reference, image))
     product = np.fft.rfft2(other) * np.conj(np.fft.rfft2(one))
@@ -34,7 +34,7 @@ def shift(reference: NDArray, image: NDArray) -> tuple[float, float]:
 
 
 def _refined(correlation: Floats, peak: tuple[np.intp, ...], axis: int) -> float:
-    """Give the place of a peak along an axis, by a parabola through it and its neighbours."""
+    """Return the position of a peak along an axis, by a parabola through three pixels."""
     size = correlation.shape[axis]
     along = np.take(correlation, peak[1 - axis], axis=1 - axis)
     left, middle, right = (along[(int(peak[axis]) + n) % size] for n in (-1, 0, 1))

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from ._spectra import Floats, check
 
-FIT_FROM = 60.0  # eV below an edge, where the fit of its background begins
+FIT_FROM = 60.0  # eV below an edge, where the background fit begins
 FIT_TO = 6.0  # eV below an edge, where it ends
-TYPICAL = 3.0  # exponent of a background; divided out before averaging, so that groups are flat
+TYPICAL_EXPONENT = 3.0  # of a background; divided out before averaging, so that groups are flat
 
 
 def background(
@@ -24,9 +24,9 @@ def background(
     """Fit a power law A E^-r before an edge and continue it under the edge.
 
     The standard background (R. F. Egerton, EELS in the Electron Microscope, 3rd ed., 4.4): a
-    least-squares line through log counts over log energy. Fitted channel by channel it is the
-    least noisy, but below some ten electrons per channel it is too low, as the mean logarithm is
-    below the logarithm of the mean. In eight groups it is right down to two or three of them.
+    least-squares line through log counts over log energy. A fit of single channels has the
+    least noise, but is too low below about ten electrons per channel, as the mean logarithm is
+    below the logarithm of the mean. With eight groups it is right down to two or three electrons.
 
     Args:
         frames: counts, shape `(..., energy)`.
@@ -34,15 +34,15 @@ def background(
         onset: of the edge, in eV.
         fit_from: where the fit begins, in eV below the onset.
         fit_to: where it ends, in eV below the onset.
-        groups: of neighbouring channels, averaged before the logarithm; each channel is its own
-            unless told. A mean below one count counts as one.
+        groups: number of groups of neighbouring channels that are averaged before the logarithm;
+            None: each channel is a group. A mean below one count is set to one.
 
     Returns:
         Counts, shape of `frames`; NaN in channels below the beginning of the fit.
 
     Raises:
-        ValueError: the energies do not fit the frames, do not reach from the beginning of the fit
-            to the onset, or leave fewer than two groups above 0 eV to fit.
+        ValueError: the energies do not match the frames, do not cover the range from the fit to
+            the onset, or leave fewer than two groups above 0 eV to fit.
     """
     check(frames, energy)
     _check_reach(energy, onset, onset - fit_from, onset)
@@ -51,10 +51,10 @@ def background(
     parts = min(groups or size, size)
     if onset <= fit_from or parts < 2:
         raise ValueError(
-            f"a power law is fitted to two groups of channels at least, all above 0 eV; from "
+            f"a power law needs at least two groups of channels, all above 0 eV; from "
             f"{onset - fit_from:g} to {onset - fit_to:g} eV there are {parts}"
         )
-    typical = (energy[fitted[0] :] / onset) ** -TYPICAL
+    typical = (energy[fitted[0] :] / onset) ** -TYPICAL_EXPONENT
     starts = np.arange(parts) * size // parts
     sizes = np.diff(starts, append=size)
     log_energy = np.add.reduceat(np.log(energy[fitted]), starts) / sizes
@@ -77,7 +77,7 @@ def remove_background(
     fit_to: float = FIT_TO,
     groups: int | None = None,
 ) -> NDArray[np.float64]:
-    """Subtract the power law that `background` fits before an edge; same parameters, same errors.
+    """Subtract the power law of `background`, with the same parameters and errors.
 
     Returns:
         Counts, shape of `frames`; NaN in channels below the beginning of the fit.
@@ -103,15 +103,15 @@ def elemental_map(
         frames: counts, shape `(..., energy)`.
         energy: of each channel, in eV, shape `(energy,)`.
         onset: of the edge, in eV.
-        width: that is integrated from the onset on, in eV.
-        groups: of channels averaged before the fit, see `background`.
+        width: of the range that is integrated above the onset, in eV.
+        groups: of channels that are averaged before the fit, see `background`.
 
     Returns:
         Counts in the edge, shape `(...)`.
 
     Raises:
-        ValueError: the energies do not fit the frames, or do not reach from 60 eV below the onset
-            to its end.
+        ValueError: the energies do not match the frames, or do not cover the range from 60 eV
+            below the onset to the end of the integral.
     """
     _check_reach(energy, onset, onset - FIT_FROM, onset + width)
     inside = (energy >= onset) & (energy <= onset + width)
@@ -122,5 +122,5 @@ def _check_reach(energy: Floats, onset: float, low: float, high: float) -> None:
     if energy[0] > low or energy[-1] < high:
         raise ValueError(
             f"an edge at {onset:g} eV needs spectra from {low:g} to {high:g} eV; "
-            f"these go from {energy[0]:g} to {energy[-1]:g} eV"
+            f"these cover {energy[0]:g} to {energy[-1]:g} eV"
         )

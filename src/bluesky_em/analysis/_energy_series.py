@@ -1,4 +1,4 @@
-"""Spectra taken at several energy offsets."""
+"""Series of spectra at several energy offsets."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def merge(spectra: Sequence[tuple[Floats, NDArray, float]]) -> tuple[Floats, Flo
     """Merge spectra of several energy offsets into one.
 
     Args:
-        spectra: of each its energies in eV, ascending, its counts, and its exposure in s.
+        spectra: for each its energies in eV, ascending, its counts, and its exposure in s.
 
     Returns:
-        Energies from the lowest to the highest, in steps of the finest of them, and counts per
-        second; where several spectra overlap, all their counts over all their time; NaN where
-        there is none.
+        Energies from the lowest to the highest, in steps of the finest spectrum, and counts per
+        second. Where spectra overlap, this is the sum of their counts over the sum of their
+        exposures; NaN in gaps.
 
     Raises:
-        ValueError: there is no spectrum.
+        ValueError: `spectra` is empty.
     """
     if not spectra:
         raise ValueError("there is no spectrum to merge")

@@ -9,15 +9,15 @@ Floats = NDArray[np.floating]
 
 
 def check(frames: NDArray, energy: Floats) -> None:
-    """Refuse frames whose last dimension is not this energy, or an energy that does not ascend.
+    """Check that frames match their energies, and that energies ascend.
 
     Raises:
-        ValueError: says both shapes.
+        ValueError: they do not; the message has both shapes.
     """
     if energy.ndim != 1 or frames.shape[-1:] != energy.shape:
         raise ValueError(
-            f"frames of shape {frames.shape} do not fit energies of shape {energy.shape}; "
-            "the last dimension of the frames is to be the one of the energies"
+            f"frames of shape {frames.shape} do not match energies of shape {energy.shape}; "
+            "the last dimension of the frames must be that of the energies"
         )
     if len(energy) < 3 or energy[0] >= energy[-1]:
-        raise ValueError(f"energies are to ascend over three channels at least, not {energy}")
+        raise ValueError(f"energies must ascend over at least three channels, not {energy}")

@@ -1,4 +1,4 @@
-"""How thick the specimen is, from the share of electrons that lost no energy."""
+"""Specimen thickness, from the share of electrons without energy loss."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ def thickness(
     threshold: float = 3.0,
     within: tuple[float, float] | None = None,
 ) -> NDArray[np.float64]:
-    """Give thickness over inelastic mean free path, t/lambda = ln(I_total / I_zlp).
+    """Return thickness over inelastic mean free path, t/lambda = ln(I_total / I_zlp).
 
     The log-ratio method (R. F. Egerton, EELS in the Electron Microscope, 3rd ed., 5.1). The zero
-    loss is cut off at a threshold above each spectrum's own peak, so they need no alignment.
+    loss ends at a threshold above each spectrum's own peak, so spectra need no alignment.
 
     Args:
         frames: low-loss counts without dark, shape `(..., energy)`; losses beyond the last
-            channel are missed, NaN counts as nothing.
+            channel are missed, NaN is ignored.
         energy: of each channel, in eV, shape `(energy,)`, in equal steps.
-        threshold: where the zero loss ends, in eV above its peak; about three of its widths, below
-            the first plasmon.
-        within: energies in eV between which the peak is looked for, see `zero_loss`.
+        threshold: where the zero loss ends, in eV above its peak: about three times its width,
+            below the first plasmon.
+        within: the range in eV of the peak, see `zero_loss`.
 
     Returns:
         t/lambda, shape `(...)`; NaN where there is no zero-loss peak.
 
     Raises:
-        ValueError: as `zero_loss`, or a threshold that is not above 0.
+        ValueError: as `zero_loss`, or the threshold is not above 0.
     """
     if threshold <= 0:
         raise ValueError(
-            f"a threshold is above the zero loss, at more than 0 eV, not {threshold:g}"
+            f"the threshold must be above the zero loss, at more than 0 eV, not {threshold:g}"
         )
     peak = zero_loss(frames, energy, within=within)
     elastic = np.where(energy <= peak[..., None] + threshold, frames, 0)
@@ -62,10 +62,10 @@ def absolute_thickness(
     threshold: float = 3.0,
     within: tuple[float, float] | None = None,
 ) -> NDArray[np.float64]:
-    """Give the thickness in m, with exspy's mean free path for a density.
+    """Return the thickness in m, with exspy's mean free path for a density.
 
-    K. Iakoubovskii et al., Microscopy Research and Technique 71 (2008) 626, equation 9: to some
-    10 % for most solids.
+    K. Iakoubovskii et al., Microscopy Research and Technique 71 (2008) 626, equation 9: accurate
+    to about 10 % for most solids.
 
     Args:
         frames: low-loss counts without dark, shape `(..., energy)`.
@@ -75,7 +75,7 @@ def absolute_thickness(
         convergence_angle: semi-angle, in mrad.
         collection_angle: semi-angle, in mrad.
         threshold: where the zero loss ends, see `thickness`.
-        within: energies in eV between which the peak is looked for, see `zero_loss`.
+        within: the range in eV of the peak, see `zero_loss`.
 
     Returns:
         Thickness in m, shape `(...)`; NaN where there is no zero-loss peak.
@@ -94,10 +94,10 @@ def absolute_thickness(
 
 @cache
 def _exspy() -> ModuleType:
-    """Import exspy's functions for spectra, once: it takes seconds, and warns."""
+    """Import exspy's functions for spectra, once: this takes seconds, and warns."""
     try:
         with warnings.catch_warnings():
-            # exspy 0.3 imports from where HyperSpy 2.5 does not want it to
+            # exspy 0.3 imports from a place that HyperSpy 2.5 warns about
             warnings.filterwarnings("ignore", message="Importing `Lazy")
             from exspy.utils import eels
     except ImportError as exc:

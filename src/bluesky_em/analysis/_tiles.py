@@ -10,10 +10,10 @@ Region = tuple[float, float, float, float]
 
 
 def brightest_tiles(image: NDArray, regions: int = 2, tiles: int = 4) -> list[Region]:
-    """Divide an image into `tiles` x `tiles` and choose those that are brightest on average.
+    """Divide an image into `tiles` x `tiles` and return those that are brightest on average.
 
     Returns:
-        Of each its left, top, width, height in fractions of the image, the brightest first.
+        Left, top, width and height of each, as fractions of the image, the brightest first.
     """
     rows, cols = (size // tiles * tiles for size in image.shape)
     parts = image[:rows, :cols].reshape(tiles, rows // tiles, tiles, cols // tiles)

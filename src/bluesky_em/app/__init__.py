@@ -1,1 +1,1 @@
-"""Programs: command line, session, demo, live plots, simulated instrument PCs."""
+"""The programs: command line, session, demo, live plots, simulated instrument PCs."""

@@ -18,10 +18,10 @@ from matplotlib.transforms import Transform
 from bluesky_em.analysis import elemental_map
 
 EDGES = {"C-K": 284.0, "Ti-L": 456.0, "O-K": 532.0}
-"""Core-loss edges to label, onset in eV (H. Ahn, EELS Atlas; as in exspy's tables)."""
+"""Onsets in eV of the core-loss edges to label (H. Ahn, EELS Atlas; as in exspy's tables)."""
 ELEMENT = "Ti-L"
-"""The edge that is mapped."""
-CORE_LOSS = 150.0  # eV; where the lower plot begins
+"""The edge to map."""
+CORE_LOSS = 150.0  # eV, where the plots of core losses begin
 
 
 def draw(
@@ -30,7 +30,7 @@ def draw(
     line: tuple[tuple[float, float], tuple[float, float]],
     path: Path,
 ) -> None:
-    """Draw the survey with the line, the scan as an image, and some of its spectra.
+    """Draw the survey with the line, the scan as an image, and four of its spectra.
 
     Args:
         survey: image with axes `y`, `x` in m.
@@ -54,7 +54,7 @@ def draw(
 def draw_map(
     survey: xarray.DataArray, spectra: xarray.DataArray, adf: xarray.DataArray, path: Path
 ) -> None:
-    """Draw a survey, and of a map its dark field, the map of an element, and spectra.
+    """Draw a survey and, from a map, its dark field, an element, and mean spectra.
 
     Args:
         survey: image with axes `y`, `x` in m.
@@ -87,7 +87,7 @@ def draw_map(
 
 
 def _mean_of_neighbours(counts: np.ndarray) -> np.ndarray:
-    """Give each point the mean of itself and its neighbours: single ones are too noisy to fit."""
+    """Return the mean of each point and its neighbours: single spectra are too noisy to fit."""
     lines, points = counts.shape[:2]
     padded = np.pad(counts, ((1, 1), (1, 1), (0, 0)), mode="edge")
     total = np.zeros_like(counts)
@@ -143,7 +143,7 @@ def _spectra(
         if inside.any():
             axes.plot(spectrum.energy[inside], spectrum[inside], lw=0.9, label=f"point {index}")
         else:
-            axes.set_axis_off()  # e.g. a recording of another range
+            axes.set_axis_off()  # e.g. a recorded spectrum of another range
     axes.set(title=title, xlabel="energy loss / eV", ylabel="counts", yscale="log")
     if axes.get_lines():
         axes.set_ylim(bottom=1)
@@ -151,7 +151,7 @@ def _spectra(
 
 
 def _chosen(spectra: list[xarray.DataArray]) -> list[int]:
-    """Choose up to four points that differ: evenly spread over the order of total counts."""
+    """Return up to four points that differ, evenly spread over the order of total counts."""
     order = np.argsort([float(s.sum()) for s in spectra])
     places = np.linspace(0, len(order) - 1, min(4, len(order)))
     return sorted({int(order[int(place)]) for place in places})

@@ -1,4 +1,4 @@
-"""The laboratory's own folders: `devices/` (which instruments are here) and `plans/`."""
+"""The laboratory's folders: `devices/` (its instruments) and `plans/` (its measurements)."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ import bluesky_em
 from bluesky_em.detector import RunPaths
 
 TEMPLATE = Path(bluesky_em.__file__).parent / "lab_template"
-"""Where an installed wheel has its copy of `devices/` and `plans/`."""
+"""The copy of `devices/` and `plans/` in an installed wheel."""
 
 
 def load_devices(
     name: str, lab: Path, *, path_provider: RunPaths, **addresses: str
 ) -> dict[str, Any]:
-    """Make the devices that `devices/<name>.py` declares; connects nothing.
+    """Create the devices that `devices/<name>.py` declares; none is connected.
 
     Args:
         name: e.g. `simulated`, `two_pc`.
         lab: the folder that holds `devices/`.
         path_provider: a Storage's `path_provider`.
-        addresses: passed on to the file's `devices` function.
+        addresses: arguments of the file's `devices` function.
 
     Raises:
-        FileNotFoundError: no such file; the message lists those there are.
+        FileNotFoundError: there is no such file; the message lists the files that exist.
     """
     module = _load(_find(lab / "devices", name))
     return module.devices(path_provider=path_provider, **addresses)
 
 
 def load_plans(lab: Path) -> tuple[dict[str, Callable[..., Any]], dict[str, Exception]]:
-    """Load every plan in `plans/`: from each file the function that bears its name.
+    """Load every plan in `plans/`: from each file the function of the same name.
 
     Returns:
-        The plans, and for each file that could not be loaded its error: one typing mistake must
-        not take all plans away.
+        The plans, and the error of each file that could not be loaded: one mistake must not
+        disable all plans.
     """
     plans: dict[str, Callable[..., Any]] = {}
     broken: dict[str, Exception] = {}
@@ -49,13 +49,13 @@ def load_plans(lab: Path) -> tuple[dict[str, Callable[..., Any]], dict[str, Exce
             continue
         try:
             plans[path.stem] = getattr(_load(path), path.stem)
-        except Exception as exc:  # whatever somebody wrote there
+        except Exception as exc:  # of any kind: the file is the user's
             broken[path.name] = exc
     return plans, broken
 
 
 def find_lab() -> Path:
-    """Give the folder with `devices/` and `plans/`: here, or the package's own."""
+    """Return the folder with `devices/` and `plans/`: the current one, or the package's own."""
     here = Path.cwd()
     if (here / "devices").is_dir() and (here / "plans").is_dir():
         return here
@@ -64,17 +64,17 @@ def find_lab() -> Path:
 
 
 def init(folder: Path) -> list[Path]:
-    """Copy `devices/` and `plans/` into `folder`, to be edited there; overwrites nothing.
+    """Copy `devices/` and `plans/` into `folder`, where they can be edited; overwrite nothing.
 
     Raises:
-        FileExistsError: one of them is there already.
+        FileExistsError: one of them exists already.
     """
     source = find_lab()
     targets = [folder / "devices", folder / "plans"]
     for target in targets:
         if target.exists():
             raise FileExistsError(
-                f"{target} is there already and stays as it is. Choose another folder, or move it"
+                f"{target} exists already and was not changed. Choose another folder, or move it"
             )
     for target in targets:
         shutil.copytree(source / target.name, target, ignore=shutil.ignore_patterns("__pycache__"))
@@ -85,7 +85,7 @@ def _find(folder: Path, name: str) -> Path:
     path = folder / f"{name}.py"
     if not path.exists():
         there = ", ".join(sorted(p.stem for p in folder.glob("[!_]*.py"))) or "nothing"
-        raise FileNotFoundError(f"no {path}; in that folder there is: {there}")
+        raise FileNotFoundError(f"{path} does not exist; that folder has: {there}")
     return path
 
 

@@ -1,4 +1,4 @@
-"""Start an acquisition server from the command line: the vendor's module, or its look-alike."""
+"""Acquisition servers for the command line: with the vendor's module, or a simulated one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bluesky_em.acquisition.instrument_pc.server import serve
 from bluesky_em.storage import processes
 
 BEAM = "beam"
-"""Pyro name of the simulated beam, at the simulated microscope's address."""
+"""Pyro name of the simulated beam, served at the simulated microscope's address."""
 
 
 def serve_gatan(
@@ -39,13 +39,13 @@ def serve_gatan(
 
     Args:
         host: the interface to listen on.
-        port: 0 picks a free one.
+        port: 0 for any free one.
         spool: folder for waiting frames.
-        simulate: drive the look-alike instead of DigitalMicrograph.
-        beam: the simulated microscope's beam, which decides what the spectrum shows.
+        simulate: use the simulated DigitalMicrograph.
+        beam: address of the simulated beam, which determines the simulated spectra.
         replay: serve this recorded spectrum (`.dm3`, `.dm4`) instead of simulated ones.
-        latency: take as long as the real instrument.
-        spool_limit: bytes that may wait in the spool; None: until its disk is (nearly) full.
+        latency: be as slow as the real instrument.
+        spool_limit: bytes that may wait in the spool; None: until its disk is nearly full.
         held: stop when standard input ends.
     """
     if simulate:
@@ -74,16 +74,16 @@ def serve_autoscript(
     spool_limit: int | None = None,
     held: bool = False,
 ) -> None:
-    """Serve the microscope until interrupted; arguments as for `serve_gatan`.
+    """Serve the microscope until interrupted.
 
     Args:
         host: the interface to listen on.
-        port: 0 picks a free one.
+        port: 0 for any free one.
         spool: folder for waiting frames.
-        simulate: drive the look-alike instead of AutoScript.
+        simulate: use the simulated AutoScript.
         microscope: host of the AutoScript server.
-        latency: take as long as the real instrument.
-        spool_limit: bytes that may wait in the spool; None: until its disk is (nearly) full.
+        latency: be as slow as the real instrument.
+        spool_limit: bytes that may wait in the spool; None: until its disk is nearly full.
         held: stop when standard input ends.
     """
     extra: dict[str, Any] = {}
@@ -118,8 +118,8 @@ def _serve(
     def started(uri: str, stop: Callable[[], None]) -> None:
         print(f"{name} is ready: {uri}", flush=True)
         if held:
-            processes.on_parent_exit(lambda hurry: stop())
+            processes.on_parent_exit(lambda _: stop())
 
-    # SIGTERM must pass through `finally`, where the beam is blanked.
+    # SIGTERM must run `finally` clauses, where the beam is blanked
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     serve(driver, name, host, port, str(spool), extra, started, spool_limit)

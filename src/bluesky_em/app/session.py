@@ -1,4 +1,4 @@
-"""One microscope session: RunEngine, storage, the lab's devices and plans, ready to use."""
+"""A microscope session: RunEngine, storage, and the lab's devices and plans."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from . import lab
 from .live import LiveView
 from .simulated_pcs import SimulatedPCs
 
-CONNECTING = 60.0  # seconds all devices together may take
+CONNECT_TIMEOUT = 60.0  # s for all devices together
 BASELINE = ("microscope", "stage")
-"""Devices that are read at the beginning and the end of every run."""
+"""Devices to read at the beginning and the end of every run."""
 SIMULATED = "simulated"
-"""The devices file for which the instrument PCs are started here."""
+"""The devices file for which simulated instrument PCs are started."""
 
 
 class Session:
-    """Everything a microscopist types with; a context manager.
+    """RunEngine, storage, devices and plans of one microscope; a context manager.
 
     Args:
         directory: the storage folder.
         devices: name of a file in the lab's `devices/`.
         tiled: address of a Tiled server; None starts an embedded one.
-        replay: with simulated devices, a recorded spectrum to serve.
-        latency: with simulated devices, take as long as the real ones.
-        root: the lab's folder; defaults to the one found by `lab.find_lab`.
-        progress: show progress bars for whatever the RunEngine waits for.
-        on_failure: what plans do when storage has failed, as for `Storage`.
+        replay: a recorded spectrum for the simulated spectrometer to serve.
+        latency: simulated devices are as slow as the real ones.
+        root: the lab's folder; default: `lab.find_lab()`.
+        progress: show progress bars while the RunEngine waits.
+        on_failure: as for `Storage`: what plans do when storage has failed.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Session:
                 devices, root, path_provider=self.storage.path_provider, **addresses
             )
             self.live = self._stack.enter_context(closing(LiveView(self.storage.layout)))
-            """tables and plots that no plan waits for"""
+            """tables and plots; no plan waits for them"""
             self._connect(devices)
             baseline = [self.devices[name] for name in BASELINE if name in self.devices]
             self.sd = SupplementalData(baseline=baseline)
-            """what every run records besides, in its stream `baseline`"""
+            """the devices that every run records in its stream `baseline`"""
             self.RE.preprocessors.append(self.sd)
             self.plans, self.broken_plans = lab.load_plans(root)
         except BaseException:
@@ -98,7 +98,7 @@ class Session:
         return self.storage.data
 
     def acquire_eels(self, exposure: float = 0.1, frames: int = 1) -> str:
-        """Take a spectrum where the beam stands; gives its reference as the exposure ends.
+        """Take a spectrum at the beam's position; return its reference when the exposure ends.
 
         Args:
             exposure: of one frame, in s.
@@ -110,7 +110,7 @@ class Session:
         return self.RE(plan).plan_result[0]  # type: ignore
 
     def acquire_haadf(self, size: int = 512, dwell: float = 1e-6) -> str:
-        """Scan a HAADF image; gives its reference as the scan ends.
+        """Scan a HAADF image; return its reference when the scan ends.
 
         Args:
             size: pixels along each side.
@@ -120,7 +120,7 @@ class Session:
         return self.RE(plan).plan_result[0]  # type: ignore
 
     def namespace(self) -> dict[str, Any]:
-        """Give the names of the interactive session."""
+        """Return the names of the interactive session."""
         microscope = self.devices["microscope"]
         microscope.acquire_eels = self.acquire_eels
         microscope.acquire_haadf = self.acquire_haadf
@@ -136,16 +136,16 @@ class Session:
             coroutines = [device.connect() for device in self.devices.values()]
             return await asyncio.gather(*coroutines, return_exceptions=True)
 
-        outcomes = asyncio.run_coroutine_threadsafe(connect(), self.RE.loop).result(CONNECTING)
+        outcomes = asyncio.run_coroutine_threadsafe(connect(), self.RE.loop).result(CONNECT_TIMEOUT)
         reasons = {reason for outcome in outcomes if outcome for reason in _reasons(outcome)}
         if reasons:
             raise RuntimeError(
-                f"devices/{devices}.py: not all devices could be connected.\n"
+                f"devices/{devices}.py: some devices could not be connected.\n"
                 + "\n".join(sorted(reasons))
             )
 
     def close(self) -> None:
-        """Park and let go; storage finishes what is left on its own."""
+        """Park the instruments and close; the writer finishes in the background."""
         self._stack.close()
 
     def __enter__(self) -> Session:
@@ -159,14 +159,14 @@ class Session:
 
 def _stop_loop(engine: RunEngine) -> None:
     if engine.state == "paused":
-        engine.abort("the session was closed")  # runs the plan's cleanup: the beam is blanked
+        engine.abort("the session was closed")  # runs the plan's clean-up, which blanks the beam
     engine.loop.call_soon_threadsafe(engine.loop.stop)
     engine._th.join()  # noqa: SLF001 (the RunEngine has no close)
     engine.loop.close()
 
 
 def _reasons(exc: BaseException) -> Iterator[str]:
-    """Give the reasons in a tree of devices that are not connected."""
+    """Yield the reasons in a tree of connection errors."""
     parts = exc.sub_errors if isinstance(exc, NotConnectedError) else {}
     for part in parts.values():
         yield from _reasons(part)

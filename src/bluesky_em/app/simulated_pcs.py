@@ -1,4 +1,4 @@
-"""The two instrument PCs as processes on this computer, with simulated instruments."""
+"""Two instrument PCs as processes on this computer, with simulated instruments."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from types import TracebackType
 
 from bluesky_em.storage import processes
 
-STARTING = 30.0  # seconds a server may take to start
+PROCESS_TIMEOUT = 30.0  # s for a server to end
 
 
 class SimulatedPCs:
-    """Starts `bluesky-em serve autoscript --simulate` and `... gatan --simulate`.
+    """The processes `bluesky-em serve autoscript --simulate` and `... gatan --simulate`.
 
-    They listen on free loopback ports and end with this process, however it ends.
+    They listen on free loopback ports, and end when this process ends or dies.
 
     Args:
         folder: for their spools and logs.
         replay: a recorded spectrum for the spectrometer to serve.
-        latency: take as long as the real instruments.
+        latency: be as slow as the real instruments.
         spool_limit: GB that may wait in each spool.
     """
 
@@ -42,10 +42,10 @@ class SimulatedPCs:
         """addresses of `gatan` and `autoscript`"""
 
     def start(self, name: str) -> str:
-        """Start one server, where it was if it ran before, and give its address.
+        """Start one server, on the same port as before, and return its address.
 
         Raises:
-            RuntimeError: it did not start; the message has the end of its log.
+            RuntimeError: it did not start; the message contains the end of its log.
         """
         port = self.uris[name].rpartition(":")[2] if name in self.uris else "0"
         folder = self._folder / f"{name}-pc"
@@ -68,7 +68,7 @@ class SimulatedPCs:
         self.processes[name] = process
         line = process.stdout.readline()
         if "is ready" not in line:
-            process.wait(timeout=STARTING)
+            process.wait(timeout=PROCESS_TIMEOUT)
             raise RuntimeError(
                 f"the simulated {name} server did not start: {log.read_text()[-2000:]}"
             )
@@ -76,12 +76,12 @@ class SimulatedPCs:
         return self.uris[name]
 
     def kill(self, name: str) -> None:
-        """Kill a server as a power cut would."""
+        """Kill a server without warning, as a power cut would."""
         self.processes[name].kill()
         self._wait(name)
 
     def close(self) -> None:
-        """Stop both; closing twice is harmless."""
+        """Stop both servers; closing twice is harmless."""
         for process in self.processes.values():
             if process.stdin is not None:
                 process.stdin.close()
@@ -101,10 +101,10 @@ class SimulatedPCs:
     def _wait(self, name: str) -> None:
         process = self.processes[name]
         try:
-            process.wait(timeout=STARTING)
+            process.wait(timeout=PROCESS_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(timeout=STARTING)
+            process.wait(timeout=PROCESS_TIMEOUT)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()

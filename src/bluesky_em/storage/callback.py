@@ -25,6 +25,7 @@ from .failure_monitor import FailureMonitor
 from .failure_policy import OnFailure
 from .open_journals import OpenJournals
 from .path_provider import RunPathProvider
+from .reader_address import ReaderAddress, reader_address
 from .status import StorageStatus, status_of
 from .supervisor import Supervisor
 
@@ -98,6 +99,7 @@ class Storage:
         self._ledger = Ledger(self.layout.ledger, read_only=True)
         self._monitor = FailureMonitor(self._ledger, lambda: self._journals.trouble)
         self.data = Data(tiled, api_key=api_key, storage=self.layout.root)
+        self._tiled = tiled, api_key
 
     def __call__(self, name: str, document: Mapping[str, Any]) -> None:
         """Append a document to its run's journal; called by the RunEngine.
@@ -227,6 +229,11 @@ class Storage:
     def references(self) -> list[str]:
         """The newest references, newest last; of a fly scan, the last one of each document."""
         return list(self._references)
+
+    @property
+    def tiled_address(self) -> ReaderAddress | None:
+        """The Tiled address and key for readers on other PCs; None while the server starts."""
+        return reader_address(self.layout, *self._tiled)
 
     def status(self) -> StorageStatus:
         """Return the status of the storage folder; quick, it uses no network."""

@@ -8,7 +8,9 @@ from bluesky_em.analysis import subtract_dark
     ("frames", "dark", "given"),
     [("<u2", "<u2", "<f4"), ("<u2", "<f4", "<f4"), ("<f4", "<f4", "<f4"), ("<u4", "<f4", "<f8")],
 )
-def test_a_dark_is_subtracted_without_wrapping_around(frames: str, dark: str, given: str) -> None:
+def test_a_dark_is_subtracted_without_wrapping_around_zero(
+    frames: str, dark: str, given: str
+) -> None:
     counts = subtract_dark(np.full((2, 3, 4), 5, frames), np.array([0, 5, 6, 7], dark))
     assert counts.dtype == np.dtype(given)
     np.testing.assert_array_equal(counts, np.tile([5, 0, -1, -2], (2, 3, 1)))

@@ -16,7 +16,7 @@ def test_spectra_of_several_offsets_become_one_in_counts_per_second() -> None:
     np.testing.assert_allclose(rate[200:], 7.0)
 
 
-def test_a_coarser_spectrum_is_shared_out_over_finer_steps() -> None:
+def test_a_coarser_spectrum_is_interpolated_in_finer_steps() -> None:
     energy, rate = merge([
         (np.arange(0.0, 10.0, 0.5), np.full(20, 5.0), 1.0),
         (np.arange(20.0, 30.0, 1.0), np.full(10, 10.0), 1.0),
@@ -25,6 +25,6 @@ def test_a_coarser_spectrum_is_shared_out_over_finer_steps() -> None:
     np.testing.assert_allclose(rate[np.isfinite(rate)], 5.0)
 
 
-def test_nothing_cannot_be_merged() -> None:
+def test_an_empty_series_is_refused() -> None:
     with pytest.raises(ValueError, match="no spectrum"):
         merge([])

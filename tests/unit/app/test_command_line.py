@@ -1,10 +1,11 @@
-"""The command line, where it needs no running microscope."""
+"""Commands that need no running microscope."""
 
 import ast
 import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
@@ -17,6 +18,12 @@ def run(*arguments: str, cwd: Path | None = None, **environment: str):
     )  # fmt: skip
 
 
+def test_version_is_that_of_the_package() -> None:
+    done = run("--version")
+    assert done.returncode == 0
+    assert done.stdout == f"bluesky-em {version('bluesky-em')}\n"
+
+
 def test_init_copies_the_lab_folders_and_never_overwrites(tmp_path: Path) -> None:
     assert run("init", str(tmp_path)).returncode == 0
     for name in ("devices/simulated.py", "devices/two_pc.py", "plans/line_scan.py"):
@@ -24,7 +31,7 @@ def test_init_copies_the_lab_folders_and_never_overwrites(tmp_path: Path) -> Non
         ast.parse((tmp_path / name).read_text())
     again = run("init", str(tmp_path))
     assert again.returncode != 0
-    assert "is there already and stays as it is" in again.stderr
+    assert "exists already and was not changed" in again.stderr
 
 
 def test_a_server_without_the_vendors_module_says_what_to_do(tmp_path: Path) -> None:
@@ -43,7 +50,7 @@ def test_a_server_refuses_the_network_without_a_token(tmp_path: Path) -> None:
     assert "without a token: anyone on that network could move the instrument" in done.stderr
 
 
-def test_a_garbled_beam_is_refused_with_an_example(tmp_path: Path) -> None:
+def test_a_malformed_beam_address_is_refused_with_an_example(tmp_path: Path) -> None:
     done = run("serve", "gatan", "--simulate", "--beam", "tem-pc", "--spool", str(tmp_path))
     assert done.returncode != 0
     assert (
@@ -51,7 +58,7 @@ def test_a_garbled_beam_is_refused_with_an_example(tmp_path: Path) -> None:
     )
 
 
-def test_a_port_that_cannot_be_is_refused(tmp_path: Path) -> None:
+def test_a_port_out_of_range_is_refused(tmp_path: Path) -> None:
     done = run("serve", "gatan", "--simulate", "--port", "99999", "--spool", str(tmp_path))
     assert done.returncode != 0 and "less than or equal to 65535" in done.stderr
 
@@ -70,18 +77,18 @@ def test_a_terminated_server_parks_the_instrument_and_ends(tmp_path: Path) -> No
         assert process.wait(timeout=20) == 0
 
 
-def test_status_of_a_folder_nobody_wrote_to_says_so(tmp_path: Path) -> None:
+def test_status_of_a_folder_that_was_never_used_says_so(tmp_path: Path) -> None:
     done = run("status", "--storage", str(tmp_path))
     assert done.returncode != 0
-    assert "is no storage folder: nothing was ever kept there" in done.stderr
+    assert "is not a storage folder: nothing was ever stored there" in done.stderr
 
 
-def test_an_unknown_devices_file_is_answered_with_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_devices_file_is_refused_with_those_that_exist(tmp_path: Path) -> None:
     from bluesky_em.app import lab
 
     try:
         lab.load_devices("titan", ROOT, path_provider=None)
     except FileNotFoundError as exc:
-        assert "in that folder there is: simulated, two_pc" in str(exc)
+        assert "that folder has: simulated, two_pc" in str(exc)
     else:
         raise AssertionError("it was not refused")

@@ -7,8 +7,6 @@ Python: `python -m instrument_pc --host 0.0.0.0 --spool D:/em-spool`.
 
 import importlib
 
-from .server import serve
-
 EELS, EELS_PORT = "eels_server", 9091
 TEM, TEM_PORT = "tem_server", 9095
 
@@ -45,13 +43,19 @@ def autoscript_driver(microscope="localhost"):
 
 def serve_gatan(host, port, spool, spool_limit=None):
     """Serve the spectrometer until DigitalMicrograph ends; `spool_limit` in bytes."""
-    serve(gatan_driver(), EELS, host, port, spool, started=_report, spool_limit=spool_limit)
+    _serve(gatan_driver(), EELS, host, port, spool, spool_limit)
 
 
 def serve_autoscript(host, port, spool, microscope="localhost", spool_limit=None):
     """Serve the microscope until interrupted; `spool_limit` in bytes."""
     driver = autoscript_driver(microscope)
-    serve(driver, TEM, host, port, spool, started=_report, spool_limit=spool_limit)
+    _serve(driver, TEM, host, port, spool, spool_limit)
+
+
+def _serve(driver, name, host, port, spool, spool_limit):
+    from .server import serve  # imports Pyro5, which this folder's other users do not need
+
+    serve(driver, name, host, port, spool, started=_report, spool_limit=spool_limit)
 
 
 def _report(uri, stop):

@@ -12,11 +12,7 @@ import numpy as np
 
 from .exposure import Exposure
 from .protocol import THUMBNAIL
-
-ZERO_LOSS_REACH = 20.0  # eV from 0 within which the zero-loss peak is searched
-SIGNIFICANT = 8.0  # smallest height of a zero-loss peak, in standard deviations of the noise
-ENOUGH = 32  # channels within reach, from which the noise can be estimated
-NORMAL = 1.05  # standard deviation of normal noise over the median of its absolute differences
+from .zero_loss import find_zero_loss
 
 
 def summarise(exposure: Exposure, thumbnail: bool = False) -> Dict[str, Any]:
@@ -57,29 +53,8 @@ def _saturation_fraction(exposure: Exposure) -> float:
 
 
 def _zero_loss(spectrum: np.ndarray, axis: Mapping[str, Any]) -> float:
-    """Return the centroid (eV) of the peak around the highest channel, above half its height.
-
-    NaN where there is no peak: 0 eV is not on the axis, no channel is above the noise (the beam
-    is off), or the counts do not fall to half its height on both sides within `ZERO_LOSS_REACH`.
-    """
-    energies = axis["offset"] + axis["scale"] * np.arange(len(spectrum))
-    near = np.abs(energies) <= ZERO_LOSS_REACH
-    if energies[0] * energies[-1] > 0 or not near.any():
-        return math.nan
-    energies, counts = energies[near], spectrum[near].astype(np.float64)
-    excess = counts - counts.max() / 2
-    highest = excess.argmax()
-    # apart from noise, counts change slowly: the median is that of channels without a peak
-    if len(counts) >= ENOUGH:
-        noise = NORMAL * np.median(np.abs(np.diff(counts)))
-        if counts[highest] - np.median(counts) < SIGNIFICANT * noise:
-            return math.nan
-    low = np.flatnonzero(excess <= 0)
-    right = np.searchsorted(low, highest)
-    if not excess[highest] > 0 or right in (0, len(low)):
-        return math.nan
-    peak = slice(low[right - 1] + 1, low[right])
-    return float(np.average(energies[peak], weights=excess[peak]))
+    energy = axis["offset"] + axis["scale"] * np.arange(len(spectrum))
+    return float(find_zero_loss(spectrum, energy))
 
 
 def _thumbnail(array: np.ndarray) -> np.ndarray:

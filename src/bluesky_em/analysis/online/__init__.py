@@ -1,8 +1,8 @@
-"""On-line processing: a function on frames as they become readable, in a process of its own.
+"""Online analysis: a function on frames as they become readable, in a process of its own.
 
-`bluesky-em analyse` runs it, on runs as they come or on one that is finished: it is the same. Its
-input is followed (`data.follow`), its results are a run of their own, with `input` and `analysis`
-in the start document. It can be slow, wrong or killed: the plan it looks at does not notice.
+`bluesky-em analyse` runs it on new runs or on a finished one, with the same results. The input is
+followed (`data.follow`); the results are a run of their own, with `input` and `analysis` in its
+start document. It can be slow, fail or be killed without any effect on the plan.
 """
 
 from ._function import FrameFunction

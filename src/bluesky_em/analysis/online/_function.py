@@ -1,4 +1,4 @@
-"""The function that is run on frames, and where it came from."""
+"""A function to run on frames, and its provenance."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -27,27 +28,27 @@ from bluesky_em.reference import Reference
 class FrameFunction:
     """A function of frames: numpy in, numpy out, live or on a finished run.
 
-    It is called as those of `bluesky_em.analysis`: with frames of shape `(frames, *frame)`, then by
-    name with the axes of a frame that it asks for (`energy` in eV, `y`, `x` in m), and with its
-    parameters. It returns one value, or one array, for each frame: shape `(frames, ...)`.
+    It is called as those of `bluesky_em.analysis`: first frames of shape `(frames, *frame)`; then,
+    by name, the axes of a frame among its arguments (`energy` in eV, `y`, `x` in m), and its
+    parameters. It returns one value or one array for each frame: shape `(frames, ...)`.
     """
 
     name: str
     """e.g. `bluesky_em.analysis:thickness`"""
     call: Callable[..., Any]
     parameters: Mapping[str, Any]
-    """by name; a reference stands for its frame"""
+    """by name; a reference is replaced by its frame"""
 
     @classmethod
     def named(cls, name: str, parameters: Mapping[str, Any] | None = None) -> FrameFunction:
-        """Find a function.
+        """Find a function by its name.
 
         Args:
             name: one of `bluesky_em.analysis`; otherwise `module:function` or `file.py:function`.
-            parameters: for it.
+            parameters: of the function.
 
         Raises:
-            ValueError: there is no such function, or it takes no such parameter.
+            ValueError: there is no such function, or it has no such parameter.
         """
         place, _, function = name.rpartition(":")
         module = _load(place) if place else analysis
@@ -56,7 +57,7 @@ class FrameFunction:
             known = [n for n in analysis.__all__ if inspect.isfunction(getattr(analysis, n))]
             raise ValueError(
                 f"there is no function {function!r} in {module.__name__}; bluesky_em.analysis has "
-                f"{', '.join(known)}; give others as module:function or file.py:function"
+                f"{', '.join(known)}; name others as module:function or file.py:function"
             )
         found = cls(
             name=f"{place or analysis.__name__}:{function}", call=call,
@@ -71,7 +72,7 @@ class FrameFunction:
 
     @property
     def label(self) -> str:
-        """Its own name, e.g. `thickness`."""
+        """The name without its module, e.g. `thickness`."""
         return self.name.rpartition(":")[2]
 
     @property
@@ -80,9 +81,9 @@ class FrameFunction:
         return [value for value in self.parameters.values() if _is_reference(value)]
 
     def provenance(self) -> dict[str, Any]:
-        """Say what it is, so that it can be found, and told from another version of it."""
+        """Return its name, version, source hash and parameters, which identify it later."""
         top = self.call.__module__.partition(".")[0]
-        distributions = packages_distributions().get(top, [])
+        distributions = _distributions().get(top, [])
         source = ""
         with suppress(OSError, TypeError):
             source = hashlib.sha256(inspect.getsource(self.call).encode()).hexdigest()[:16]
@@ -95,7 +96,7 @@ class FrameFunction:
         }
 
     def opened(self, data: Data) -> FrameFunction:
-        """Give the same with the frames of those parameters that are references; waits for them.
+        """Return the same function with frames instead of references; wait for them.
 
         Raises:
             NotReady, ReferenceFailed, UnknownReference: as `Data.wait` does.
@@ -109,34 +110,34 @@ class FrameFunction:
         return FrameFunction(name=self.name, call=self.call, parameters=frames)
 
     def __call__(self, frames: NDArray, axes: Sequence[Axis]) -> NDArray:
-        """Run it.
+        """Run the function.
 
         Args:
             frames: shape `(frames, *frame)`.
             axes: of one frame.
 
         Raises:
-            ValueError: it lacks a parameter, or does not give a value for each frame.
-            Exception: whatever it raises.
+            ValueError: a parameter is missing, or there is not one value for each frame.
+            Exception: any error of the function.
         """
         wanted = inspect.signature(self.call).parameters
         by_axis = {axis.name: axis.values for axis in axes if axis.name in wanted}
         given = {**by_axis, **self.parameters}
-        lacking = [
+        missing = [
             name
             for name, parameter in [*wanted.items()][1:]
             if parameter.default is parameter.empty and name not in given
         ]
-        if lacking:
+        if missing:
             raise ValueError(
-                f"{self.name} lacks {', '.join(lacking)}: give it as a parameter; the frames have "
+                f"{self.name} needs {', '.join(missing)} as a parameter; the frames have "
                 f"the axes {[axis.name for axis in axes]}"
             )
         values = np.asarray(self.call(frames, **given))
         if values.shape[:1] != frames.shape[:1]:
             raise ValueError(
-                f"{self.name} gave shape {values.shape} for {len(frames)} frames; it is to give "
-                f"one value, or one array, for each: ({len(frames)}, ...)"
+                f"{self.name} returned shape {values.shape} for {len(frames)} frames; it must "
+                f"return one value or one array for each: ({len(frames)}, ...)"
             )
         return values
 
@@ -150,11 +151,17 @@ def _load(place: str) -> Any:
     path = Path(place)
     spec = importlib.util.spec_from_file_location(f"bluesky_em_function.{path.stem}", path)
     if spec is None or spec.loader is None or not path.exists():
-        raise ValueError(f"there is no file {path.absolute()}")
+        raise ValueError(f"{path.absolute()} does not exist")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for it
+    sys.modules[spec.name] = module  # dataclasses look for it there
     spec.loader.exec_module(module)
     return module
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return the installed distributions by package; reading them takes up to a second."""
+    return packages_distributions()
 
 
 def _is_reference(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Frames in, results out: a run of its own in the catalog, linked to the run it came from."""
+"""Processed runs: results in a run of their own, linked to their input run."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from bluesky_em.documents import PROCESSED
 from ._function import FrameFunction
 
 Emit = Callable[[str, Any], Any]
-"""Takes documents: a `Storage`, a `TiledWriter`."""
+"""A callback for documents: a `Storage`, a `TiledWriter`."""
 
-BATCH_BYTES = 16 << 20  # of frames that are read, and processed, at a time
-BATCH = 1000  # frames
+MAX_BATCH_BYTES = 16 << 20  # of frames that are read and processed together
+MAX_BATCH_FRAMES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessingResult:
-    """What became of one run."""
+    """The result of the analysis of one run."""
 
     input: str
     """uid of the run that was followed"""
     run: str
-    """uid of the processed run; empty if there was nothing to process"""
+    """uid of the processed run; empty if there were no frames"""
     points: int
-    """how many frames were processed"""
+    """number of frames that were processed"""
     failed: int
-    """how many could not be: they were lost"""
+    """number of frames that were lost, and not processed"""
     error: str = ""
-    """what the function raised; empty if it went well"""
+    """the error of the function; empty for none"""
 
 
 def process(
@@ -51,33 +51,33 @@ def process(
     detector: str | None = None,
     stream: str = "primary",
 ) -> ProcessingResult:
-    """Run a function on the frames of one detector as they become readable, or on a finished run.
+    """Run a function on the frames of one detector, as they become readable.
 
-    The results are the events of a processed run, one for each frame, in the same order and under
-    the same stream name: `reference` says of which frame, and the value is called after the
-    function. Its start document has `input` (run, stream, detector) and `analysis` (function,
+    The results are the events of a processed run, one for each frame, in the same order and with
+    the same stream name: `reference` is that of the frame, and the value has the name of the
+    function. The start document has `input` (run, stream, detector) and `analysis` (function,
     version, source, parameters, references).
 
-    An error in the function ends the processed run, with exit status `fail` and the error as its
-    reason, and nothing else. What ends it from outside, Ctrl-C for one, makes it an `abort`. Frames
-    that newer ones have replaced meanwhile are left out.
+    An error in the function ends only the processed run, with exit status `fail` and the error as
+    its reason. An interruption, e.g. Ctrl-C, ends it with `abort`. Frames that newer ones have
+    replaced are left out.
 
     Args:
         data: where the run is read from.
         run: its uid, or a follower of it.
-        function: see there.
-        emit: takes the documents.
-        detector: whose frames; None: the only one there is.
-        stream: whose points.
+        function: see `FrameFunction`.
+        emit: receives the documents.
+        detector: whose frames to process; None: the only one of the run.
+        stream: whose points to process.
 
     Raises:
         ValueError: the points have several detectors, and none was chosen.
-        NotReady: nothing new has come for the follower's `patience`.
+        NotReady: no new point for the follower's `patience`.
     """
     follower = data.follow(run, streams=stream) if isinstance(run, str) else run
     call = function.opened(data)
     results = _Results(emit, follower, function, stream)
-    most, failed, error = 1, 0, ""  # the first frame tells how many may be read at once
+    most, failed, error = 1, 0, ""  # the size of the first frame sets how many are read at once
     try:
         with follower as points:
             while not error and (batch := points.batch(most)):
@@ -85,10 +85,12 @@ def process(
                 good = [p for p in batch if chosen in p.references.keys() - p.failed]
                 failed += sum(chosen in point.failed for point in batch)
                 for part, axes, frames in _read(points, good, chosen):
-                    most = max(1, min(BATCH, BATCH_BYTES // max(1, frames[0].nbytes)))
+                    most = max(
+                        1, min(MAX_BATCH_FRAMES, MAX_BATCH_BYTES // max(1, frames[0].nbytes))
+                    )
                     try:
                         values = call(frames, axes)
-                    except Exception as exc:  # whatever somebody's function does
+                    except Exception as exc:  # the function is the user's
                         error = f"{type(exc).__name__}: {exc}"
                         break
                     results.add(chosen, [point.references[chosen] for point in part], values)
@@ -104,7 +106,7 @@ def process(
 def _read(
     follower: RunFollower, points: Sequence[Point], detector: str
 ) -> Iterator[tuple[Sequence[Point], Sequence[Axis], NDArray]]:
-    """Read frames, those that share their axes together; none of what newer frames replaced."""
+    """Yield frames, those of the same axes together, without frames that newer ones replaced."""
     for axes, group in groupby(points, key=lambda point: follower.axes(point, detector)):
         part = [*group]
         try:
@@ -121,16 +123,16 @@ def process_all(
     data: Data, function: FrameFunction, emit: Emit, *, detector: str, stream: str = "primary",
     last: int = 0, patience: float,
 ) -> Iterator[ProcessingResult]:  # fmt: skip
-    """Process runs as they come; those without the detector, and processed ones, are left out.
+    """Process new runs; skip those without the detector, and processed runs.
 
     Args:
         data: where the runs are read from.
         function: see `FrameFunction`.
-        emit: takes the documents.
-        detector: whose frames.
-        stream: whose points.
-        last: begin with so many of the runs that there are already.
-        patience: in s, without a new run.
+        emit: receives the documents.
+        detector: whose frames to process.
+        stream: whose points to process.
+        last: begin with this number of the newest runs.
+        patience: s without a new run until `NotReady`.
 
     Raises:
         NotReady: no run has begun for `patience` seconds.
@@ -143,13 +145,13 @@ def process_all(
 
 
 class _Results:
-    """The documents of a processed run; it begins with the first results.
+    """The documents of a processed run, which begins with the first results.
 
     Args:
-        emit: takes them.
-        follower: of the run that is processed.
+        emit: receives them.
+        follower: of the input run.
         function: that is run.
-        stream: whose points.
+        stream: whose points are processed.
     """
 
     def __init__(self, emit: Emit, follower: RunFollower, function: FrameFunction, stream: str):
@@ -163,7 +165,7 @@ class _Results:
         self._descriptor: Any = None
 
     def add(self, detector: str, references: Sequence[str], values: NDArray) -> None:
-        """Emit the results of frames, an event each."""
+        """Emit the results of frames, one event for each."""
         if not self.run:
             self._begin(detector, values)
         now = [time.time()] * len(references)

@@ -1,5 +1,7 @@
 """The command line, `bluesky-em`: a function per command, in a file per kind of user."""
 
+from typing import Annotated
+
 import typer
 
 from ._instruments import serve
@@ -18,5 +20,26 @@ for _command in (
     status, verify, doctor, retry, give_up, writer,
 ):  # fmt: skip
     app.command()(_command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"bluesky-em {version('bluesky-em')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
 
 __all__ = ["app"]

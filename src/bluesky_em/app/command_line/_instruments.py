@@ -1,4 +1,4 @@
-"""The command for instrument PCs: serve."""
+"""The command for instrument PCs: `serve`."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ class Instrument(StrEnum):
 
 def serve(
     instrument: Instrument,
-    simulate: Annotated[bool, typer.Option("--simulate", help="Without an instrument.")] = False,
-    host: Annotated[str, typer.Option(help="Beyond loopback: set BLUESKY_EM_TOKEN.")] = "127.0.0.1",
+    simulate: Annotated[bool, typer.Option("--simulate", help="Simulate the instrument.")] = False,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; not loopback: set BLUESKY_EM_TOKEN.")
+    ] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Default: 9091 Gatan, 9095 AutoScript.")
     ] = None,
     spool: Annotated[Path | None, typer.Option(help="Folder for waiting frames.")] = None,
     spool_limit: Annotated[
-        float | None, typer.Option(min=0.001, help="GB that may wait; default: its disk.")
+        float | None,
+        typer.Option(min=0.001, help="GB that may wait there; default: until its disk is full."),
     ] = None,
     microscope: Annotated[str, typer.Option(help="Host of AutoScript's own server.")] = "localhost",
-    beam: Annotated[str | None, typer.Option(help="Gatan, simulated: the beam to look at.")] = None,
+    beam: Annotated[str | None, typer.Option(help="Simulated Gatan: address of the beam.")] = None,
     replay: Replay = None,
-    latency: Annotated[bool, typer.Option(help="Simulated: take real times.")] = True,
+    latency: Annotated[bool, typer.Option(help="Simulated: be as slow as the instrument.")] = True,
     held: Annotated[bool, typer.Option("--held", hidden=True)] = False,
 ) -> None:
     """Serve an instrument on its own PC."""

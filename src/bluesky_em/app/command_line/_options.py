@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ Replay = Annotated[
 
 
 def layout_of(storage: Path) -> Layout:
+    """Return the layout of an existing storage folder.
+
+    Raises:
+        FileNotFoundError: it is not a storage folder.
+    """
     layout = Layout(storage.expanduser().absolute())
     if not layout.journal.is_dir():
         raise FileNotFoundError(
-            f"{layout.root} is no storage folder: nothing was ever kept there. Give --storage"
+            f"{layout.root} is not a storage folder: nothing was ever stored there. Use --storage"
         )
     return layout

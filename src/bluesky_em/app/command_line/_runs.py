@@ -1,4 +1,4 @@
-"""Commands that look at runs: follow, plot, analyse, export."""
+"""Commands that read runs: `follow`, `plot`, `analyse`, `export`."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from ._options import DEFAULT_STORAGE, StorageFolder, Tiled, layout_of
 if TYPE_CHECKING:
     from bluesky_em.data import Data, RunFollower
 
-Run = Annotated[str | None, typer.Argument(help="The uid of a run; default: those that begin.")]
-Last = Annotated[int, typer.Option(min=0, help="Begin with so many of the newest runs.")]
-Stream = Annotated[str, typer.Option(help="Of the runs.")]
+Run = Annotated[str | None, typer.Argument(help="The uid of a run; default: all runs from now on.")]
+Last = Annotated[int, typer.Option(min=0, help="Begin with this number of the newest runs.")]
+Stream = Annotated[str, typer.Option(help="The stream of the runs.")]
 
 
 def follow(
     run: Run = None,
     columns: Annotated[
-        list[str] | None, typer.Option("--column", help="A data key to show; again for more.")
+        list[str] | None, typer.Option("--column", help="A data key to show; repeat for more.")
     ] = None,
     storage: StorageFolder = DEFAULT_STORAGE,
     tiled: Tiled = None,
     last: Last = 0,
     stream: Stream = "primary",
 ) -> None:
-    """Print a run's points as they become readable, or those of the runs to come."""
+    """Print the points of a run, or of all runs from now on, as they become readable."""
     from ..live import tabulate
 
     with _data(storage, tiled) as data:
@@ -43,10 +43,12 @@ def follow(
 def plot(
     run: Run = None,
     y: Annotated[
-        str | None, typer.Option(help="A data key, or a detector; default: the first total.")
+        str | None, typer.Option(help="A data key or a detector; default: the first total.")
     ] = None,
     x: Annotated[str | None, typer.Option(help="A data key; default: what the plan moves.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Keep a picture here; no window.")] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Write a picture to this file; open no window.")
+    ] = None,
     storage: StorageFolder = DEFAULT_STORAGE,
     tiled: Tiled = None,
     last: Last = 0,
@@ -54,15 +56,15 @@ def plot(
     since: Annotated[float | None, typer.Option(hidden=True)] = None,
     held: Annotated[bool, typer.Option("--held", hidden=True)] = False,
 ) -> None:
-    """Plot a run as it goes on, or the runs to come, until the window is closed."""
+    """Plot a run, or all runs from now on, until the window is closed."""
     from bluesky_em.storage import processes
 
     from ..live import plot as plot_runs
 
     if held:
-        processes.on_parent_exit(lambda hurry: os._exit(0))
+        processes.on_parent_exit(lambda _: os._exit(0))
     if png is not None and not png.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--png {png}: there is no folder {png.absolute().parent}")
+        raise FileNotFoundError(f"--png {png}: the folder {png.absolute().parent} does not exist")
     with _data(storage, tiled) as data:
         plot_runs(_runs(data, run, stream, last, since), x=x, y=y, png=png)
 
@@ -74,44 +76,49 @@ def analyse(
     run: Run = None,
     parameters: Annotated[
         list[str] | None,
-        typer.Option("--parameter", help="name=value; a reference stands for its frame."),
+        typer.Option("--parameter", help="name=value; a reference is replaced by its frame."),
     ] = None,
     detector: Annotated[
-        str | None, typer.Option(help="Whose frames; default: eels, of one run the only one.")
+        str | None,
+        typer.Option(help="The detector to analyse; default: eels, or the only one of RUN."),
     ] = None,
     storage: StorageFolder = DEFAULT_STORAGE,
     tiled: Tiled = None,
     last: Last = 0,
     stream: Stream = "primary",
 ) -> None:
-    """Run a function on frames as they become readable; its results are a run in the catalog."""
+    """Run a function on frames as they become readable; the results are a run in the catalog."""
     from bluesky_em.analysis import online
 
     chosen = online.FrameFunction.named(function, dict(map(_parameter, parameters or ())))
     with _data(storage, tiled) as data, _emitter(storage, tiled) as emit:
         if run is not None:
             done = online.process(data, run, chosen, emit, detector=detector, stream=stream)
-            _tell(done, chosen.name)
+            _print_result(done, chosen.name)
             if done.error:
                 raise RuntimeError(f"{chosen.name}: {done.error}")
             return
-        print(f"{chosen.name} is run on what comes; Ctrl-C ends it", flush=True)
+        print(f"{chosen.name} is run on all runs from now on; Ctrl-C ends it", flush=True)
         for done in online.process_all(
             data, chosen, emit, detector=detector or "eels", stream=stream, last=last,
             patience=math.inf,
         ):  # fmt: skip
-            _tell(done, chosen.name)
+            _print_result(done, chosen.name)
 
 
 def export(
     what: Annotated[str, typer.Argument(help="The uid of a run, or one reference.")],
-    to: Annotated[str, typer.Option("--format", help="nxs, hspy, zspy or csv (one spectrum).")],
+    to: Annotated[
+        str, typer.Option("--format", help="nxs, hspy, zspy, or csv (for one spectrum).")
+    ],
     out: Annotated[Path, typer.Option(help="The file to write.")],
-    detector: Annotated[str | None, typer.Option(help="Default: the only one.")] = None,
-    stream: Annotated[str, typer.Option(help="Of the run.")] = "primary",
+    detector: Annotated[
+        str | None, typer.Option(help="Default: the only detector of the run.")
+    ] = None,
+    stream: Annotated[str, typer.Option(help="The stream of the run.")] = "primary",
     storage: StorageFolder = DEFAULT_STORAGE,
 ) -> None:
-    """Write a run's spectra or images to a file for HyperSpy or others."""
+    """Write a run's spectra or images to a file for HyperSpy or other programs."""
     from bluesky_em.data import Data
     from bluesky_em.data import export as exporting
 
@@ -126,10 +133,10 @@ def export(
     print(f"{out}: {selection.detector} ({shape})")
 
 
-def _tell(done: Any, function: str) -> None:
-    said = f"{done.input}: {done.points} frames, results in run {done.run or '-'}"
-    said += f"; {done.failed} were lost" if done.failed else ""
-    print(said + (f"; {function}: {done.error}" if done.error else ""), flush=True)
+def _print_result(done: Any, function: str) -> None:
+    text = f"{done.input}: {done.points} frames, results in run {done.run or '-'}"
+    text += f"; {done.failed} were lost" if done.failed else ""
+    print(text + (f"; {function}: {done.error}" if done.error else ""), flush=True)
 
 
 def _runs(
@@ -142,11 +149,11 @@ def _runs(
 
 @contextmanager
 def _data(storage: Path, tiled: str | None) -> Iterator[Data]:
-    """Give the reading side: of a Tiled server where one is named, else of the folder."""
-    from bluesky_em.data import Data  # seconds of imports: only for those who read
+    """Yield a reader: of the Tiled server if one is named, otherwise of the folder."""
+    from bluesky_em.data import Data  # its imports take seconds
     from bluesky_em.storage import processes
 
-    processes.lower_priority()  # whoever watches gives way to the plan
+    processes.lower_priority()  # the plan comes first
     data = Data(tiled) if tiled is not None else Data(storage=layout_of(storage).root)
     try:
         yield data
@@ -156,7 +163,7 @@ def _data(storage: Path, tiled: str | None) -> Iterator[Data]:
 
 @contextmanager
 def _emitter(storage: Path, tiled: str | None) -> Iterator[Any]:
-    """Give what takes the documents of processed runs."""
+    """Yield a callback for the documents of processed runs."""
     if tiled is not None:
         from bluesky_tiled_plugins import TiledWriter
         from tiled.client import from_uri
@@ -176,7 +183,7 @@ def _emitter(storage: Path, tiled: str | None) -> Iterator[Any]:
 def _parameter(text: str) -> tuple[str, Any]:
     name, is_given, value = text.partition("=")
     if not (name and is_given):
-        raise ValueError(f"--parameter {text!r}: give name=value, e.g. onset=456")
+        raise ValueError(f"--parameter {text!r} is not name=value, e.g. onset=456")
     try:
         return name, json.loads(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Commands that begin something: demo, shell, init."""
+"""Commands to begin with: `demo`, `shell`, `init`."""
 
 from __future__ import annotations
 
@@ -22,24 +22,37 @@ def demo(
         float | None, typer.Option(min=1e-6, max=5, help="At each point, in s.")
     ] = None,
     shape: Annotated[
-        str | None, typer.Option("--map", help="Instead of the line, a map, e.g. 64x64.")
+        str | None, typer.Option("--map", help="Take a map instead of a line, e.g. 64x64.")
     ] = None,
-    storage: Annotated[Path | None, typer.Option(help="Default: a temporary folder.")] = None,
+    storage: Annotated[
+        Path | None, typer.Option(help="The storage folder; default: a temporary one.")
+    ] = None,
     replay: Replay = None,
     figure: Annotated[Path, typer.Option(help="The picture to draw.")] = Path("demo.png"),
-    serve: Annotated[bool, typer.Option("--serve", help="Keep Tiled up.")] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Keep the Tiled server running until Ctrl-C.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show all of it: survey, EELS spectra, storage behind the plan's back. No hardware."""
+    """Take a survey and EELS spectra with simulated instruments; store and catalog them."""
     from .. import demo as demonstration
 
     console = Console(stderr=as_json)
     if not figure.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--figure {figure}: there is no folder {figure.absolute().parent}")
-    summary = demonstration.run(
-        points=points, exposure=exposure, shape=_shape(shape), storage=storage, replay=replay,
-        figure=figure, console=console, serve=serve,
-    )  # fmt: skip
+        raise FileNotFoundError(
+            f"--figure {figure}: the folder {figure.absolute().parent} does not exist"
+        )
+    map_shape = _shape(shape)
+    with demonstration.Demo(
+        storage=storage, replay=replay, figure=figure, console=console
+    ) as running:
+        if map_shape is None:
+            running.line(points, exposure or 0.1)
+        else:
+            running.map(map_shape, exposure or 2e-3)
+        summary = running.report(serve)
+        if serve:
+            running.keep_serving()
     if as_json:
         print(json.dumps(demonstration.as_json(summary)))
     if summary.failed or summary.catalogued < len(summary.references):
@@ -51,26 +64,28 @@ def _shape(text: str | None) -> tuple[int, int] | None:
         return None
     lines, _, points = text.partition("x")
     if not (lines.isdecimal() and points.isdecimal()) or "0" in (lines, points):
-        raise ValueError(f"--map {text!r}: give lines x points, e.g. 64x64")
+        raise ValueError(f"--map {text!r} is not LINESxPOINTS, e.g. 64x64")
     return int(lines), int(points)
 
 
 def shell(
     storage: StorageFolder = DEFAULT_STORAGE,
-    devices: Annotated[str, typer.Option(help="A file in the lab's devices/.")] = "simulated",
+    devices: Annotated[
+        str, typer.Option(help="Name of a file in the lab's devices/.")
+    ] = "simulated",
     tiled: Tiled = None,
     replay: Replay = None,
     on_failure: Annotated[
-        OnFailure, typer.Option(help="What plans do once storage has failed for good.")
+        OnFailure, typer.Option(help="What plans do when storage has failed.")
     ] = OnFailure.CONTINUE,
 ) -> None:
-    """Open IPython with RE, the lab's devices and plans, and data."""
+    """Open IPython with RE, data, and the lab's devices and plans."""
     import IPython
     from traitlets.config import Config
 
     from ..session import Session
 
-    devices = Path(devices).stem  # a path, as the command line completes it, will do
+    devices = Path(devices).stem  # a path is accepted, too
     with Session(
         storage, devices=devices, tiled=tiled, replay=replay, progress=True,
         on_failure=on_failure,
@@ -87,13 +102,17 @@ def shell(
         )
         config.InteractiveShell.xmode = "Minimal"
         for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
-            signal.signal(number, lambda *_: sys.exit(1))  # a closed terminal parks, too
+            signal.signal(
+                number, lambda *_: sys.exit(1)
+            )  # parks the instruments, as when the terminal closes
         IPython.start_ipython(argv=[], user_ns=names, config=config)
 
 
-def init(folder: Annotated[Path, typer.Argument(help="Where to put them.")] = Path()) -> None:
-    """Copy devices/ and plans/ here, to make them yours."""
+def init(
+    folder: Annotated[Path, typer.Argument(help="The folder to copy them to.")] = Path(),
+) -> None:
+    """Copy devices/ and plans/ to a folder, to edit them there."""
     from .. import lab
 
     for target in lab.init(folder):
-        print(f"made {target}; edit it, it is yours")
+        print(f"created {target}; edit it as you like")

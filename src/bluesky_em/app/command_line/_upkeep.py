@@ -1,4 +1,4 @@
-"""Commands that look after a storage folder."""
+"""Commands for the operator of a storage folder."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ._options import DEFAULT_STORAGE, StorageFolder, Tiled, What, layout_of
 def writer(
     storage: Annotated[Path, typer.Argument(help="The storage folder.")], tiled: Tiled = None
 ) -> None:
-    """Run a storage folder's writer as a service, until interrupted."""
+    """Run the writer of a storage folder as a service, until interrupted."""
     from bluesky_em.storage.supervisor import Supervisor
 
     supervisor = Supervisor(Layout(storage.expanduser().absolute()), tiled=tiled, api_key=None)
-    print(f"Keeping the writer of {storage}; Ctrl-C ends it, nothing is lost.")
+    print(f"The writer of {storage} is running; Ctrl-C ends it, nothing is lost.")
     try:
         while True:
             time.sleep(1.0)
@@ -37,7 +37,7 @@ def status(
     storage: StorageFolder = DEFAULT_STORAGE,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Tell how far references are, how fast it goes, what waits where, and what is wrong."""
+    """Show the number of references in each stage, rates, backlogs and problems."""
     from bluesky_em.storage.upkeep import status
 
     seen = status.read(layout_of(storage))
@@ -53,7 +53,7 @@ def verify(
     tiled: Tiled = None,
     with_tiled: Annotated[bool, typer.Option("--tiled-too/--without-tiled")] = True,
 ) -> None:
-    """Hold a run's journal, ledger, files and catalog against each other, byte by byte."""
+    """Compare a run's journal, ledger, files and catalog with each other, byte by byte."""
     from bluesky_em.data import Data
     from bluesky_em.files.ledger import Ledger
     from bluesky_em.storage.upkeep.audit import audit_run
@@ -76,10 +76,12 @@ def doctor(
     storage: StorageFolder = DEFAULT_STORAGE,
     tiled: Tiled = None,
     with_tiled: Annotated[bool, typer.Option("--tiled-too/--without-tiled")] = True,
-    runs: Annotated[int, typer.Option(min=0, help="How many of the newest to read whole.")] = 20,
+    runs: Annotated[
+        int, typer.Option(min=0, help="Number of the newest runs to read completely.")
+    ] = 20,
     repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired.")] = False,
 ) -> None:
-    """Look for what is wrong with a storage folder; only with --repair is anything changed."""
+    """Find problems of a storage folder; change nothing without --repair."""
     from bluesky_em.data import Data
     from bluesky_em.storage.upkeep.doctor import examine
 
@@ -93,15 +95,15 @@ def doctor(
             print(f"- {problem.what}\n  {problem.remedy}")
             if repair and problem.repair is not None:
                 problem.repair()
-                print("  done")
+                print("  repaired")
     finally:
         data.close()
-    print(f"{problems} problems" if problems else "all is well")
+    print(f"{problems} problems" if problems else "no problems")
     sys.exit(bool(problems) and not repair)
 
 
 def retry(what: What, storage: StorageFolder = DEFAULT_STORAGE) -> None:
-    """Have failed frames tried again, by reference or by run."""
+    """Ask the writer to try failed frames again, by reference or by run."""
     from bluesky_em.files.operator_requests import Action
 
     _ask(storage, Action.RETRY, what)
@@ -109,10 +111,10 @@ def retry(what: What, storage: StorageFolder = DEFAULT_STORAGE) -> None:
 
 def give_up(
     what: What,
-    reason: Annotated[str, typer.Option(help="For whoever misses them.")],
+    reason: Annotated[str, typer.Option(help="The reason, for readers of the run.")],
     storage: StorageFolder = DEFAULT_STORAGE,
 ) -> None:
-    """Call frames failed whose server will not come back, so that their run can be complete."""
+    """Mark frames as failed whose server will not return, so that their run becomes complete."""
     from bluesky_em.files.operator_requests import Action
 
     _ask(storage, Action.GIVE_UP, what, reason)
@@ -129,6 +131,6 @@ def _ask(storage: Path, action: Any, what: list[str], reason: str = "") -> None:
     finally:
         ledger.close()
     if operator_requests.heard(paths, timeout=5.0):
-        print(f"The writer is at it; `bluesky-em status --storage {layout.root}` shows how it goes")
+        print(f"The writer works on it; `bluesky-em status --storage {layout.root}` shows how far")
     else:
-        print(f"Noted. No writer works on {layout.root} now; the next one will do it")
+        print(f"Saved. No writer is running on {layout.root}; the next one will do it")

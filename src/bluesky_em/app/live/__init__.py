@@ -1,6 +1,6 @@
-"""Watching runs: tables and plots made by followers, which no plan waits for."""
+"""Tables and plots of runs, drawn by followers; no plan waits for them."""
 
-from ._desk import LiveView
+from ._live_view import LiveView
 from ._plot import plot
 from ._table import tabulate
 

@@ -1,4 +1,4 @@
-"""A plot of runs as they go on, in a process of its own: the plan does not wait for a picture."""
+"""A plot of runs in progress, in a process of its own: the plan does not wait for it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from ._table import first_number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PERIOD = 0.2  # seconds between two pictures
-KEPT = 100_000  # points of a curve
-MOST = 10_000  # points that are taken in at a time
+DRAW_INTERVAL = 0.2  # s between two pictures
+MAX_CURVE_POINTS = 100_000
+MAX_BATCH_POINTS = 10_000
 
 
 class _Picture:
-    """What a plot shows; filled in by one thread, drawn by another.
+    """The contents of a plot; one thread adds points, another one draws.
 
-    A run takes its place once it has something to show.
+    A run replaces the one before as soon as it has something to show.
     """
 
     def __init__(self, x: str | None, y: str | None):
@@ -46,7 +46,7 @@ class _Picture:
         try:
             for run in runs:
                 shown = False
-                while points := run.batch(MOST):
+                while points := run.batch(MAX_BATCH_POINTS):
                     if not shown and (y := self._asked[1] or first_number(points[0])):
                         shown = self._begin(run, points[0], y)
                     if shown:
@@ -59,7 +59,7 @@ class _Picture:
             self.ended.set()
 
     def draw(self, axes: Axes) -> None:
-        """Draw what there is."""
+        """Draw the curve, or the newest frame."""
         with self._lock:
             self.changed = False
             axes.clear()
@@ -71,7 +71,7 @@ class _Picture:
                 axes.set(xlabel=self._x or "seq_num", ylabel=self._y)
 
     def _begin(self, run: RunFollower, point: Point, y: str) -> bool:
-        """Make room for a run, if it has what is to be shown."""
+        """Replace the run before, and return True, if this run has the data key to show."""
         if y not in point.data and y not in point.references:
             return False
         dimensions = run.start.get("hints", {}).get("dimensions", [])
@@ -87,61 +87,64 @@ class _Picture:
         y = self._y
         frames = [p for p in points if y in p.references and y not in p.failed]
         frame = None
-        with suppress(LookupError):  # a newer frame has taken its place already
+        with suppress(LookupError):  # a newer frame has replaced it already
             frame = frames[-1].open(y).to_xarray() if y and frames else None
         with self._lock:
             for point in points if not frames else ():
                 self._xs.append(float(point.data.get(self._x or "", point.seq_num)))
                 self._ys.append(float(point.data.get(y or "", math.nan)))
-            del self._xs[:-KEPT], self._ys[:-KEPT]
+            del self._xs[:-MAX_CURVE_POINTS], self._ys[:-MAX_CURVE_POINTS]
             self._frame = self._frame if frame is None else frame
             self.changed = True
 
 
 def plot(
     runs: Iterable[RunFollower], *, x: str | None = None, y: str | None = None,
-    png: Path | None = None, period: float = PERIOD,
+    png: Path | None = None, interval: float = DRAW_INTERVAL,
 ) -> None:  # fmt: skip
-    """Plot runs until there are no more, or the window is closed.
+    """Plot runs until the last one ends, or the window is closed.
 
     Args:
         runs: followed one after the other.
-        x: data key of the abscissa; None: what the plan moves, or the number of the point.
-        y: data key of the ordinate; None: the first total there is; a detector: its newest frame.
-        png: keep a picture here instead of opening a window.
-        period: s between two pictures.
+        x: data key of the abscissa; None: what the plan moves, otherwise the number of the point.
+        y: data key of the ordinate, or a detector whose newest frame is shown; None: the first
+            total.
+        png: write the picture to this file instead of opening a window.
+        interval: between two pictures, in s.
 
     Raises:
-        RuntimeError: there is nothing to open a window on.
+        RuntimeError: there is no display, and no `png`.
     """
     import matplotlib.pyplot as plt  # a second of imports: only for those who plot
 
     if png is None and plt.get_backend().lower() == "agg":
-        raise RuntimeError("there is no display to open a window on: give --png FILE, look at that")
+        raise RuntimeError(
+            "there is no display to open a window on: write a picture with --png FILE"
+        )
     picture = _Picture(x, y)
     thread = threading.Thread(target=picture.fill, args=(runs,), name="plot", daemon=True)
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     thread.start()
     while plt.fignum_exists(figure.number):  # type: ignore (the window may be closed)
-        over = picture.ended.is_set()
+        has_ended = picture.ended.is_set()
         if picture.changed:
             picture.draw(axes)
             if png is not None:
                 _save(figure, png)
-        if over:
+        if has_ended:
             break
         if png is None:
-            plt.pause(period)
+            plt.pause(interval)
         else:
-            time.sleep(period)
+            time.sleep(interval)
     plt.close(figure)
 
 
 def _save(figure: Any, png: Path) -> None:
     part = png.with_suffix(".part.png")
     figure.savefig(part, dpi=100)
-    with suppress(PermissionError):  # on Windows, while somebody looks at it: the next one, then
-        os.replace(part, png)  # so that whoever looks sees a whole picture
+    with suppress(PermissionError):  # Windows, while a viewer has it open: the next picture will do
+        os.replace(part, png)  # a viewer never sees half a picture
 
 
 def _draw_frame(axes: Axes, frame: Any) -> None:

@@ -1,4 +1,4 @@
-"""Functions are found by name, called by convention, and can be told apart afterwards."""
+"""Functions are found by name, called by convention, and identified by their provenance."""
 
 from pathlib import Path
 
@@ -22,18 +22,18 @@ def written(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_one_of_our_own_goes_by_its_name_alone() -> None:
+def test_a_function_of_the_package_is_found_by_its_name_alone() -> None:
     function = FrameFunction.named("subtract_dark", {"dark": np.ones(4)})
     assert function.name == "bluesky_em.analysis:subtract_dark"
     np.testing.assert_array_equal(function(FRAMES, (ENERGY,)), FRAMES - 1)
 
 
-def test_axes_that_it_asks_for_are_given_by_their_name(written: str) -> None:
+def test_axes_are_passed_by_their_names(written: str) -> None:
     function = FrameFunction.named(f"{written}:weighted", {"power": 2})
     np.testing.assert_array_equal(function(FRAMES, (ENERGY,)), (FRAMES * [0, 1, 4, 9]).sum(-1))
 
 
-def test_what_it_was_can_be_told_afterwards(written: str) -> None:
+def test_provenance_identifies_a_function_and_its_version(written: str) -> None:
     reference = "run/eels/3"
     about = FrameFunction.named("subtract_dark", {"dark": reference}).provenance()
     assert about["function"] == "bluesky_em.analysis:subtract_dark"
@@ -45,22 +45,22 @@ def test_what_it_was_can_be_told_afterwards(written: str) -> None:
     assert FrameFunction.named(f"{written}:weighted").provenance()["source"] != before
 
 
-def test_a_name_that_is_none_says_what_there_is(written: str) -> None:
+def test_an_unknown_function_is_refused_with_the_known_ones(written: str) -> None:
     with pytest.raises(ValueError, match="no function 'thikness' in bluesky_em.analysis; .*thickn"):
         FrameFunction.named("thikness")
     with pytest.raises(ValueError, match="nowhere cannot be imported"):
         FrameFunction.named("nowhere:f")
-    with pytest.raises(ValueError, match="there is no file .*absent.py"):
+    with pytest.raises(ValueError, match="absent.py does not exist"):
         FrameFunction.named("absent.py:f")
 
 
-def test_parameters_that_do_not_fit_say_what_does(written: str) -> None:
+def test_wrong_parameters_are_refused_with_the_right_ones(written: str) -> None:
     with pytest.raises(ValueError, match=r"takes no \['onset'\], only \['energy', 'power'\]"):
         FrameFunction.named(f"{written}:weighted", {"onset": 1})
-    with pytest.raises(ValueError, match=r"subtract_dark lacks dark: .* axes \['energy'\]"):
+    with pytest.raises(ValueError, match=r"subtract_dark needs dark .* axes \['energy'\]"):
         FrameFunction.named("subtract_dark")(FRAMES, (ENERGY,))
 
 
-def test_what_gives_no_value_for_each_frame_is_refused(written: str) -> None:
-    with pytest.raises(ValueError, match=r"wrong gave shape \(\) for 2 frames; .* \(2, ...\)"):
+def test_a_function_without_a_value_for_each_frame_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match=r"wrong returned shape \(\) for 2 frames; .* \(2, ...\)"):
         FrameFunction.named(f"{written}:wrong")(FRAMES, (ENERGY,))

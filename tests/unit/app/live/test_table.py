@@ -1,4 +1,4 @@
-"""A table tells of each point, and of a flight how far it has got."""
+"""A table has a line for each point; for fly scans, the number of frames so far."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from bluesky_em.data import End, Point
 
 
 class Run:
-    """What has been followed."""
+    """A follower of a run that was recorded."""
 
     run = "0b5c2d7e"
     start = {"plan_name": "line_scan", "scan_id": 7}
@@ -23,20 +23,24 @@ class Run:
 
 
 def point(index: int, **fields: Any) -> Point:
-    told: dict[str, Any] = {"time": 0.0, "data": {}, "references": {"eels": f"r/eels/{index}"}}
+    fields_of_point: dict[str, Any] = {
+        "time": 0.0,
+        "data": {},
+        "references": {"eels": f"r/eels/{index}"},
+    }
     return Point(
         run="r", stream="primary", index=index, seq_num=index + 1, _open=lambda _: None,  # type: ignore
-        **told | fields,
+        **fields_of_point | fields,
     )  # fmt: skip
 
 
 def lines(run: Any, *columns: str) -> list[str]:
-    said: list[str] = []
-    tabulate(run, columns, said.append)
-    return said
+    written: list[str] = []
+    tabulate(run, columns, written.append)
+    return written
 
 
-def test_each_point_has_a_line_of_its_numbers_and_the_run_its_reason() -> None:
+def test_each_point_has_a_line_with_its_numbers_and_the_run_ends_with_its_reason() -> None:
     data = {"x": 0.25, "eels-total": 123456.0, "sample": "STO"}
     first, header, line, last = lines(Run([point(0, data=data)], reason="aligned: True"))
     assert first == "run 0b5c2d7e: line_scan, scan 7"
@@ -45,19 +49,19 @@ def test_each_point_has_a_line_of_its_numbers_and_the_run_its_reason() -> None:
     assert last == "run 0b5c2d7e: success, aligned: True; 1 points"
 
 
-def test_columns_can_be_chosen_and_what_a_point_lacks_is_a_dash() -> None:
+def test_columns_can_be_chosen_and_a_missing_value_is_a_dash() -> None:
     _, header, line, _ = lines(Run([point(0, data={"x": 1.5, "sample": "STO"})]), "sample", "y")
     assert header.split()[2:] == ["sample", "y"] and line.split()[2:] == ["STO", "-"]
 
 
-def test_frames_of_a_flight_have_a_line_for_as_many_as_have_come() -> None:
-    flown = [point(n, time=math.nan) for n in range(300)]
-    _, _, one, other, last = lines(Run(flown[:200], flown[200:]))
+def test_frames_of_a_fly_scan_share_a_line_per_batch() -> None:
+    frames = [point(n, time=math.nan) for n in range(300)]
+    _, _, one, other, last = lines(Run(frames[:200], frames[200:]))
     assert one.split() == ["200", "-"] and other.split() == ["300", "-"]
     assert last.endswith("300 points")
 
 
-def test_what_is_lost_or_left_out_is_said() -> None:
+def test_a_line_names_lost_frames_and_points_left_out() -> None:
     lost = point(1, data={"x": 1}, failed={"eels": "its spool is gone"}, skipped=2, reason="why")
     line = lines(Run([lost]))[2]
     assert line.endswith("lost r/eels/1: its spool is gone  2 before it left out: why")

@@ -45,7 +45,7 @@ def torn_file(layout: Layout) -> Path:
 
 def test_a_folder_without_problems_is_reported_as_well(layout: Layout) -> None:
     done = doctor(layout)
-    assert (done.exit_code, done.stdout) == (0, "all is well\n")
+    assert (done.exit_code, done.stdout) == (0, "no problems\n")
 
 
 def test_a_torn_file_is_found_and_repaired_only_on_request(layout: Layout) -> None:
@@ -56,13 +56,13 @@ def test_a_torn_file_is_found_and_repaired_only_on_request(layout: Layout) -> No
     assert doctor(layout, "--repair").exit_code == 0
     with h5py.File(path, "r+") as file:
         assert file["rows"][:].tolist() == [1, 2, 3]
-    assert doctor(layout).stdout == "all is well\n"
+    assert doctor(layout).stdout == "no problems\n"
 
 
 def test_files_are_not_repaired_while_a_writer_works(layout: Layout) -> None:
     torn_file(layout)
     with filelock.FileLock(layout.writer_lock):
-        assert doctor(layout, "--repair").stdout == "all is well\n"
+        assert doctor(layout, "--repair").stdout == "no problems\n"
 
 
 def test_a_file_that_is_not_hdf5_is_named(layout: Layout) -> None:

@@ -1,4 +1,4 @@
-"""What an interactive session offers to watch runs with, without making any plan wait."""
+"""Tables and plots of an interactive session; no plan waits for them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from bluesky_em.storage import processes
 
 from ._table import tabulate
 
-ENDING = 5.0  # seconds that a plot may take to close
+SHUTDOWN_TIMEOUT = 5.0  # s until a plot process is killed
 
 
 class LiveView:
-    """A table in this terminal, from a thread; plots in windows, each in a process of its own.
+    """A table in this terminal, from a thread, and plots in windows, each a process of its own.
 
     Usage:
-        live.table()                        # from now on, at the prompt
-        live.plot("eels-total")             # against what the plan moves
+        live.table()                        # of all runs from now on
+        live.plot("eels-total")             # over what the plan moves
         live.plot("eels")                   # the newest spectrum
         live.close()
 
@@ -43,28 +43,28 @@ class LiveView:
         """Print a line for each point of the runs that begin from now on.
 
         Args:
-            columns: data keys to show; none: the first numbers there are.
+            columns: data keys to show; none: the first numbers of the run.
         """
         data = Data(storage=self._layout.root)
-        runs = data.follow(patience=math.inf)  # from now on, not from when the thread begins
+        runs = data.follow(patience=math.inf)  # from now on, not from the start of the thread
         self._tables.append((data, runs))
 
-        def tell() -> None:
+        def print_runs() -> None:
             for run in runs:
-                if PROCESSED not in run.start:  # of runs that an analysis makes there is no table
+                if PROCESSED not in run.start:  # not the results of an analysis
                     tabulate(run, columns)
 
-        threading.Thread(target=tell, name="live table", daemon=True).start()
+        threading.Thread(target=print_runs, name="live table", daemon=True).start()
 
     def plot(self, y: str | None = None, x: str | None = None, png: Path | None = None) -> None:
-        """Open a window that plots the runs from now on.
+        """Open a window that plots all runs from now on.
 
         Args:
-            y: a data key, or a detector, whose newest frame is shown; None: the first total.
-            x: a data key; None: what the plan moves, or the number of the point.
-            png: keep a picture here instead.
+            y: a data key, or a detector whose newest frame is shown; None: the first total.
+            x: a data key; None: what the plan moves, otherwise the number of the point.
+            png: write the picture to this file instead of opening a window.
         """
-        # a process takes seconds to begin: what has begun by then is to be shown, too
+        # the process takes seconds to start; runs that begin meanwhile are shown, too
         options = {"--y": y, "--x": x, "--png": png, "--since": time.time()}
         given = [part for name, value in options.items() if value for part in (name, str(value))]
         environment = {**os.environ, **({"MPLBACKEND": "Agg"} if png else {})}
@@ -81,9 +81,9 @@ class LiveView:
         """Close all tables and windows; closing twice is harmless."""
         for process in self._plots:
             if process.stdin is not None:
-                process.stdin.close()  # its lifeline
+                process.stdin.close()  # the process ends when its stdin does
             try:
-                process.wait(ENDING)
+                process.wait(SHUTDOWN_TIMEOUT)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
