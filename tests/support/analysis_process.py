@@ -1,9 +1,9 @@
-"""An analysis in a process of its own: `analyst.py JSON`, how `Data` is made and what to do.
+"""An analysis in a separate process: `analysis_process.py JSON` (arguments of `Data`, a task).
 
-    {"data": {"storage": "…"}, "of": "run", "name": "enough", "at": 3}   at the run's third point
-    {"data": {"tiled": "…"}, "example": "05_stop_when_aligned.py"}   be that example's analysis
+    {"data": {"storage": "…"}, "of": "run", "name": "enough", "at": 3}   publish at the third point
+    {"data": {"tiled": "…"}, "example": "05_stop_when_aligned.py"}   run that example's analysis
 
-Says `ready` once it listens.
+Prints `ready` when it follows.
 """
 
 import json
@@ -18,14 +18,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 class Ready:
-    """An event that is printed."""
+    """An event that is printed when it is set."""
 
     def set(self) -> None:
         print("ready", flush=True)
 
 
-def say(data: Data, of: str, name: str, at: int) -> None:
-    """Publish a verdict on the run, or from that point on on each reference."""
+def publish(data: Data, of: str, name: str, at: int) -> None:
+    """Publish True for the run at this point, or False for each reference before it."""
     runs = data.follow()
     Ready().set()
     for point in (run := next(runs)):
@@ -35,12 +35,12 @@ def say(data: Data, of: str, name: str, at: int) -> None:
             data.publish(run.run, name, True)
 
 
-def main(data: dict[str, str], example: str = "", **what: Any) -> None:
-    """Do as told."""
+def main(data: dict[str, str], example: str = "", **task: Any) -> None:
+    """Do the task."""
     if example:
         runpy.run_path(str(EXAMPLES / example))["analyse"](Data(**data), Ready())  # type: ignore
     else:
-        say(Data(**data), **what)  # type: ignore
+        publish(Data(**data), **task)  # type: ignore
 
 
 if __name__ == "__main__":

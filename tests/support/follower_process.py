@@ -1,4 +1,4 @@
-"""A follower in a process of its own, and those who watch it from the tests."""
+"""A follower in a separate process, and its handle for the tests."""
 
 import json
 import math
@@ -17,22 +17,22 @@ Line = dict[str, Any]
 
 
 class Follower:
-    """A process that follows when it is told to, and prints a line per point.
+    """A process that follows runs on request, and prints a line per point.
 
     Args:
-        place: what `Data` is made with.
+        place: the arguments of its `Data`.
     """
 
     def __init__(self, **place: str):
         self.points: list[Line] = []
-        """of the run that is followed"""
+        """of the run that it follows"""
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._process = subprocess.Popen(
             [sys.executable, "-W", "default::ResourceWarning", __file__, json.dumps(place)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self._said = ""
-        self._threads = [threading.Thread(target=t) for t in (self._hear, self._hear_complaints)]
+        self._stderr = ""
+        self._threads = [threading.Thread(target=t) for t in (self._read, self._read_stderr)]
         for thread in self._threads:
             thread.start()
 
@@ -42,25 +42,25 @@ class Follower:
         return self
 
     def follow(self, run: str | None = None, *, runs: int = 1, bookmark: str | None = None) -> None:
-        """Have it follow a run, or the next ones; returns once it does."""
+        """Request that it follows a run, or the next ones; return when it does."""
         assert self._process.stdin is not None
         print(json.dumps([run, runs, bookmark]), file=self._process.stdin, flush=True)
         assert self._line() == {"following": True}
 
     def until(self, index: int) -> None:
-        """Wait until it has printed this point, and those before it."""
+        """Wait until it has printed this point and the earlier ones."""
         while len(self.points) <= index:
             self.points.append(self._line())
 
     def end(self) -> tuple[list[Line], Line]:
-        """Give the points of a run and how it ended; the next run's come after."""
+        """Return the points of a run, and its end; call again for the next run."""
         while "status" not in (line := self._line()):
             self.points.append(line)
         points, self.points = self.points, []
         return points, line
 
     def kill(self) -> list[Line]:
-        """Kill it with SIGKILL and give what it has printed, in whole lines."""
+        """Kill it with SIGKILL; return the points that it has printed as complete lines."""
         self._process.kill()
         self._join()
         while not self._lines.empty():
@@ -69,11 +69,11 @@ class Follower:
         return self.points
 
     def close(self) -> str:
-        """Let it end; gives what it complained of."""
+        """Close its stdin and wait for its end; return its standard error."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._join()
-        return self._said
+        return self._stderr
 
     def __enter__(self) -> "Follower":
         return self
@@ -83,25 +83,25 @@ class Follower:
     ) -> None:
         if exc is not None:
             self._process.kill()
-        said = self.close()
-        assert exc is not None or "Warning" not in said and "Traceback" not in said, said
+        errors = self.close()
+        assert exc is not None or "Warning" not in errors and "Traceback" not in errors, errors
 
     def _line(self) -> Line:
         try:
             return json.loads(self._lines.get(timeout=PATIENCE))
         except queue.Empty:
-            raise AssertionError(f"the follower is silent, after: {self._said}") from None
+            raise AssertionError(f"the follower prints nothing, after: {self._stderr}") from None
 
-    def _hear(self) -> None:
+    def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._lines.put(line)
         self._process.stdout.close()
 
-    def _hear_complaints(self) -> None:
+    def _read_stderr(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            self._said += line
+            self._stderr += line
         self._process.stderr.close()
 
     def _join(self) -> None:
@@ -111,13 +111,13 @@ class Follower:
 
 
 def numbers(data: Mapping[str, Any]) -> dict[str, float | None]:
-    """The numbers in an event; None for NaN, which equals nothing."""
+    """Return the numbers in an event; None for NaN, which is not equal to itself."""
     found = {key: value for key, value in data.items() if isinstance(value, (int, float))}
     return {key: None if math.isnan(value) else value for key, value in found.items()}
 
 
-def told_of(point: Any, detector: str = "eels") -> Line:
-    """What a point says, and the checksum of what it opens."""
+def content_of(point: Any, detector: str = "eels") -> Line:
+    """Return the content of a point, and the checksum of the frame that it opens."""
     return {
         "stream": point.stream,
         "index": point.index,
@@ -131,19 +131,19 @@ def told_of(point: Any, detector: str = "eels") -> Line:
     }  # fmt: skip
 
 
-def _say(line: Line) -> None:
+def _print(line: Line) -> None:
     print(json.dumps(line), flush=True)
 
 
 def _follow(data: Any, uid: str | None, runs: int, bookmark: str | None) -> None:
     followed = data.follow(uid, bookmark=bookmark, patience=PATIENCE)
-    _say({"following": True})
+    _print({"following": True})
     with followed:
         for _ in range(runs):
             run = followed if uid else next(followed)
             for point in run:
-                _say(told_of(point))
-            _say({"run": run.run, "status": run.end.status, "reason": run.end.reason})
+                _print(content_of(point))
+            _print({"run": run.run, "status": run.end.status, "reason": run.end.reason})
 
 
 def _main() -> None:
@@ -153,7 +153,7 @@ def _main() -> None:
     data = Data(**place)
     if "tiled" in place:
         assert data.catalog is not None  # seconds of imports
-    _say({"ready": True})
+    _print({"ready": True})
     for line in sys.stdin:
         _follow(data, *json.loads(line))
     data.close()

@@ -1,4 +1,4 @@
-"""Whole runs, as analysts get them: Datasets, the master file, exports."""
+"""Complete runs in the forms for analysts: Datasets, the master file, exports."""
 
 import json
 import sys
@@ -37,7 +37,7 @@ def run(session: Session) -> str:
 
 
 def command(session: Session, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
-    """What `bluesky-em export` says when it fails; empty when it does not."""
+    """Return the error of `bluesky-em export`; empty if it succeeds."""
     root = session.storage.layout.root
     words = ["bluesky-em", "export", *map(str, arguments), "--storage", str(root)]
     monkeypatch.setattr(sys, "argv", words)
@@ -47,7 +47,7 @@ def command(session: Session, monkeypatch: pytest.MonkeyPatch, *arguments: objec
 
 
 def onset(spectrum: Any, near: float) -> float:
-    """Where counts rise most steeply, in eV, within 15 eV."""
+    """Return the energy of the steepest rise in counts, in eV, within 15 eV of `near`."""
     window = spectrum.isig[near - 15.0 : near + 15.0]
     smooth = np.convolve(window.data, np.ones(3) / 3, "same")[1:-1]
     return float(window.axes_manager[-1].axis[1:-1][np.argmax(np.gradient(smooth))])
@@ -83,27 +83,27 @@ def test_one_reference_is_exported_as_a_table(
     np.testing.assert_allclose(table[:, 1], frame.read(), rtol=1e-6)
 
 
-def test_bad_input_is_answered_with_what_would_be_right(
+def test_an_error_for_bad_input_names_the_right_input(
     session: Session, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def said(what: str, *options: str) -> str:
+    def error_of(what: str, *options: str) -> str:
         out = ["--out", str(tmp_path / "x")]
         return command(session, monkeypatch, what, *options, *out)
 
-    assert "no run 'nobody' in" in said("nobody", "--format", "hspy")
-    assert "there is no format 'dm4'; there are: nxs, hspy, zspy, csv" in said(
+    assert "no run 'unknown' in" in error_of("unknown", "--format", "hspy")
+    assert "there is no format 'dm4'; there are: nxs, hspy, zspy, csv" in error_of(
         run, "--format", "dm4"
     )
     hspy = ("--format", "hspy")
-    assert "has no stream 'dark', only primary" in said(run, *hspy, "--stream", "dark")
-    assert "no detector 'haadf'; give --detector, one of: eels" in said(
+    assert "has no stream 'dark', only primary" in error_of(run, *hspy, "--stream", "dark")
+    assert "no detector 'haadf'; give --detector, one of: eels" in error_of(
         run, *hspy, "--detector", "haadf"
     )
-    assert "csv holds one spectrum" in said(run, "--format", "csv")
+    assert "csv holds one spectrum" in error_of(run, "--format", "csv")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_that_goes_on_is_not_ready_and_says_how_to_wait(session: Session) -> None:
+def test_the_error_for_a_run_in_progress_says_how_to_wait(session: Session) -> None:
     import bluesky.plan_stubs as bps
     import bluesky.preprocessors as bpp
 
@@ -115,8 +115,8 @@ def test_a_run_that_goes_on_is_not_ready_and_says_how_to_wait(session: Session) 
         yield from bps.null()
 
     session.RE(plan())
-    with pytest.raises(UnknownReference, match="no run 'nobody'"):
-        session.data.stream("nobody")
+    with pytest.raises(UnknownReference, match="no run 'unknown'"):
+        session.data.stream("unknown")
 
 
 def test_a_stream_is_the_same_from_files_and_over_http(
@@ -152,7 +152,7 @@ def test_a_complete_run_has_a_master_file_that_the_manifest_names(
 
 @pytest.fixture(scope="module")
 def map_run(session: Session) -> str:
-    """A map in two flights, the second one below the first."""
+    """A map in two fly scans, the second one below the first."""
     eels, adf, microscope = (session.devices[n] for n in ("eels", "adf", "microscope"))
 
     @bpp.stage_decorator([eels, adf])
@@ -167,7 +167,7 @@ def map_run(session: Session) -> str:
     return uid
 
 
-def test_a_flown_map_lies_along_y_and_x_wherever_it_is_read(
+def test_a_fly_scan_map_lies_along_y_and_x_wherever_it_is_read(
     session: Session, http: Data, map_run: str
 ) -> None:
     here, there = session.data.stream(map_run), http.stream(map_run)
@@ -177,7 +177,7 @@ def test_a_flown_map_lies_along_y_and_x_wherever_it_is_read(
     for key in ("eels", "adf", "x", "y", "energy"):
         np.testing.assert_array_equal(here[key], there[key])
     steps = np.diff(here.y)
-    np.testing.assert_allclose(steps, steps[0])  # the second pass goes on where the first ended
+    np.testing.assert_allclose(steps, steps[0])  # the second pass begins where the first ended
     frame = session.data.open(f"{map_run}/eels/{48 + 8 + 3}").read()
     np.testing.assert_array_equal(here.eels[7, 3], frame)
 
@@ -198,7 +198,7 @@ def _started(session: Session, run: str) -> float:
     return session.data.catalog[run].metadata["start"]["time"]
 
 
-def test_hyperspy_loads_a_flown_map_as_a_spectrum_image_with_the_samples_edges(
+def test_hyperspy_loads_a_fly_scan_map_as_a_spectrum_image_with_the_samples_edges(
     session: Session, map_run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "map.hspy"

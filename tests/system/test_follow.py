@@ -1,4 +1,4 @@
-"""Whoever follows a run sees all of it: whenever he comes, wherever from, whatever happens."""
+"""A follower receives the complete run, whenever it begins and whatever happens."""
 
 import json
 import threading
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import httpx
 import numpy as np
@@ -24,74 +23,33 @@ from bluesky_em import Data, MapInfo, ReferenceFailed, UnknownReference
 from bluesky_em.app.session import Session
 from bluesky_em.data.follow import _tiled_run
 from bluesky_em.detector._trigger_info import UpdateInfo
-from bluesky_em.files import journal
 from bluesky_em.files.tiled.address import TiledAddress
-from bluesky_em.plan_stubs import beam_on, fly, per_shot
+from bluesky_em.plan_stubs import beam_on, fly
 from bluesky_em.storage.upkeep.audit import audit_run
-from tests.support.follower_process import Follower, Line, numbers, told_of
-from tests.system.test_upkeep import run as prompt
-from tests.system.test_upkeep import writer_stopped
+from tests.support.followed_run import REASON, documented, spectra
+from tests.support.follower_process import Follower, Line, content_of
+from tests.support.interruption import writer_stopped
+from tests.support.operator_command import operator_command
 
 POINTS = 40
-EXPOSURE = 0.05  # seconds
-REASON = "the sample is known well enough"
-
-
-def spectra(session: Session, num: int, *streams: str, exposure: float = EXPOSURE) -> MsgGenerator:
-    """Take spectra with a scalar beside them, and say why it ends."""
-    eels, beam_x = session.devices["eels"], session.devices["microscope"].beam_x
-
-    @bpp.stage_decorator([eels])
-    def inner() -> MsgGenerator[None]:
-        yield from bps.open_run()
-        for n in range(num):
-            yield from bps.mv(beam_x, n / num)
-            for stream in streams or ("primary",):
-                yield from per_shot([eels, beam_x], stream)
-        yield from bps.close_run(reason=REASON)
-
-    yield from bps.mv(eels.exposure, exposure, eels.frames, 1)
-    yield from inner()
-
-
-def documented(session: Session, uid: str) -> list[Line]:
-    """What a follower must see, from the documents: events, and checksums at the exposure."""
-    documents = journal.read(session.storage.layout.journal_of(uid))
-    datums = {d["datum_id"]: d["datum_kwargs"] for name, d in documents if name == "datum"}
-    names = {d["uid"]: d["name"] for name, d in documents if name == "descriptor"}
-    events = [d for name, d in documents if name == "event"]
-    return [
-        {
-            "stream": names[event["descriptor"]],
-            "index": event["seq_num"] - 1,
-            "seq_num": event["seq_num"],
-            "time": event["time"],
-            "data": numbers(event["data"]),
-            "references": {"eels": event["data"]["eels"]},
-            "checksum": datums[event["data"]["eels"]]["checksum"],
-            "skipped": 0,
-            "reason": "",
-        }
-        for event in events
-    ]  # fmt: skip
 
 
 @dataclass
 class Followed:
-    """A run, and what followers saw of it, by when or where they came."""
+    """A run, and the points that followers received, by the time or place of their start."""
 
     uid: str
     expected: list[Line]
-    seen: dict[str, tuple[list[Line], Line]]
+    received: dict[str, tuple[list[Line], Line]]
     killed: list[Line]
-    """what the one that was killed saw"""
+    """the points that the killed follower received"""
 
 
 @pytest.fixture(scope="module")
 def followed(
     session: Session, tiled: TiledAddress, tmp_path_factory: pytest.TempPathFactory
 ) -> Followed:
-    """One run with all sorts of followers, each a process of its own."""
+    """One run with several followers, each in a separate process."""
     http = {"tiled": tiled.uri, "api_key": tiled.api_key}
     folder = {"storage": str(session.storage.layout.root)}
     places = {
@@ -100,17 +58,17 @@ def followed(
     mark = str(tmp_path_factory.mktemp("marks") / "bookmark.json")
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor())
-        those = {name: stack.enter_context(Follower(**place)) for name, place in places.items()}
-        for follower in those.values():
+        followers = {name: stack.enter_context(Follower(**place)) for name, place in places.items()}
+        for follower in followers.values():
             follower.ready()
-        killed = those.pop("killed")
+        killed = followers.pop("killed")
 
         def kill_and_restart(uid: str) -> list[Line]:
             killed.follow(uid, bookmark=mark)
             killed.until(5)
-            seen = killed.kill()
-            those["restarted"].follow(uid, bookmark=mark)
-            return seen
+            received = killed.kill()
+            followers["restarted"].follow(uid, bookmark=mark)
+            return received
 
         work: list[Future[Any]] = []
 
@@ -119,31 +77,31 @@ def followed(
                 work.append(pool.submit(kill_and_restart, document["uid"]))
             if name == "event" and document["seq_num"] == POINTS // 2:
                 uid = session.storage.references[-1].partition("/")[0]
-                work.append(pool.submit(those["middle"].follow, uid))
+                work.append(pool.submit(followers["middle"].follow, uid))
 
-        those["before"].follow()
-        those["folder"].follow()
+        followers["before"].follow()
+        followers["folder"].follow()
         (uid,) = session.RE(spectra(session, POINTS), watch).run_start_uids
         session.data.wait(uid)
-        seen_before_death, _ = [future.result(60) for future in work]
-        seen = {name: follower.end() for name, follower in those.items()}
-        for when, whose in (("after", "restarted"), ("folder, after", "folder")):
-            those[whose].follow(uid)
-            seen[when] = those[whose].end()
-        return Followed(uid, documented(session, uid), seen, seen_before_death)
+        received_before_kill, _ = [future.result(60) for future in work]
+        received = {name: follower.end() for name, follower in followers.items()}
+        for when, name in (("after", "restarted"), ("folder, after", "folder")):
+            followers[name].follow(uid)
+            received[when] = followers[name].end()
+        return Followed(uid, documented(session, uid), received, received_before_kill)
 
 
 @pytest.mark.parametrize("when", ["before", "middle", "after", "folder", "folder, after"])
-def test_a_follower_in_another_process_sees_the_same_complete_sequence_whenever_it_comes(
+def test_a_follower_in_another_process_receives_the_same_complete_sequence_whenever_it_begins(
     followed: Followed, when: str
 ) -> None:
-    points, end = followed.seen[when]
+    points, end = followed.received[when]
     assert points == followed.expected and len(points) == POINTS
     assert end == {"run": followed.uid, "status": "success", "reason": REASON}
 
 
-def test_a_follower_that_was_killed_goes_on_where_its_bookmark_lies(followed: Followed) -> None:
-    points, end = followed.seen["restarted"]
+def test_a_killed_follower_continues_at_its_bookmark(followed: Followed) -> None:
+    points, end = followed.received["restarted"]
     assert 5 < len(followed.killed) < POINTS
     first = points[0]["index"]
     assert first in (len(followed.killed) - 1, len(followed.killed))
@@ -154,7 +112,7 @@ def test_a_follower_that_was_killed_goes_on_where_its_bookmark_lies(followed: Fo
 
 @dataclass
 class Watched:
-    """What somebody who followed a run in this process was given."""
+    """The points that a follower in this process received."""
 
     points: list[Any]
     end: Any
@@ -171,7 +129,7 @@ class Watchers:
     def during(
         self, plan: MsgGenerator, *subscriptions: Any, **options: Any
     ) -> tuple[str, dict[str, Watched]]:
-        """Run a plan; give its run's uid, and what each watcher was given meanwhile."""
+        """Run a plan; return its run's uid, and the points that each watcher received meanwhile."""
         watching: dict[str, Future[Watched]] = {}
 
         def begin(_: str, start: dict[str, Any]) -> None:
@@ -184,8 +142,8 @@ class Watchers:
     def watch(self, data: Data, uid: str, **options: Any) -> Future[Watched]:
         def watch() -> Watched:
             with data.follow(uid, patience=60, **options) as points:
-                given = [*points]
-                return Watched(given, points.end)
+                received = [*points]
+                return Watched(received, points.end)
 
         return self._pool.submit(watch)
 
@@ -205,12 +163,13 @@ def test_two_streams_of_a_run_are_followed_together(session: Session, watchers: 
     uid, watched = watchers.during(plan, streams=("a", "b"))
     expected = documented(session, uid)
     for seen in watched.values():
-        assert [told_of(a) for a, _ in seen.points] == [e for e in expected if e["stream"] == "a"]
-        assert [told_of(b) for _, b in seen.points] == [e for e in expected if e["stream"] == "b"]
+        for position, stream in enumerate("ab"):
+            received = [content_of(points[position]) for points in seen.points]
+            assert received == [line for line in expected if line["stream"] == stream]
         assert (len(seen.points), seen.end.reason) == (8, REASON)
 
 
-def test_who_is_slow_and_wants_the_latest_only_is_told_how_many_were_left_out(
+def test_a_slow_follower_of_the_latest_points_only_learns_how_many_were_left_out(
     session: Session, http: Data
 ) -> None:
     num, ticks = 30, {name: threading.Semaphore(0) for name in ("http", "folder")}
@@ -220,32 +179,32 @@ def test_who_is_slow_and_wants_the_latest_only_is_told_how_many_were_left_out(
             for tick in ticks.values():
                 tick.release(num if name == "stop" else 1)
 
-    def look(data: Data, uid: str, tick: threading.Semaphore) -> list[Any]:
-        given = []
+    def watch(data: Data, uid: str, tick: threading.Semaphore) -> list[Any]:
+        received = []
         with data.follow(uid, latest_only=True, patience=60) as points:
             for point in points:
-                given.append(point)
+                received.append(point)
                 if point.index < num - 1:
                     assert tick.acquire(timeout=60)
-        return given
+        return received
 
     with ThreadPoolExecutor() as pool:
-        looking: list[Future[list[Any]]] = []
+        watching: list[Future[list[Any]]] = []
 
         def begin(_: str, start: dict[str, Any]) -> None:
             for name, data in (("http", http), ("folder", session.data)):
-                looking.append(pool.submit(look, data, start["uid"], ticks[name]))
+                watching.append(pool.submit(watch, data, start["uid"], ticks[name]))
 
         session.RE(spectra(session, num, exposure=0.02), {"start": [begin], "all": [tick]})
-        for given in [future.result(60) for future in looking]:
-            assert sum(1 + point.skipped for point in given) == num
-            assert given[-1].index == num - 1 and 2 <= len(given) < 10
-            assert {point.reason for point in given if point.skipped} == {"latest_only"}
+        for received in [future.result(60) for future in watching]:
+            assert sum(1 + point.skipped for point in received) == num
+            assert received[-1].index == num - 1 and 2 <= len(received) < 10
+            assert {point.reason for point in received if point.skipped} == {"latest_only"}
 
 
 @pytest.fixture
 def foreign(tiled: TiledAddress) -> Iterator[Any]:
-    """The catalog as other writers of bluesky documents have it."""
+    """The catalog, opened with the key for writing, as other writers of documents use it."""
     client: Any = from_uri(tiled.uri, api_key=tiled.writer_key)
     with closing(client.context):
         yield client
@@ -269,7 +228,7 @@ def foreign_run(events: int, *, array: int = 0) -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("when", ["during", "after"])
-def test_an_event_that_is_nowhere_is_reported_as_a_gap(
+def test_a_missing_event_is_reported_as_a_gap(
     foreign: Any, http: Data, watchers: Watchers, when: str
 ) -> None:
     documents = foreign_run(events=6)
@@ -282,13 +241,13 @@ def test_an_event_that_is_nowhere_is_reported_as_a_gap(
     watched = (watching or watchers.watch(http, uid)).result(60)
     assert [point.seq_num for point in watched.points] == [1, 2, 4, 5, 6]
     assert [point.skipped for point in watched.points] == [0, 0, 1, 0, 0]
-    assert watched.points[2].reason == "1 events before it are not where the run is kept"
+    assert watched.points[2].reason == "1 events before it are missing where the run is stored"
     assert watched.points[2].data["x"] == 3.0
     assert watched.end.reason == REASON
 
 
 @pytest.mark.parametrize("batch_size", [1, 10_000])
-def test_arrays_within_another_writer_s_events_are_given_whole(
+def test_arrays_in_another_writers_events_are_returned_complete(
     foreign: Any, http: Data, watchers: Watchers, batch_size: int
 ) -> None:
     documents = foreign_run(events=6, array=64)
@@ -302,7 +261,7 @@ def test_arrays_within_another_writer_s_events_are_given_whole(
         np.testing.assert_array_equal(point.data["array"], np.arange(64) * float(n))
 
 
-def test_what_is_in_tiled_and_no_run_is_passed_over(foreign: Any, http: Data) -> None:
+def test_nodes_in_tiled_that_are_not_runs_are_skipped(foreign: Any, http: Data) -> None:
     documents = foreign_run(events=2)
     with http.follow(patience=60) as runs:
         foreign.create_container(f"notes of {documents[0][1]['uid']}")
@@ -319,21 +278,21 @@ def test_an_error_while_the_end_is_read_loses_no_point(
 ) -> None:
     (uid,) = session.RE(spectra(session, 2, "a", "b", exposure=0.001)).run_start_uids
     session.data.wait(uid)
-    look, errors = _tiled_run._Stream.look, [httpx.ReadError("cut")]
+    read_all, errors = _tiled_run._Stream.read_all, [httpx.ReadError("cut")]
 
-    def looking(stream: Any) -> None:
+    def failing_once(stream: Any) -> None:
         if stream.name == "b" and errors:
             raise errors.pop()
-        look(stream)
+        read_all(stream)
 
-    monkeypatch.setattr(_tiled_run._Stream, "look", looking)
+    monkeypatch.setattr(_tiled_run._Stream, "read_all", failing_once)
     points = [*http.follow(uid, streams=None, patience=60)]
     assert not errors
     assert sorted((p.stream, p.index) for p in points) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
     assert {point.skipped for point in points} == {0}
 
 
-def flight(session: Session, info: TriggerInfo, *detectors: str) -> MsgGenerator:
+def fly_scan(session: Session, info: TriggerInfo, *detectors: str) -> MsgGenerator:
     devices = [session.devices[name] for name in detectors]
 
     @bpp.stage_decorator(devices)
@@ -346,7 +305,7 @@ def flight(session: Session, info: TriggerInfo, *detectors: str) -> MsgGenerator
 
 def test_a_map_is_followed_while_it_grows(session: Session, watchers: Watchers) -> None:
     info = MapInfo(shape=(16, 16), livetime=2e-3)
-    uid, watched = watchers.during(flight(session, info, "eels", "adf"))
+    uid, watched = watchers.during(fly_scan(session, info, "eels", "adf"))
     session.data.wait(uid)
     for seen in watched.values():
         assert [dict(point.references) for point in seen.points] == [
@@ -364,7 +323,7 @@ def test_the_lines_of_a_cube_are_followed_while_it_grows(
     session: Session, watchers: Watchers
 ) -> None:
     info = MapInfo(shape=(12, 16), livetime=2e-3, mode="add_slice")
-    uid, watched = watchers.during(flight(session, info, "eels", "adf"))
+    uid, watched = watchers.during(fly_scan(session, info, "eels", "adf"))
     session.data.wait(uid)
     for seen in watched.values():
         assert [point.references["adf"] for point in seen.points] == [
@@ -376,11 +335,11 @@ def test_the_lines_of_a_cube_are_followed_while_it_grows(
                 np.testing.assert_array_equal(point.open(detector).read(), frame.read())
 
 
-def test_frames_that_were_added_up_are_points_and_say_where_their_sum_is(
+def test_frames_that_were_added_up_are_points_and_name_the_place_of_their_sum(
     session: Session, watchers: Watchers
 ) -> None:
     info = UpdateInfo(number_of_events=12, livetime=0.02, mode="accumulate")
-    uid, watched = watchers.during(flight(session, info, "eels"))
+    uid, watched = watchers.during(fly_scan(session, info, "eels"))
     session.data.wait(uid)
     for seen in watched.values():
         assert [point.references["eels"] for point in seen.points] == [
@@ -390,7 +349,7 @@ def test_frames_that_were_added_up_are_points_and_say_where_their_sum_is(
             seen.points[4].open("eels")
 
 
-def test_a_frame_that_is_lost_is_a_point_that_says_so(
+def test_a_lost_frame_is_a_point_that_reports_it(
     session: Session, watchers: Watchers, tmp_path: Path
 ) -> None:
     assert session.pcs is not None
@@ -418,7 +377,7 @@ def test_a_frame_that_is_lost_is_a_point_that_says_so(
         session.data.wait(uid)
         session.pcs.kill("gatan")
     session.pcs.start("gatan")
-    prompt(session, "retry", f"{uid}/eels/1")
+    operator_command(session, "retry", f"{uid}/eels/1")
     session.data.wait([f"{uid}/eels/1"])
     session.data.wait(uid)
     (_, found, _) = session.data.follow(uid)
@@ -427,7 +386,7 @@ def test_a_frame_that_is_lost_is_a_point_that_says_so(
 
 @pytest.fixture
 def analyst(tiled: TiledAddress) -> Iterator[Data]:
-    """An analysis on another PC."""
+    """The `Data` of an analysis on another PC."""
     data = Data(tiled.uri, api_key=tiled.analyst_key)
     yield data
     data.close()
@@ -453,20 +412,20 @@ def test_results_reach_the_session_from_tiled_and_from_the_folder(
     assert results.get(reference, "aligned") is True
     found = audit_run(session.storage.layout, session.storage._ledger, uid, session.data.catalog)
     assert [str(finding) for finding in found] == []
-    told = http.catalog[uid]["results"].read()
-    assert list(told["name"].values) == ["thickness", "aligned", "thickness"]
-    assert [json.loads(value) for value in told["value"].values] == [0.5, True, 0.75]
+    stored = http.catalog[uid]["results"].read()
+    assert list(stored["name"].values) == ["thickness", "aligned", "thickness"]
+    assert [json.loads(value) for value in stored["value"].values] == [0.5, True, 0.75]
     assert len([*http.follow(uid)]) == 1
 
 
-def test_a_key_for_reading_publishes_nothing_and_is_told_which_one_does(
+def test_publishing_with_a_key_for_reading_raises_an_error_that_names_the_right_key(
     session: Session, http: Data, analyst: Data
 ) -> None:
     uid = session.acquire_eels(exposure=0.001).partition("/")[0]
     session.data.wait(uid)
     with pytest.raises(PermissionError, match="may only read .* the `analyst_key` in <storage>"):
         http.publish(uid, "verdict", "good")
-    with pytest.raises(UnknownReference, match="there is no run 'nobody' here"):
-        analyst.publish("nobody", "verdict", "good")
+    with pytest.raises(UnknownReference, match="there is no run 'unknown' here"):
+        analyst.publish("unknown", "verdict", "good")
     with pytest.raises(TypeError, match="cannot be published: give a number, a string"):
         analyst.publish(uid, "verdict", object())

@@ -17,9 +17,9 @@ import redis
 from bluesky_em.app.session import Session
 from bluesky_em.files.tiled.address import address_of
 from tests.conftest import ROOT
+from tests.support.followed_run import REASON, documented, spectra
 from tests.support.follower_process import Follower, Line
-from tests.system.test_follow import REASON, documented, spectra
-from tests.system.test_outages import at_event, pid_of
+from tests.support.interruption import at_event, pid_of
 
 POINTS = 40
 START_TIMEOUT = 20.0  # seconds

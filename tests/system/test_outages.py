@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,10 @@ from bluesky_em import Data, NotReady, Storage
 from bluesky_em.app.session import Session
 from bluesky_em.files import journal
 from bluesky_em.storage.processes import BUSY
+from tests.support.interruption import at_event, pid_of
 
 NOWHERE = "http://127.0.0.1:1"
 """A Tiled address at which nothing answers."""
-
-
-def at_event(number: int, action: Callable[[], None]) -> Callable[[str, dict[str, Any]], None]:
-    """Return a RunEngine callback that calls `action` once, at this event."""
-
-    def callback(name: str, document: dict[str, Any]) -> None:
-        if name == "event" and document["seq_num"] == number:
-            action()
-
-    return callback
-
-
-def pid_of(session: Session, name: str) -> int:
-    pid = session.storage.supervisor.pid(name)
-    assert pid is not None
-    return pid
 
 
 def take(session: Session, num: int, callback: Any, exposure: float = 0.01) -> list[str]:

@@ -1,4 +1,4 @@
-"""Plans that are steered by an analysis: ended early and well, and unharmed without one."""
+"""Plans that an analysis steers: ended early and successfully, and unharmed without one."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ from bluesky_em.app.session import Session
 from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.plan_stubs import beam_on, per_shot, stop_when, wait_for_result
 
-EXPOSURE = 0.03  # s, the storage folder's way is shorter
+EXPOSURE = 0.03  # seconds; longer than a result takes through the storage folder
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
@@ -37,14 +37,14 @@ def eels(session: Session) -> Any:
 
 @pytest.fixture
 def elsewhere(session: Session) -> Iterator[Data]:
-    """What an analysis has that is not the plan's own."""
+    """The `Data` of an analysis, apart from the plan's own."""
     data = Data(storage=session.storage.layout.root)
     yield data
     data.close()
 
 
-class Heard:
-    """The documents of runs, and what to do when an event has come."""
+class Documents:
+    """The documents of runs, and an action that is done at an event."""
 
     def __init__(self, session: Session, at: int = 0, do: Callable[[str], Any] = str):
         self.session, self.at, self.do = session, at, do
@@ -62,7 +62,7 @@ class Heard:
         elif name == "stop":
             self.stops.append(document)
 
-    def __enter__(self) -> "Heard":
+    def __enter__(self) -> "Documents":
         self.token = self.session.RE.subscribe(self)
         return self
 
@@ -92,21 +92,21 @@ def analyst(**what: Any) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_a_verdict_by_name_ends_the_run_well_and_is_its_reason(
+def test_a_positive_result_ends_the_run_successfully_and_is_its_reason(
     session: Session, eels: Any, elsewhere: Data, tiled: TiledAddress
 ) -> None:
     microscope = session.devices["microscope"]
     plan = beam_on(count(eels, 50), microscope)
-    with Heard(session, 3, lambda run: elsewhere.publish(run, "enough", True)) as heard:
+    with Documents(session, 3, lambda run: elsewhere.publish(run, "enough", True)) as documents:
         result = session.RE(stop_when(plan, "enough", session.data))
-    assert 3 <= len(heard.events) <= 6
-    assert heard.ended == ("success", "enough: True")
+    assert 3 <= len(documents.events) <= 6
+    assert documents.ended == ("success", "enough: True")
     assert result.exit_status == "success" and result.plan_result is None
     assert session.RE(bps.rd(microscope.beam_blanked)).plan_result is True
-    session.data.wait(heard.run)
-    run = session.data.catalog[heard.run]
+    session.data.wait(documents.run)
+    run = session.data.catalog[documents.run]
     assert run.metadata["stop"]["reason"] == "enough: True"
-    assert len(run["primary"].read()["time"]) == len(heard.events)
+    assert len(run["primary"].read()["time"]) == len(documents.events)
 
 
 def test_a_function_of_all_results_is_a_condition_too(
@@ -119,20 +119,20 @@ def test_a_function_of_all_results_is_a_condition_too(
         elsewhere.publish(run, "thickness", np.float64(0.5))
         elsewhere.publish(run, "thickness", 1.5)
 
-    with Heard(session, 2, publish) as heard:
+    with Documents(session, 2, publish) as documents:
         session.RE(stop_when(count(eels, 50), thick, session.data))
-    assert len(heard.events) < 6
-    assert heard.ended == ("success", "thick: thickness: 1.5")
+    assert len(documents.events) < 6
+    assert documents.ended == ("success", "thick: thickness: 1.5")
 
 
-def test_without_a_verdict_or_with_a_negative_one_a_plan_is_as_ever(
+def test_without_a_result_or_with_a_negative_one_a_plan_runs_to_its_end(
     session: Session, eels: Any, elsewhere: Data
 ) -> None:
-    with Heard(session, 1, lambda run: elsewhere.publish(run, "enough", False)) as heard:
+    with Documents(session, 1, lambda run: elsewhere.publish(run, "enough", False)) as documents:
         result = session.RE(stop_when(count(eels, 5), "enough", session.data))
-    assert len(heard.events) == 5
-    assert heard.ended == ("success", "")
-    assert result.plan_result == heard.run
+    assert len(documents.events) == 5
+    assert documents.ended == ("success", "")
+    assert result.plan_result == documents.run
 
 
 def test_a_failing_clean_up_is_a_failed_run_all_the_same(
@@ -146,18 +146,18 @@ def test_a_failing_clean_up_is_a_failed_run_all_the_same(
     def plan() -> MsgGenerator[None]:
         yield from bpp.finalize_wrapper(bps.repeat(lambda: per_shot([eels]), 50), broken)
 
-    with Heard(session, 1, lambda run: elsewhere.publish(run, "enough", True)) as heard:
+    with Documents(session, 1, lambda run: elsewhere.publish(run, "enough", True)) as documents:
         with pytest.raises(ValueError, match="the lens did not go back"):
             session.RE(bpp.stage_wrapper(stop_when(plan(), "enough", session.data), [eels]))
-    assert len(heard.events) < 5
-    assert heard.ended == ("fail", "the lens did not go back")
+    assert len(documents.events) < 5
+    assert documents.ended == ("fail", "the lens did not go back")
 
 
-def test_a_verdict_is_about_its_run_and_the_next_one_is_not_kept_waiting(
+def test_a_result_concerns_its_run_only_and_does_not_delay_the_next_run(
     session: Session, eels: Any, elsewhere: Data
 ) -> None:
     gaps: list[float] = []
-    verdict: list[threading.Event] = []
+    reached: list[bool] = []
 
     def plan() -> MsgGenerator[None]:
         first = yield from count(eels, 3)
@@ -168,30 +168,30 @@ def test_a_verdict_is_about_its_run_and_the_next_one_is_not_kept_waiting(
         yield from bpp.run_wrapper(bps.null())
         gaps.append(time.monotonic() - begin)
         yield from count(eels, 50)
-        verdict.append(threading.Event())  # is not come to
+        reached.append(True)  # the plan ends before this line
 
-    with Heard(session, 6, lambda run: elsewhere.publish(run, "enough", True)) as heard:
+    with Documents(session, 6, lambda run: elsewhere.publish(run, "enough", True)) as documents:
         session.RE(stop_when(plan(), "enough", session.data))
-    assert [stop["reason"] for stop in heard.stops] == ["", "", "enough: True"]
-    assert 6 <= len(heard.events) < 10 and not verdict
+    assert [stop["reason"] for stop in documents.stops] == ["", "", "enough: True"]
+    assert 6 <= len(documents.events) < 10 and not reached
     assert gaps[0] < 0.2
 
 
-def test_of_two_steered_plans_within_each_other_the_outer_one_ends_both(
+def test_a_result_for_the_outer_of_two_nested_plans_ends_both(
     session: Session, eels: Any, elsewhere: Data
 ) -> None:
     def plan() -> MsgGenerator[None]:
         yield from stop_when(count(eels, 50), "inner", session.data)
         pytest.fail("the plan was to end")
 
-    with Heard(session, 2, lambda run: elsewhere.publish(run, "outer", 1)) as heard:
+    with Documents(session, 2, lambda run: elsewhere.publish(run, "outer", 1)) as documents:
         session.RE(stop_when(plan(), "outer", session.data))
-    assert heard.ended == ("success", "outer: 1")
+    assert documents.ended == ("success", "outer: 1")
 
-    with Heard(session, 2, lambda run: elsewhere.publish(run, "inner", 1)) as heard:
+    with Documents(session, 2, lambda run: elsewhere.publish(run, "inner", 1)) as documents:
         inner = stop_when(count(eels, 50), "inner", session.data)
         session.RE(stop_when(inner, "outer", session.data))
-    assert heard.ended == ("success", "inner: 1")
+    assert documents.ended == ("success", "inner: 1")
 
 
 def test_a_baseline_is_complete_where_a_run_ends_early(
@@ -200,17 +200,17 @@ def test_a_baseline_is_complete_where_a_run_ends_early(
     session.sd.baseline.append(session.devices["stage"])
     session.RE.preprocessors.append(lambda plan: stop_when(plan, "enough", session.data))
     try:
-        with Heard(session, 3, lambda run: elsewhere.publish(run, "enough", True)) as heard:
+        with Documents(session, 3, lambda run: elsewhere.publish(run, "enough", True)) as documents:
             session.RE(count(eels, 50))
     finally:
         session.sd.baseline.clear()
         session.RE.preprocessors.pop()
-    assert heard.ended == ("success", "enough: True")
-    assert heard.stops[0]["num_events"]["baseline"] == 2
-    assert heard.stops[0]["num_events"]["primary"] < 8
+    assert documents.ended == ("success", "enough: True")
+    assert documents.stops[0]["num_events"]["baseline"] == 2
+    assert documents.stops[0]["num_events"]["primary"] < 8
 
 
-def test_a_verdict_that_comes_during_a_pause_ends_the_run_once_it_is_resumed(
+def test_a_result_that_comes_during_a_pause_ends_the_run_once_it_is_resumed(
     session: Session, eels: Any, elsewhere: Data
 ) -> None:
     microscope = session.devices["microscope"]
@@ -222,15 +222,15 @@ def test_a_verdict_that_comes_during_a_pause_ends_the_run_once_it_is_resumed(
                 yield from bps.pause()
 
     plan = beam_on(bpp.run_wrapper(bpp.stage_wrapper(shots(), [eels])), microscope)
-    with Heard(session) as heard:
+    with Documents(session) as documents:
         with pytest.raises(RunEngineInterrupted):
             session.RE(stop_when(plan, "enough", session.data))
-        assert len(heard.events) == 3
-        elsewhere.publish(heard.run, "enough", True)
-        time.sleep(0.1)  # somebody thinks
+        assert len(documents.events) == 3
+        elsewhere.publish(documents.run, "enough", True)
+        time.sleep(0.1)  # a user thinks
         session.RE.resume()
-    assert heard.ended == ("success", "enough: True")
-    assert len(heard.events) <= 4
+    assert documents.ended == ("success", "enough: True")
+    assert len(documents.events) <= 4
     assert session.RE(bps.rd(microscope.beam_blanked)).plan_result is True
 
 
@@ -239,43 +239,43 @@ def test_an_analysis_that_is_killed_neither_ends_nor_slows_a_plan(
 ) -> None:
     folder = {"storage": str(session.storage.layout.root)}
     with analyst(data=folder, of="run", name="enough", at=40) as process:
-        with Heard(session, 10, lambda run: process.kill()) as heard:
+        with Documents(session, 10, lambda run: process.kill()) as documents:
             session.RE(stop_when(count(eels, 60), "enough", session.data))
-    assert len(heard.events) == 60
-    assert heard.ended == ("success", "")
-    times = np.array([event["time"] for event in heard.events])
+    assert len(documents.events) == 60
+    assert documents.ended == ("success", "")
+    times = np.array([event["time"] for event in documents.events])
     assert np.median(np.diff(times[12:])) < 1.5 * np.median(np.diff(times[:10]))
 
 
-def test_a_map_whose_analysis_is_killed_goes_on_and_is_fine(session: Session) -> None:
+def test_a_map_whose_analysis_is_killed_continues_and_is_refined(session: Session) -> None:
     eels, microscope = session.devices["eels"], session.devices["microscope"]
     plan = session.plans["adaptive_map"](
         eels, microscope, session.data, shape=(6, 6), exposure=EXPOSURE, timeout=0.5
     )
     folder = {"storage": str(session.storage.layout.root)}
     with analyst(data=folder, of="reference", name="edge", at=100) as process:
-        with Heard(session, 5, lambda run: process.kill()) as heard:
+        with Documents(session, 5, lambda run: process.kill()) as documents:
             references = session.RE(plan).plan_result
-    events = [event["data"]["eels"] for event in heard.events]
+    events = [event["data"]["eels"] for event in documents.events]
     assert sorted(references.values()) == sorted(events)
     assert 20 < len(events) <= 36  # coarse, there would be 9
-    assert heard.ended == ("success", "")
-    assert heard.events[-1]["time"] - heard.events[0]["time"] < 2 * 0.5 + len(events) * 0.25
+    assert documents.ended == ("success", "")
+    assert documents.events[-1]["time"] - documents.events[0]["time"] < 2 * 0.5 + len(events) * 0.25
     assert session.RE(bps.rd(microscope.field_of_view)).plan_result == pytest.approx(200e-9)
 
 
-def test_a_plan_waits_for_a_result_and_says_which_one_if_none_comes(
+def test_a_plan_waits_for_a_result_and_the_error_names_it_if_none_comes(
     session: Session, eels: Any, elsewhere: Data
 ) -> None:
     def ask(default: bool) -> MsgGenerator[list[Any]]:
         yield from bps.open_run()
         (reference,) = yield from per_shot([eels])
         threading.Timer(0.3, elsewhere.publish, (reference, "edge", [1, "Ti"])).start()
-        told = yield from wait_for_result(reference, "edge", session.data)
+        found = yield from wait_for_result(reference, "edge", session.data)
         options: Any = {"default": "none"} if default else {}
         other = yield from wait_for_result(reference, "other", session.data, timeout=0.1, **options)
         yield from bps.close_run()
-        return [told, other]
+        return [found, other]
 
     assert session.RE(bpp.stage_wrapper(ask(True), [eels])).plan_result == [[1, "Ti"], "none"]
     with pytest.raises(
@@ -284,24 +284,24 @@ def test_a_plan_waits_for_a_result_and_says_which_one_if_none_comes(
         session.RE(bpp.stage_wrapper(ask(False), [eels]))
 
 
-def test_waiting_for_a_result_goes_on_after_a_pause(
+def test_waiting_for_a_result_continues_after_a_pause(
     session: Session, eels: Any, elsewhere: Data
 ) -> None:
     def ask() -> MsgGenerator[Any]:
         run = yield from bps.open_run()
         yield from bps.checkpoint()
         threading.Timer(0.2, session.RE.request_pause).start()
-        threading.Timer(0.6, elsewhere.publish, (run, "go", "left")).start()
-        told = yield from wait_for_result(run, "go", session.data, timeout=5)
+        threading.Timer(0.6, elsewhere.publish, (run, "direction", "left")).start()
+        found = yield from wait_for_result(run, "direction", session.data, timeout=5)
         yield from bps.close_run()
-        return told
+        return found
 
     with pytest.raises(RunEngineInterrupted):
         session.RE(ask())
     assert session.RE.resume().plan_result == "left"
 
 
-def test_listening_for_one_run_does_not_make_a_plan_deaf_to_another(
+def test_receiving_results_of_one_run_does_not_hide_those_of_another(
     session: Session, eels: Any, elsewhere: Data
 ) -> None:
     (earlier,) = session.RE(count(eels, 1)).run_start_uids
@@ -314,15 +314,15 @@ def test_listening_for_one_run_does_not_make_a_plan_deaf_to_another(
         yield from bps.close_run()
 
     steered = stop_when(bpp.stage_wrapper(plan(), [eels]), "enough", session.data)
-    with Heard(session, 3, lambda run: elsewhere.publish(run, "enough", True)) as heard:
+    with Documents(session, 3, lambda run: elsewhere.publish(run, "enough", True)) as documents:
         session.RE(steered)
-    assert heard.ended == ("success", "enough: True")
+    assert documents.ended == ("success", "enough: True")
 
 
 def test_over_tiled_alone_a_scan_stops_where_the_specimen_says(
     session: Session, tiled: TiledAddress
 ) -> None:
-    """The example's analysis, on a PC that has the address of Tiled and a key that may write."""
+    """Run the example's analysis with the address of Tiled and a key that may write."""
     eels, microscope = session.devices["eels"], session.devices["microscope"]
     session.data.wait(session.acquire_eels(0.01))  # a server that has just started is slow
     session.RE(bps.mv(eels.dispersion, 0.1))  # the zero loss saturates in wider channels
@@ -330,26 +330,29 @@ def test_over_tiled_alone_a_scan_stops_where_the_specimen_says(
     scan = session.plans["line_scan"](
         eels, microscope, start=start, stop=stop, points=500, exposure=0.2
     )
-    there = Data(tiled.uri, api_key=tiled.api_key)  # the plan listens there only, too
+    there = Data(tiled.uri, api_key=tiled.api_key)  # the plan receives results from there only
     analysis = {"data": {"tiled": tiled.uri, "api_key": tiled.analyst_key}}
     try:
-        with analyst(**analysis, example="05_stop_when_aligned.py"), Heard(session) as heard:
+        with (
+            analyst(**analysis, example="05_stop_when_aligned.py"),
+            Documents(session) as documents,
+        ):
             session.RE(stop_when(scan, "aligned", there))
     finally:
         there.close()
         session.RE(bps.mv(eels.dispersion, 0.5))
     right = first_below_half(start, stop)
-    assert abs(len(heard.events) - 1 - right) <= 3
-    assert heard.ended == ("success", "aligned: True")
+    assert abs(len(documents.events) - 1 - right) <= 3
+    assert documents.ended == ("success", "aligned: True")
     assert session.RE(bps.rd(microscope.beam_blanked)).plan_result is True
-    session.data.wait(heard.run)
-    run = session.data.catalog[heard.run]
+    session.data.wait(documents.run)
+    run = session.data.catalog[documents.run]
     assert run.metadata["stop"]["reason"] == "aligned: True"
-    assert len(run["primary"].read()["time"]) == len(heard.events)
+    assert len(run["primary"].read()["time"]) == len(documents.events)
 
 
 def first_below_half(start: tuple[float, float], stop: tuple[float, float]) -> int:
-    """Give the index of the first of 500 points below half of the maximum before it."""
+    """Return the index of the first of 500 points below half of the maximum before it."""
     x, y = 200e-9 * (np.linspace(start, stop, 500).T - 0.5)
     thickness = Sample().thickness(x, y)
     return int(np.argmax(thickness < np.maximum.accumulate(thickness) / 2))

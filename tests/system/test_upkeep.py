@@ -2,10 +2,7 @@
 
 import contextlib
 import json
-import os
-import signal
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +11,19 @@ import numpy as np
 import pytest
 from ophyd_async.core import Array1D, soft_signal_rw
 from tiled.client import from_uri
-from typer.testing import CliRunner, Result
 
 from bluesky_em import Data, ReferenceFailed
-from bluesky_em.__main__ import app
 from bluesky_em.app.session import Session
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.tiled.address import TiledAddress
-
-
-def run(session: Session, *arguments: str) -> Result:
-    return CliRunner().invoke(app, [*arguments, "--storage", str(session.storage.layout.root)])
+from tests.support.interruption import writer_stopped
+from tests.support.operator_command import operator_command
 
 
 def manifest_of(session: Session, uid: str) -> dict:
     (path,) = session.storage.layout.data.rglob(f"{uid}/manifest.json")
     return json.loads(path.read_text())
-
-
-@contextlib.contextmanager
-def writer_stopped(session: Session) -> Iterator[None]:
-    writer = session.storage.supervisor.pid("writer")
-    assert writer is not None
-    os.kill(writer, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(writer, signal.SIGCONT)
 
 
 @pytest.fixture
@@ -79,14 +61,14 @@ def test_a_lost_frame_fails_and_a_retry_stores_it_once_it_is_found(
     session.pcs.kill("gatan")
     lost.rename(frame)
     session.pcs.start("gatan")
-    assert "The writer is at it" in run(session, "retry", references[1]).stdout
+    assert "The writer is at it" in operator_command(session, "retry", references[1]).stdout
     session.data.wait(references[1])
     session.data.wait(uid)
     for data in (session.data, http):
         assert data.open(references[1]).read().sum() != 0
     assert manifest_of(session, uid)["files"][0]["gaps"] == []
     assert http.catalog[uid].metadata["bluesky_em"] == manifest_of(session, uid)
-    assert "0 findings" in run(session, "verify", uid).stdout
+    assert "0 findings" in operator_command(session, "verify", uid).stdout
 
 
 def test_frames_of_a_server_that_is_gone_are_given_up_and_later_stored_by_a_retry(
@@ -97,29 +79,29 @@ def test_frames_of_a_server_that_is_gone_are_given_up_and_later_stored_by_a_retr
         reference = session.acquire_eels(exposure=0.001)
         session.pcs.kill("gatan")
     uid = reference.partition("/")[0]
-    status = json.loads(run(session, "status", "--json").stdout)
+    status = json.loads(operator_command(session, "status", "--json").stdout)
     silent = {spool["server"]: spool["trouble"] for spool in status["spools"]}
     assert "No acquisition server answers" in silent[session.pcs.uris["gatan"]]
-    found = run(session, "doctor", "--runs", "0")
+    found = operator_command(session, "doctor", "--runs", "0")
     assert found.exit_code == 1 and "1 frames wait at PYRO:eels_server" in found.stdout
-    assert run(session, "give-up", uid, "--reason", "that PC burnt").exit_code == 0
+    assert operator_command(session, "give-up", uid, "--reason", "that PC burnt").exit_code == 0
     session.data.wait(uid)
     with pytest.raises(ReferenceFailed, match="given up by request: that PC burnt"):
         session.data.open(reference)
     session.pcs.start("gatan")
-    run(session, "retry", uid)
+    operator_command(session, "retry", uid)
     assert session.data.wait(reference).stage == "catalogued"
 
 
 def test_bytes_that_another_program_changed_are_found(session: Session, complete_run: str) -> None:
     (path,) = session.storage.layout.data.rglob(f"{complete_run}/eels.h5")
-    assert run(session, "verify", complete_run).exit_code == 0
+    assert operator_command(session, "verify", complete_run).exit_code == 0
     with FramesReader(path) as reader:
         pixels = reader.read(0).tobytes()
     content = path.read_bytes()
     assert pixels in content
     path.write_bytes(content.replace(pixels, pixels[:-4] + b"oops"))
-    verified = run(session, "verify", complete_run)
+    verified = operator_command(session, "verify", complete_run)
     assert verified.exit_code == 1 and "wrong: " in verified.stdout
     assert "exposed was" in verified.stdout and "Tiled gives other bytes" in verified.stdout
     path.write_bytes(content)
@@ -131,11 +113,11 @@ def test_doubled_rows_in_tiled_of_an_array_inside_events_are_found(
     trace = soft_signal_rw(Array1D[np.float64], np.arange(32.0), name="trace")
     (uid,) = session.RE(bp.count([trace], num=2)).run_start_uids
     session.data.wait(uid)
-    assert run(session, "verify", uid).exit_code == 0
+    assert operator_command(session, "verify", uid).exit_code == 0
     writer: Any = from_uri(tiled.uri, api_key=tiled.writer_key)
     with contextlib.closing(writer.context):
         writer[uid]["primary"].base["trace"].patch(np.zeros((2, 32)), offset=(2,), extend=True)
-    verified = run(session, "verify", uid).stdout
+    verified = operator_command(session, "verify", uid).stdout
     assert "doubled: primary/trace has 4 rows in Tiled, events: 2" in verified
 
 
@@ -150,26 +132,26 @@ def test_a_run_that_tiled_has_lost_is_found_and_written_again(
     session: Session, http: Data, complete_run: str
 ) -> None:
     lose(session.storage.layout, complete_run)
-    dry = run(session, "doctor", "--runs", "1")
+    dry = operator_command(session, "doctor", "--runs", "1")
     assert dry.exit_code == 1
     assert f"lost: Tiled does not have the run (run {complete_run})" in dry.stdout
-    assert "done" in run(session, "doctor", "--runs", "1", "--repair").stdout
+    assert "done" in operator_command(session, "doctor", "--runs", "1", "--repair").stdout
     session.data.wait(complete_run)
-    assert run(session, "doctor", "--runs", "1").stdout.endswith("no problems\n")
+    assert operator_command(session, "doctor", "--runs", "1").stdout.endswith("no problems\n")
     assert http.open(f"{complete_run}/eels/0").read().shape == (2048,)
 
 
 def test_status_shows_counts_and_what_waits_at_each_server(
     session: Session, complete_run: str
 ) -> None:
-    shown = run(session, "status").stdout
+    shown = operator_command(session, "status").stdout
     assert "catalogued" in shown and "frames/s stored" in shown and "no trouble" in shown
-    status = json.loads(run(session, "status", "--json").stdout)
+    status = json.loads(operator_command(session, "status", "--json").stdout)
     assert status["stages"]["captured"] == 0 and status["stages"]["catalogued"] > 0
     assert {spool["frames"] for spool in status["spools"]} == {0}
 
 
 def test_a_request_for_an_unknown_run_is_refused(session: Session) -> None:
-    asked = run(session, "retry", "no-such-run")
+    asked = operator_command(session, "retry", "no-such-run")
     assert isinstance(asked.exception, LookupError)
     assert "neither a reference nor the uid of a run" in str(asked.exception)

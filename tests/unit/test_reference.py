@@ -6,7 +6,7 @@ RUN = "0b5c2d7e-1111-4222-8333-444455556666"
 
 
 @pytest.mark.parametrize("detector", ["eels", "haadf-left", "a/b", "caméra 1", "-"])
-def test_a_reference_survives_being_a_string(detector: str):
+def test_a_reference_can_be_restored_from_its_string(detector: str):
     reference = Reference(run=RUN, detector=detector, number=17)
     assert str(reference) == f"{RUN}/{detector}/17"
     assert Reference.parse(str(reference)) == reference
@@ -15,7 +15,7 @@ def test_a_reference_survives_being_a_string(detector: str):
 @pytest.mark.parametrize(
     "text", ["", "eels", "run/eels", "run/eels/", "run//3", "/eels/3", "run/eels/-1", "run/eels/x"]
 )
-def test_what_is_no_reference_is_refused_with_an_example_of_one(text: str):
+def test_a_string_that_is_not_a_reference_is_refused_with_an_example(text: str):
     with pytest.raises(ValueError) as caught:
         Reference.parse(text)
     message = str(caught.value)
@@ -41,13 +41,13 @@ def test_a_reference_cannot_be_changed():
         (ReferenceState.FAILED, {ReferenceState.FAILED}),
     ],
 )
-def test_a_stage_has_reached_itself_and_those_before_it(
+def test_a_state_has_reached_itself_and_the_earlier_ones(
     stage: ReferenceState, reached: set[ReferenceState]
 ):
     assert {other for other in ReferenceState if stage.reached(other)} == reached
 
 
-def test_a_stage_is_written_as_its_word():
+def test_a_state_is_written_as_its_name():
     assert [str(stage) for stage in ReferenceState] == [
         "captured",
         "stored",

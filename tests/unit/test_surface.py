@@ -13,13 +13,13 @@ def test_the_surface_is_ten_names_at_most():
 
 
 @pytest.mark.parametrize("package", [bluesky_em, gatan, autoscript], ids=lambda p: p.__name__)
-def test_every_public_name_can_be_imported_and_knows_its_own(package):
+def test_every_public_name_can_be_imported_and_has_this_name(package):
     for name in package.__all__:
         assert getattr(package, name).__name__ == name
         assert getattr(package, name).__doc__
 
 
-def test_all_is_all_that_is_offered():
+def test_all_lists_every_name_that_can_be_loaded():
     assert set(bluesky_em.__all__) == set(bluesky_em._HOMES)
 
 

@@ -8,7 +8,7 @@ import pytest
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.storage import failure_monitor
 from bluesky_em.storage.failure_monitor import FailureMonitor
-from tests.unit.files.test_ledger import frame
+from tests.support.ledger_frame import frame
 
 PATIENCE = 10.0  # seconds
 

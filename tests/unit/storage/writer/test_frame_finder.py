@@ -26,10 +26,10 @@ class Run:
         self._run = bundle
         self._descriptors: dict[str, Any] = {}
         self._numbers: dict[str, int] = {}
-        self._flown: dict[str, int] = {}
+        self._fly_scan_stops: dict[str, int] = {}
 
     def shot(self, *detectors: str, stream: str = "primary", pages: bool = False) -> list[str]:
-        """One event of some detectors; gives its references."""
+        """Add one event of some detectors; return its references."""
         for name in detectors:
             if name not in self._numbers:
                 self._numbers[name] = 0
@@ -49,8 +49,8 @@ class Run:
         self._add("event_page", pack_event_page(event)) if pages else self._add("event", event)
         return list(data.values())
 
-    def flight(self, name: str, *stops: int, frames: int, block: int, first: int = 0) -> None:
-        """A flight whose documents end at indices `stops`, of a stream of its own."""
+    def fly_scan(self, name: str, *stops: int, frames: int, block: int, first: int = 0) -> None:
+        """Add a fly scan whose documents end at indices `stops`, in a separate stream."""
         stream = f"map {name}"
         if stream not in self._descriptors:
             key = data_key(name, SERVER, [4], "<f4", ["energy"], flown=True)
@@ -58,18 +58,18 @@ class Run:
                 name=stream, data_keys={name: key}
             )
             self._add("descriptor", self._descriptors[stream].descriptor_doc)
-        uid, header = f"flight {len(self.documents)}", _header(0) | {"shape": [block, 4]}
-        base, start = f"{self.uid}/{name}", self._flown.get(name, 0)
-        flight = stream_resource(
+        uid, header = f"fly scan {len(self.documents)}", _header(0) | {"shape": [block, 4]}
+        base, start = f"{self.uid}/{name}", self._fly_scan_stops.get(name, 0)
+        scan = stream_resource(
             uid, name, "file:///x.h5", SERVER, name, header,
             base=base, first=first, start=start, block=block, frames=frames,
         )  # fmt: skip
-        self._add("stream_resource", flight)
+        self._add("stream_resource", scan)
         for stop in stops:
             document = stream_datum(uid, {"start": start, "stop": stop})
             document["descriptor"] = self._descriptors[stream].descriptor_doc["uid"]
             self._add("stream_datum", document)
-            start = self._flown[name] = stop
+            start = self._fly_scan_stops[name] = stop
 
     def _datum(self, name: str, pages: bool) -> str:
         number = self._numbers[name]
@@ -100,7 +100,7 @@ def run(tmp_path: Path) -> Run:
     return Run(Layout(tmp_path))
 
 
-def test_an_event_completes_its_frame_with_all_that_the_writer_needs(run: Run):
+def test_an_event_completes_its_frame_with_everything_that_the_writer_needs(run: Run):
     (reference,) = run.shot("eels")
     (frame,) = run.frames()
     assert frame.reference == reference
@@ -112,15 +112,15 @@ def test_an_event_completes_its_frame_with_all_that_the_writer_needs(run: Run):
     assert frame.path == f"data/1970/01/02/{run.uid}/eels.h5"
 
 
-def test_a_datum_alone_is_no_frame_yet(run: Run):
+def test_a_datum_alone_is_not_a_frame_yet(run: Run):
     run.shot("eels")
     finder = FrameFinder(run.layout)
-    given = [finder(name, doc) for name, doc in run.documents]
-    assert [len(frames) for frames in given] == [0, 0, 0, 0, 1]
+    found = [finder(name, doc) for name, doc in run.documents]
+    assert [len(frames) for frames in found] == [0, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("pages", [False, True])
-def test_the_row_is_the_events_number_less_one(run: Run, pages: bool):
+def test_the_row_is_the_number_of_the_event_minus_one(run: Run, pages: bool):
     for _ in range(5):
         run.shot("eels", pages=pages)
     assert [(frame.row, frame.number) for frame in run.frames()] == [(n, n) for n in range(5)]
@@ -134,7 +134,7 @@ def test_two_detectors_in_one_event_give_two_frames_in_two_files(run: Run):
     assert [frame.row for frame in frames] == [0, 0]
 
 
-def test_a_second_stream_of_a_detector_has_a_file_of_its_own(run: Run):
+def test_a_second_stream_of_a_detector_has_its_own_file(run: Run):
     run.shot("eels", stream="dark")
     run.shot("eels")
     run.shot("eels", stream="dark")
@@ -153,7 +153,7 @@ def test_the_same_documents_twice_give_the_same_frames(run: Run):
     assert len(once) == 3
 
 
-def test_a_seq_num_that_comes_again_after_a_pause_gets_a_row_of_its_own(run: Run):
+def test_an_event_with_a_repeated_seq_num_after_a_pause_gets_its_own_row(run: Run):
     run.shot("eels")
     run.shot("eels")
     events = [document for name, document in run.documents if name == "event"]
@@ -168,14 +168,14 @@ def test_a_resource_emitted_again_after_a_pause_changes_nothing(run: Run):
     assert [frame.row for frame in run.frames()] == [0, 1]
 
 
-def test_an_interrupted_points_number_is_skipped_and_its_row_used(run: Run):
+def test_the_number_of_an_interrupted_point_is_skipped_and_its_row_is_used(run: Run):
     run.shot("eels")
     run._numbers["eels"] += 1  # exposed, but the RunEngine dropped the point
     run.shot("eels")
     assert [(frame.row, frame.number) for frame in run.frames()] == [(0, 0), (1, 2)]
 
 
-def test_third_party_resources_are_left_to_others(run: Run):
+def test_resources_of_other_packages_are_ignored(run: Run):
     run.shot("eels")
     theirs = [
         (name, {**doc, "spec": "AD_HDF5"}) if name == "resource" else (name, doc)
@@ -195,15 +195,15 @@ def test_hostile_stream_names_stay_in_the_runs_folder(run: Run):
         assert path.parent == run.layout.frames_of(run.uid, 86400.0, "eels").parent.resolve()
 
 
-def test_no_detector_shares_a_file_with_anothers_stream(run: Run):
+def test_no_detector_shares_a_file_with_a_stream_of_another_detector(run: Run):
     run.shot("eels", "eels-dark")
     run.shot("eels", stream="dark")
     one, two, three = (frame.path for frame in run.frames())
     assert len({one, two, three}) == 3
 
 
-def test_a_flight_is_found_block_by_block_whatever_its_documents_cover(run: Run):
-    run.flight("eels", 7, 30, 45, frames=45, block=10)
+def test_a_fly_scan_is_found_block_by_block_whatever_its_documents_cover(run: Run):
+    run.fly_scan("eels", 7, 30, 45, frames=45, block=10)
     frames = run.frames()
     assert [(f.number, f.row, f.count) for f in frames] == [
         (0, 0, 10), (10, 10, 10), (20, 20, 10), (30, 30, 10), (40, 40, 5)
@@ -213,13 +213,13 @@ def test_a_flight_is_found_block_by_block_whatever_its_documents_cover(run: Run)
     assert frames[0].shape == (4,) and frames[0].axes[0].units == "eV"
 
 
-def test_the_rest_of_a_flight_that_ended_early_comes_at_last_or_before_the_next_one(run: Run):
-    run.flight("eels", 13, frames=100, block=10)
-    run.flight("eels", 33, frames=20, block=20, first=100)
+def test_the_rest_of_a_fly_scan_that_ended_early_comes_last_or_before_the_next_one(run: Run):
+    run.fly_scan("eels", 13, frames=100, block=10)
+    run.fly_scan("eels", 33, frames=20, block=20, first=100)
     finder = FrameFinder(run.layout)
     frames = [frame for name, doc in run.documents for frame in finder(name, doc)]
     assert [(f.number, f.row, f.count) for f in frames] == [(0, 0, 10), (10, 10, 3), (100, 13, 20)]
-    run.flight("eels", 38, frames=50, block=10, first=120)
+    run.fly_scan("eels", 38, frames=50, block=10, first=120)
     for name, doc in run.documents[-2:]:
         assert finder(name, doc) == []
     assert [(f.number, f.row, f.count) for f in finder.tails()] == [(120, 33, 5)]
