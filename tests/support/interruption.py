@@ -21,7 +21,7 @@ def at_event(number: int, action: Callable[[], None]) -> Callable[[str, dict[str
 
 def pid_of(session: Session, name: str) -> int:
     """Return the process id of the session's `writer` or `Tiled server`."""
-    pid = session.storage.keeper.pid(name)
+    pid = session.storage.supervisor.pid(name)
     assert pid is not None
     return pid
 
