@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import zlib
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Any
 from bluesky_em.reference import ReferenceState
 from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
+from .atomic import write_whole
 from .hdf5.updates import Extent
 from .ledger import Entry
 from .scan_map import passes
@@ -72,9 +72,7 @@ def count_stages(entries: Iterable[Entry]) -> dict[str, int]:
 def write(manifest: Mapping[str, Any], folder: Path) -> None:
     """Put a manifest into the run's folder, replacing an earlier one."""
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{NAME}.part"
-    part.write_text(json.dumps(manifest, indent=1))
-    os.replace(part, folder / NAME)
+    write_whole(folder / NAME, json.dumps(manifest, indent=1))
 
 
 def _file(entries: list[Entry]) -> dict[str, Any]:

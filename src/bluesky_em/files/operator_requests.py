@@ -7,7 +7,6 @@ asker and a writer that is not there yet.
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from bluesky_em.errors import UnknownReference
 
+from .atomic import write_whole
 from .layout import Layout
 from .ledger import Ledger
 
@@ -46,9 +46,7 @@ def ask(layout: Layout, request: Request) -> Path:
     """Leave a request; the file given is gone once it has been heard."""
     layout.requests.mkdir(parents=True, exist_ok=True)
     path = layout.requests / f"{uuid.uuid4()}.json"
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(asdict(request)))
-    os.replace(part, path)
+    write_whole(path, json.dumps(asdict(request)))
     return path
 
 

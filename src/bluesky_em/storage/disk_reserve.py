@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+from bluesky_em.files.atomic import whole_file
+
 logger = logging.getLogger(__name__)
 
 SIZE = 16 << 20  # bytes; about ten thousand events
@@ -43,8 +45,6 @@ class DiskReserve:
         """Hold space back again, if there is enough; raises OSError as a full disk does."""
         if self._path.exists() or shutil.disk_usage(self._path.parent).free < 2 * SIZE:
             return
-        part = self._path.with_suffix(".part")
-        with open(part, "wb") as file:
+        with whole_file(self._path, sync=False) as part, open(part, "wb") as file:
             for _ in range(SIZE >> 20):
                 file.write(os.urandom(1 << 20))  # zeros, some file systems do not keep
-        part.replace(self._path)

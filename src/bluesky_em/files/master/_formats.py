@@ -12,6 +12,7 @@ from typing import Any
 
 from bluesky_em.frame import Frame
 
+from ..atomic import put_in_place
 from ..layout import Layout
 from ..run_documents import RunDocuments
 
@@ -82,9 +83,7 @@ def _write(
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
         path = layout.master_of(uid, started, to_file(run, part))
-        with open(part, "r+b") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        put_in_place(part, path)
     finally:
         part.unlink(missing_ok=True)
     return path

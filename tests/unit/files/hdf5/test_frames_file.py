@@ -197,7 +197,7 @@ def test_closing_twice_is_harmless_and_leaves_only_the_file(file: FramesFile, pa
 
 def test_a_half_made_file_of_a_killed_writer_is_made_anew(path: Path):
     path.parent.mkdir(parents=True)
-    path.with_suffix(".part").write_bytes(b"torn")
+    path.with_name(f"{path.name}.part").write_bytes(b"torn")
     file = FramesFile(path, frame(0))
     file.write(frame(0), pixels(0))
     file.close()
