@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from bluesky_em.files.codec import pack
-from bluesky_em.files.journal import Journal, JournalReader, read
+from bluesky_em.files.journal import Journal
+from bluesky_em.files.journal_reader import JournalReader, read
 
 INTEGERS = st.integers() | st.integers(-(2**70), 2**70)
 TEXT = st.text(max_size=8) | st.text(st.characters(exclude_categories=()), max_size=8)

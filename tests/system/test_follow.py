@@ -24,7 +24,7 @@ from bluesky_em import Data, MapInfo, ReferenceFailed, UnknownReference
 from bluesky_em.app.session import Session
 from bluesky_em.data.follow import _tiled_run
 from bluesky_em.detector._trigger_info import UpdateInfo
-from bluesky_em.files import journal
+from bluesky_em.files import journal_reader
 from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.plan_stubs import beam_on, fly, per_shot
 from bluesky_em.storage.upkeep.audit import audit_run
@@ -56,7 +56,7 @@ def spectra(session: Session, num: int, *streams: str, exposure: float = EXPOSUR
 
 def documented(session: Session, uid: str) -> list[Line]:
     """What a follower must see, from the documents: events, and checksums at the exposure."""
-    documents = journal.read(session.storage.layout.journal_of(uid))
+    documents = journal_reader.read(session.storage.layout.journal_of(uid))
     datums = {d["datum_id"]: d["datum_kwargs"] for name, d in documents if name == "datum"}
     names = {d["uid"]: d["name"] for name, d in documents if name == "descriptor"}
     events = [d for name, d in documents if name == "event"]

@@ -12,7 +12,7 @@ import xarray
 
 from bluesky_em import documents
 from bluesky_em.errors import UnknownReference
-from bluesky_em.files import journal
+from bluesky_em.files import journal_reader
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.layout import Layout
@@ -82,9 +82,9 @@ class FolderSource:
         Of a fly scan, the last of each document.
         """
         references: list[str] = []
-        for path in sorted(self._layout.journal.glob("*.msgpack")):
+        for path in self._layout.journals():
             if not self._ledger.is_complete(path.stem):
-                references += documents.references(journal.read(path), last=True)
+                references += documents.references(journal_reader.read(path), last=True)
         return references
 
     def run_complete(self, run: str) -> bool:
@@ -164,7 +164,7 @@ class FolderSource:
         frame = entry.frame
         start: documents.Document = {}
         descriptor: documents.Document = {}
-        reader = journal.JournalReader(self._layout.journal_of(frame.run))
+        reader = journal_reader.JournalReader(self._layout.journal_of(frame.run))
         for name, document in reader:  # both are near its beginning
             if name == "start":
                 start = document
@@ -181,7 +181,7 @@ class FolderSource:
     def _from_journal(self, reference: str) -> ReferenceStatus:
         if reference not in self._in_journal:
             own = self._layout.journal_of(Reference.parse(reference).run)
-            journals = [own] if own.exists() else sorted(self._layout.journal.glob("*.msgpack"))
+            journals = [own] if own.exists() else self._layout.journals()
             if not any(self._hands_out(path, reference) for path in journals):
                 raise UnknownReference(
                     f"no run in {self._layout.root} handed out {reference!r}. References are in "
@@ -195,5 +195,5 @@ class FolderSource:
             self._in_journal.add(reference)
         elif reference.rpartition("/")[0].encode() in content:
             # of a flight, no single reference is in the journal: note all there are
-            self._in_journal.update(documents.references(journal.read(path)))
+            self._in_journal.update(documents.references(journal_reader.read(path)))
         return reference in self._in_journal

@@ -62,7 +62,7 @@ def put_in_place(part: Path, path: Path, *, sync: bool = True) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; Windows and some network file systems cannot."""
+    """Sync a rename to disk; Windows and some network file systems cannot."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 LONGEST = 48  # characters of a name in a path; Windows allows a whole path 260
+JOURNAL_SUFFIX = ".msgpack"
 _DEVICES = {
     *"con prn aux nul".split(),
     *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
@@ -45,7 +46,11 @@ class Layout:
 
     def journal_of(self, run: str) -> Path:
         """Give a run's journal."""
-        return self.journal / f"{plain(run)}.msgpack"
+        return self.journal / f"{plain(run)}{JOURNAL_SUFFIX}"
+
+    def journals(self) -> list[Path]:
+        """Return the journals of all runs, sorted by name."""
+        return sorted(self.journal.glob(f"*{JOURNAL_SUFFIX}"))
 
     def results_of(self, run: str) -> Path:
         """Give the file of what analyses have published of a run."""

@@ -12,7 +12,7 @@ from typing import Any
 from bluesky_em import documents
 from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.files import manifest, master
-from bluesky_em.files.journal import JournalReader
+from bluesky_em.files.journal_reader import JournalReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.frame import Frame

@@ -22,7 +22,7 @@ from rich.filesize import decimal
 from bluesky_em.acquisition.client import Client
 from bluesky_em.acquisition.instrument_pc.server import PROTOCOL
 from bluesky_em.errors import ServerUnreachable, StorageBusy
-from bluesky_em.files import journal, operator_requests
+from bluesky_em.files import journal_reader, operator_requests
 from bluesky_em.files.hdf5 import FramesReader, is_torn, repair
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
@@ -98,7 +98,7 @@ def _folder(layout: Layout, ledger: Ledger) -> Iterator[Problem]:
             cure="free some space; until then frames stay in their spools",
         )
     complete = ledger.complete_runs()
-    waiting = [p for p in layout.journal.glob("*.msgpack") if p.stem not in complete]
+    waiting = [p for p in layout.journals() if p.stem not in complete]
     if waiting and not is_held(layout.writer_lock):
         yield Problem(
             what=f"{len(waiting)} runs are not complete, and no writer works on {layout.root}",
@@ -190,10 +190,10 @@ def _runs(
     layout: Layout, ledger: Ledger, catalog: Callable[[], Any] | None, newest: int
 ) -> Iterator[Problem]:
     client = catalog() if catalog else None
-    journals = sorted(layout.journal.glob("*.msgpack"), key=lambda path: path.stat().st_mtime)
+    journals = sorted(layout.journals(), key=lambda path: path.stat().st_mtime)
     for path in reversed(journals[-newest:] if newest else []):
         try:
-            documents = journal.read(path)
+            documents = journal_reader.read(path)
         except (OSError, ValueError) as exc:
             yield Problem(what=str(exc), cure="restore the journal from a backup")
             continue

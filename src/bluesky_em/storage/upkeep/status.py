@@ -70,7 +70,7 @@ def look(layout: Layout) -> Overview:
         waiting = counts[ReferenceState.CAPTURED]
         return Overview(
             stages={stage.value: count for stage, count in counts.items()},
-            open_runs=len(list(layout.journal.glob("*.msgpack"))) - len(ledger.complete_runs()),
+            open_runs=len(layout.journals()) - len(ledger.complete_runs()),
             rate=round(rate, 1),
             eta=round(waiting / rate, 1) if rate else None,
             writer=dead if silent > SILENCE else "at work" if waiting else "idle",

@@ -14,7 +14,8 @@ import filelock
 
 from bluesky_em.errors import StorageBusy
 from bluesky_em.files import operator_requests
-from bluesky_em.files.journal import JournalReader, is_abandoned
+from bluesky_em.files.journal import is_abandoned
+from bluesky_em.files.journal_reader import JournalReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.operator_requests import Action, Request
@@ -154,7 +155,7 @@ class Writer:
         change = self._layout.journal.stat().st_mtime_ns
         if change != self._seen_change:
             self._seen_change = change
-            for path in sorted(self._layout.journal.glob("*.msgpack")):
+            for path in self._layout.journals():
                 if path not in self._runs and path.stem not in self._complete:
                     self._adopt(path)
         refused: Exception | None = None

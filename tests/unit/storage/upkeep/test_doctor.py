@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bluesky_em.__main__ import app
-from bluesky_em.files import journal
+from bluesky_em.files.codec import pack
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 
@@ -85,7 +85,7 @@ def test_what_killed_processes_left_behind_is_removed(layout: Layout) -> None:
 
 
 def test_runs_that_wait_for_a_writer_and_damaged_journals_are_told(layout: Layout) -> None:
-    layout.journal_of("run").write_bytes(journal.pack("start", {"uid": "run"}))
+    layout.journal_of("run").write_bytes(pack("start", {"uid": "run"}))
     layout.journal_of("torn").write_bytes(b"\x01\x02\x03")
     told = doctor(layout).stdout
     assert "2 runs are not complete, and no writer works" in told and "`bluesky-em writer" in told
