@@ -216,7 +216,7 @@ class Slaughter:
         self._replace_the_dead()
         self.engine.close()
         deadline = time.monotonic() + timeout
-        ledger = Ledger(self.storage.layout.ledger, read_only=True)
+        ledger = Ledger(self.storage.layout.ledger)
         paths = self.storage.layout.journals()
         while not all(ledger.is_complete(path.stem) for path in paths):
             if time.monotonic() > deadline:
@@ -226,7 +226,7 @@ class Slaughter:
 
     def account(self) -> Outcome:
         """Look for every reference, everywhere."""
-        outcome, ledger = self.outcome, Ledger(self.storage.layout.ledger, read_only=True)
+        outcome, ledger = self.outcome, Ledger(self.storage.layout.ledger)
         handed_out = set(self.references)
         faults_found: Counter[Fault] = Counter()
         for path in self.storage.layout.journals():

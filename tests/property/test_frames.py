@@ -12,7 +12,8 @@ from bluesky_em import Reference, ReferenceState
 from bluesky_em.axes import Axis
 from bluesky_em.detector._documents import datum, resource
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.ledger import Entry, Ledger
+from bluesky_em.files.ledger import Entry
+from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.tiled.row_map import RowMap, axes_at, find
 from bluesky_em.frame import Frame
 from bluesky_em.storage.writer._frame_finder import FrameFinder
@@ -154,8 +155,8 @@ METADATA = st.recursive(
 )
 
 
-def fresh_ledger() -> closing[Ledger]:
-    return closing(Ledger(Path(":memory:")))
+def fresh_ledger() -> closing[LedgerWriter]:
+    return closing(LedgerWriter(Path(":memory:")))
 
 
 @given(STEPS)
@@ -167,16 +168,16 @@ def test_a_stage_never_goes_back_and_a_failure_keeps_its_first_reason(
         for step, references, reason in steps:
             match step:
                 case "captured":
-                    ledger.captured(
+                    ledger.add_frames(
                         a_frame("run", REFERENCES.index(r), 0, checksum=len(reason))
                         for r in references
                     )
                 case "failed":
                     for reference in references:
-                        ledger.failed(reference, reason)
+                        ledger.mark_failed(reference, reason)
                 case "stored":
                     known = [ledger.find(reference) for reference in references]
-                    ledger.stored(entry.frame for entry in known if entry)
+                    ledger.mark_stored(entry.frame for entry in known if entry)
                 case _:
                     getattr(ledger, step)(references)
             now = {entry.frame.reference: entry for entry in ledger.frames("run")}
@@ -205,7 +206,7 @@ def test_what_is_known_of_a_frame_comes_back_as_it_was(
         "run", 0, 0, stream=stream, metadata={"said": metadata}, ended=ended, checksum=checksum
     )
     with fresh_ledger() as ledger:
-        ledger.captured([frame])
+        ledger.add_frames([frame])
         entry = ledger.find(frame.reference)
         assert entry is not None
         assert entry.frame == frame

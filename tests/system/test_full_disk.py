@@ -111,7 +111,7 @@ def test_with_the_disk_full_spectra_go_into_the_spool_then_wait_and_nothing_is_l
         uid, words = take(400, fill_at=(10,))
         assert "eels waits: the spool" in words and "2.0 MB of 2.0 MB" in words
         storage.data.wait(uid, timeout=120)
-        ledger = Ledger(storage.layout.ledger, read_only=True)
+        ledger = Ledger(storage.layout.ledger)
         assert not list(audit_run(storage.layout, ledger, uid, storage.data.catalog))
         ledger.close()
         assert storage.data.catalog[uid]["primary/eels"].shape == (400, 2048)

@@ -109,7 +109,7 @@ def run(
             _draw(session, survey, references, figure)
         else:
             _draw_map(session, survey, run_uid, figure)
-        ledger = Ledger(session.storage.layout.ledger, read_only=True)
+        ledger = Ledger(session.storage.layout.ledger)
         entries = ledger.frames(run_uid)
         ledger.close()
         summary = Summary(

@@ -16,7 +16,7 @@ from bluesky_em.files import journal_reader
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.ledger import SILENCE, Entry, Ledger
+from bluesky_em.files.ledger import HEARTBEAT_TIMEOUT, Entry, Ledger
 from bluesky_em.files.results import FolderResults
 from bluesky_em.files.run_documents import RunDocuments
 from bluesky_em.frame import Frame
@@ -42,7 +42,7 @@ class FolderSource:
 
     def __init__(self, root: Path):
         self._layout = Layout(root)
-        self._ledger = Ledger(self._layout.ledger, read_only=True)
+        self._ledger = Ledger(self._layout.ledger)
         self._in_journal: set[str] = set()
 
     def statuses(self, references: list[str]) -> list[ReferenceStatus]:
@@ -64,16 +64,16 @@ class FolderSource:
         counts = self._ledger.counts()
         to_store, to_catalogue = counts[ReferenceState.CAPTURED], counts[ReferenceState.STORED]
         backlog = f"{to_store} to store, {to_catalogue} to catalogue"
-        pulse = self._ledger.pulse()
-        silent = time.time() - pulse.beat
-        if not pulse.beat or silent > SILENCE:
-            since = f"for {silent:.0f} s" if pulse.beat else "yet"
+        heartbeat = self._ledger.heartbeat()
+        silent = time.time() - heartbeat.time
+        if not heartbeat.time or silent > HEARTBEAT_TIMEOUT:
+            since = f"for {silent:.0f} s" if heartbeat.time else "yet"
             return (
                 f"stuck: the writer has given no sign of life {since} (see "
                 f"{self._layout.writer_log}); `bluesky-em writer {self._layout.root}` starts one"
             )
-        if pulse.trouble:
-            return f"held up ({backlog}): {pulse.trouble}"
+        if heartbeat.trouble:
+            return f"held up ({backlog}): {heartbeat.trouble}"
         return f"on its way ({backlog})"
 
     def unfinished(self) -> list[str]:

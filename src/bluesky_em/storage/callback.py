@@ -114,7 +114,7 @@ class Storage:
         self._journals = OpenJournals(
             self.layout, power_safe=durability == "power", hold=self._hold_detectors
         )
-        self._ledger = Ledger(self.layout.ledger, read_only=True)
+        self._ledger = Ledger(self.layout.ledger)
         self._health = FailureMonitor(self._ledger, lambda: self._journals.trouble)
         self.data = Data(tiled, api_key=api_key, storage=self.layout.root)
 
@@ -272,7 +272,7 @@ class Storage:
             failed=counts[ReferenceState.FAILED],
             writer=self.keeper.state("writer"),
             tiled=self.keeper.state("Tiled server"),
-            trouble=self._journals.trouble or self._ledger.pulse().trouble,
+            trouble=self._journals.trouble or self._ledger.heartbeat().trouble,
             failure=self._health.failure,
         )
 

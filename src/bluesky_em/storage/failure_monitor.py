@@ -32,7 +32,7 @@ class FailureMonitor:
         self._trouble = trouble
         self._beat = 0.0
         self._beaten = self._sound = time.monotonic()
-        self._forgiven = self._ledger.lost()[0]
+        self._forgiven = self._ledger.failed_in_events()[0]
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="health", daemon=True)
         self._thread.start()
@@ -40,7 +40,7 @@ class FailureMonitor:
     def forgive(self) -> None:
         """Take what has happened as noticed: only what comes from now on is a failure."""
         self._sound = time.monotonic()
-        self._forgiven = self._ledger.lost()[0]
+        self._forgiven = self._ledger.failed_in_events()[0]
         self.failure = ""
 
     def close(self) -> None:
@@ -60,15 +60,15 @@ class FailureMonitor:
         now = time.monotonic()
         if not trouble:
             self._sound = now
-        count, reason = self._ledger.lost()
+        count, reason = self._ledger.failed_in_events()
         if count > self._forgiven:
             return f"{count - self._forgiven} frames failed, the last one: {reason}"
         return trouble if now - self._sound >= LASTING else ""
 
     def _writers_trouble(self) -> str:
-        pulse, now = self._ledger.pulse(), time.monotonic()
-        if pulse.beat != self._beat:  # compared with itself: wall clocks may jump
-            self._beat, self._beaten = pulse.beat, now
+        heartbeat, now = self._ledger.heartbeat(), time.monotonic()
+        if heartbeat.time != self._beat:  # compared with itself: wall clocks may jump
+            self._beat, self._beaten = heartbeat.time, now
         if now - self._beaten > PERIOD + LASTING:
             return f"the writer has given no sign of life for {now - self._beaten:.0f} s"
-        return pulse.trouble
+        return heartbeat.trouble

@@ -61,7 +61,7 @@ def verify(
     from bluesky_em.storage.upkeep.audit import audit_run
 
     layout = layout_of(storage)
-    data, ledger = Data(tiled, storage=layout.root), Ledger(layout.ledger, read_only=True)
+    data, ledger = Data(tiled, storage=layout.root), Ledger(layout.ledger)
     try:
         findings = list(audit_run(layout, ledger, run, data.catalog if with_tiled else None))
         counts = Counter(entry.stage.value for entry in ledger.frames(run))
@@ -125,7 +125,7 @@ def _ask(storage: Path, action: Any, what: list[str], reason: str = "") -> None:
     from bluesky_em.files.ledger import Ledger
 
     layout = layout_of(storage)
-    ledger = Ledger(layout.ledger, read_only=True)
+    ledger = Ledger(layout.ledger)
     try:
         paths = operator_requests.ask_for(layout, ledger, action, what, reason)
     finally:

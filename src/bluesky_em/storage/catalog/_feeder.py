@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.tiled.address import TiledAddress
 
 from ._run_ending import RunEnding
@@ -52,7 +52,9 @@ class Feeder:
         address: gives Tiled's address, or None while it is not known.
     """
 
-    def __init__(self, layout: Layout, ledger: Ledger, address: Callable[[], TiledAddress | None]):
+    def __init__(
+        self, layout: Layout, ledger: LedgerWriter, address: Callable[[], TiledAddress | None]
+    ):
         self._away = ""
         self._aside: dict[Path, _Aside] = {}
         self._layout = layout

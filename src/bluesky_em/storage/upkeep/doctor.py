@@ -55,7 +55,7 @@ def examine(layout: Layout, catalog: Callable[[], Any] | None, newest: int) -> I
         catalog: gives a Tiled client; None leaves Tiled out.
         newest: how many runs, counted from the newest, are read whole and compared.
     """
-    ledger = Ledger(layout.ledger, read_only=True)
+    ledger = Ledger(layout.ledger)
     try:
         yield from _packages()
         yield from _folder(layout, ledger)

@@ -16,7 +16,7 @@ from rich.text import Text
 from bluesky_em.acquisition.client import Client
 from bluesky_em.errors import ServerUnreachable
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.ledger import SILENCE, Ledger
+from bluesky_em.files.ledger import HEARTBEAT_TIMEOUT, Ledger
 from bluesky_em.reference import ReferenceState
 
 RECENT = 30.0  # seconds over which rates are taken
@@ -61,21 +61,21 @@ class Overview:
 
 def look(layout: Layout) -> Overview:
     """Look at a storage folder; asks each acquisition server that it knows, for 2 s at most."""
-    ledger = Ledger(layout.ledger, read_only=True)
+    ledger = Ledger(layout.ledger)
     try:
-        counts, pulse = ledger.counts(), ledger.pulse()
+        counts, heartbeat = ledger.counts(), ledger.heartbeat()
         rate = ledger.stored_since(time.time() - RECENT) / RECENT
-        silent = time.time() - pulse.beat
-        dead = f"no sign of life for {silent:.0f} s" if pulse.beat else "never seen"
+        silent = time.time() - heartbeat.time
+        dead = f"no sign of life for {silent:.0f} s" if heartbeat.time else "never seen"
         waiting = counts[ReferenceState.CAPTURED]
         return Overview(
             stages={stage.value: count for stage, count in counts.items()},
             open_runs=len(layout.journals()) - len(ledger.complete_runs()),
             rate=round(rate, 1),
             eta=round(waiting / rate, 1) if rate else None,
-            writer=dead if silent > SILENCE else "at work" if waiting else "idle",
-            trouble=pulse.trouble,
-            failures=ledger.failures(3),
+            writer=dead if silent > HEARTBEAT_TIMEOUT else "at work" if waiting else "idle",
+            trouble=heartbeat.trouble,
+            failures=ledger.newest_failures(3),
             free=shutil.disk_usage(layout.root).free,
             spools=[spool_at(server) for server in ledger.servers()],
         )

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from bluesky_em.__main__ import app
 from bluesky_em.files.codec import pack
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.ledger_writer import LedgerWriter
 
 TORN = """
 import os, sys
@@ -27,7 +27,7 @@ with h5py.File(sys.argv[1], "w", libver="latest") as file:
 def layout(tmp_path: Path) -> Layout:
     layout = Layout(tmp_path)
     layout.journal.mkdir()
-    Ledger(layout.ledger).close()
+    LedgerWriter(layout.ledger).close()
     return layout
 
 
