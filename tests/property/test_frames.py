@@ -1,4 +1,4 @@
-"""Frames: each reference ends in one row or in none, is found there, and never goes back."""
+"""Frames: each reference is in one row or in none, and its stage never goes back."""
 
 from contextlib import closing
 from pathlib import Path
@@ -28,7 +28,7 @@ Document = tuple[str, Any]
 
 @st.composite
 def shots(draw: st.DrawFn) -> list[Document]:
-    """A run of several detectors and streams, with pages, pauses, doubles and leftovers."""
+    """Draw a run of several detectors and streams, with pages, pauses and repeated documents."""
     documents: list[Document] = [("start", {"uid": "run", "time": 0.0})]
     numbers: dict[str, int] = {}
     for _ in range(draw(st.integers(0, 8))):
@@ -36,7 +36,7 @@ def shots(draw: st.DrawFn) -> list[Document]:
         names = draw(st.lists(DETECTORS, max_size=3, unique=True))
         data: dict[str, Any] = {}
         for name in names:
-            if name not in numbers or draw(st.integers(0, 9)) == 0:  # 0: emitted anew after a pause
+            if name not in numbers or draw(st.integers(0, 9)) == 0:  # again after a pause
                 ours = resource(f"{name} run", "/", "x.h5", SERVER, name, header(0))
                 documents.append(("resource", {**ours, "run_start": "run"}))
             numbers[name] = numbers.get(name, -1) + 1 + draw(st.sampled_from([0, 0, 0, 1, 2]))
@@ -96,7 +96,7 @@ def test_each_reference_is_in_one_row_or_in_none_and_files_have_no_gaps(document
 
 @st.composite
 def rows(draw: st.DrawFn) -> list[Frame]:
-    """The frames of one array in Tiled: numbers in any order, of any run, each once."""
+    """Draw the frames of one array in Tiled: numbers in any order, of any run, each once."""
     names = draw(
         st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 12)), max_size=20, unique=True)
     )
@@ -120,7 +120,7 @@ def a_frame(run: str, number: int, row: int, *, offset: float = 0.0, **fields: A
 @given(rows())
 @example([a_frame("a", 5, 0), a_frame("a", 3, 1)])
 @example([a_frame("a", 0, 0), a_frame("a", 1, 2)])
-def test_a_reference_is_found_in_its_row_with_its_axes_whatever_came_before_and_after(
+def test_a_reference_is_found_in_its_row_with_its_axes_among_any_others(
     frames: list[Frame],
 ):
     row_map, last = RowMap(), -1
@@ -179,7 +179,7 @@ def test_a_stage_never_goes_back_and_a_failure_keeps_its_first_reason(
                     known = [ledger.find(reference) for reference in references]
                     ledger.mark_stored(entry.frame for entry in known if entry)
                 case _:
-                    getattr(ledger, step)(references)
+                    ledger.mark_catalogued(references)
             now = {entry.frame.reference: entry for entry in ledger.frames("run")}
             assert before.keys() <= now.keys() <= before.keys() | set(references)
             for reference, old in before.items():
@@ -199,7 +199,7 @@ def test_a_stage_never_goes_back_and_a_failure_keeps_its_first_reason(
 
 
 @given(st.text(max_size=9), METADATA, st.floats(allow_nan=False), st.integers(0, 2**32 - 1))
-def test_what_is_known_of_a_frame_comes_back_as_it_was(
+def test_an_entered_frame_comes_back_unchanged(
     stream: str, metadata: Any, ended: float, checksum: int
 ):
     frame = a_frame(

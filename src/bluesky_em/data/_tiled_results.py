@@ -102,4 +102,4 @@ def _result_in(point: Point) -> Iterator[Result]:
     try:
         yield Result(**{**told, "value": json.loads(told["value"])}, time=point.time)  # type: ignore
     except (ValueError, TypeError) as exc:
-        logger.warning("%r is no result: %s", told, exc, extra={"action": "results"})
+        logger.warning("%r is not a result: %s", told, exc, extra={"action": "results"})

@@ -127,10 +127,10 @@ def _ask(storage: Path, action: Any, what: list[str], reason: str = "") -> None:
     layout = layout_of(storage)
     ledger = Ledger(layout.ledger)
     try:
-        paths = operator_requests.ask_for(layout, ledger, action, what, reason)
+        paths = operator_requests.submit_for(layout, ledger, action, what, reason)
     finally:
         ledger.close()
-    if operator_requests.heard(paths, timeout=5.0):
+    if operator_requests.wait_accepted(paths, timeout=5.0):
         print(f"The writer is at it; `bluesky-em status --storage {layout.root}` shows how it goes")
     else:
         print(f"Noted. No writer works on {layout.root} now; the next one will do it")

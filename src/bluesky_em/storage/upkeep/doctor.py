@@ -212,8 +212,8 @@ def _of_run(layout: Layout, run: str, finding: Finding) -> Problem:
         return Problem(what=str(finding), cure=cure)
 
     def again() -> None:
-        path = operator_requests.ask(layout, Request(action=Action.RETRY, run=run))
-        operator_requests.heard([path], HEARD)
+        path = operator_requests.submit(layout, Request(action=Action.RETRY, run=run))
+        operator_requests.wait_accepted([path], HEARD)
 
     cure = "have the writer go through the run's journal again, and bring to Tiled what it lacks"
     return Problem(what=str(finding), cure=cure, repair=again)
