@@ -36,7 +36,7 @@ from rich.table import Table
 from bluesky_em import Storage
 from bluesky_em.acquisition.instrument_pc import faults
 from bluesky_em.app.simulated_pcs import SimulatedPCs
-from bluesky_em.files import journal, manifest
+from bluesky_em.files import journal_reader, manifest
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.tiled.address import address_of
 from bluesky_em.storage import supervisor
@@ -213,8 +213,8 @@ class KillTest:
         self._replace_killed()
         self.engine.close()
         deadline = time.monotonic() + timeout
-        ledger = Ledger(self.storage.layout.ledger, read_only=True)
-        paths = sorted(self.storage.layout.journal.glob("*.msgpack"))
+        ledger = Ledger(self.storage.layout.ledger)
+        paths = self.storage.layout.journals()
         while not all(ledger.is_complete(path.stem) for path in paths):
             if time.monotonic() > deadline:
                 break
@@ -223,16 +223,16 @@ class KillTest:
 
     def account(self) -> Outcome:
         """Search each reference in journal, ledger, files and Tiled."""
-        outcome, ledger = self.outcome, Ledger(self.storage.layout.ledger, read_only=True)
+        outcome, ledger = self.outcome, Ledger(self.storage.layout.ledger)
         returned = set(self.references)
         found: Counter[FindingKind] = Counter()
-        for path in sorted(self.storage.layout.journal.glob("*.msgpack")):
+        for path in self.storage.layout.journals():
             entries = ledger.frames(path.stem)
             returned.difference_update(*(entry.frame.references for entry in entries))
             stages = manifest.count_stages(entries)
             outcome.catalogued += stages.get("catalogued", 0)
             outcome.failed += stages.get("failed", 0)
-            if not journal.read(path):
+            if not journal_reader.read(path):
                 continue  # killed before its start document was complete
             catalog = self.storage.data.catalog
             for finding in audit_run(self.storage.layout, ledger, path.stem, catalog):

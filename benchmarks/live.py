@@ -122,7 +122,7 @@ def latency(
     """Measure the delay of followers of this package and of others."""
     folder = str(session.storage.layout.root)
     places = {"http": Follower(address.uri, address.api_key), "folder": Follower(folder)}
-    ledger = Ledger(session.storage.layout.ledger, read_only=True)
+    ledger = Ledger(session.storage.layout.ledger)
     found: dict[str, Any] = {}
     with ExitStack() as stack:
         for follower in places.values():

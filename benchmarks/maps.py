@@ -63,7 +63,7 @@ class Sampler:
             "writer": supervisor.pid("writer"), "Tiled": supervisor.pid("Tiled server"),
         }  # fmt: skip
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
-        self._ledger = Ledger(session.storage.layout.ledger, read_only=True)
+        self._ledger = Ledger(session.storage.layout.ledger)
         self.before = self._memory()
         self.most = dict(self.before)
         self.backlog = 0

@@ -197,7 +197,7 @@ class Sampler:
 
     def __init__(self, session: Session):
         self.session = session
-        self.ledger = Ledger(session.storage.layout.ledger, read_only=True)
+        self.ledger = Ledger(session.storage.layout.ledger)
         self.memory: dict[str, list[float]] = {}
         self.catalogued: list[tuple[float, int]] = []
         self._stopping = threading.Event()

@@ -190,7 +190,7 @@ def latency(session: Session, events: int) -> dict[str, Any]:
         session.plans["spectrum"](eels, exposure=0.1 - 0.002, num=events)
     ).plan_result  # type: ignore
     session.storage.flush()
-    ledger = Ledger(session.storage.layout.ledger, read_only=True)
+    ledger = Ledger(session.storage.layout.ledger)
     entries = [ledger.find(reference) for reference in with_storage]
     ledger.close()
     readable = [e.catalogued_at - e.frame.ended for e in entries if e and e.catalogued_at]

@@ -1,4 +1,4 @@
-"""Frames: each reference ends in one row or in none, is found there, and never goes back."""
+"""Frames: each reference is in one row or in none, and its stage never goes back."""
 
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +12,8 @@ from bluesky_em import Reference, ReferenceState
 from bluesky_em.axes import Axis
 from bluesky_em.detector._documents import datum, resource
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.ledger import Entry, Ledger
+from bluesky_em.files.ledger import Entry
+from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.tiled.row_map import RowMap, axes_at, find
 from bluesky_em.frame import Frame
 from bluesky_em.storage.writer._frame_finder import FrameFinder
@@ -27,7 +28,7 @@ Document = tuple[str, Any]
 
 @st.composite
 def shots(draw: st.DrawFn) -> list[Document]:
-    """A run of several detectors and streams, with pages, pauses, doubles and leftovers."""
+    """Draw a run of several detectors and streams, with pages, pauses and repeated documents."""
     documents: list[Document] = [("start", {"uid": "run", "time": 0.0})]
     numbers: dict[str, int] = {}
     for _ in range(draw(st.integers(0, 8))):
@@ -35,7 +36,7 @@ def shots(draw: st.DrawFn) -> list[Document]:
         names = draw(st.lists(DETECTORS, max_size=3, unique=True))
         data: dict[str, Any] = {}
         for name in names:
-            if name not in numbers or draw(st.integers(0, 9)) == 0:  # 0: emitted anew after a pause
+            if name not in numbers or draw(st.integers(0, 9)) == 0:  # again after a pause
                 ours = resource(f"{name} run", "/", "x.h5", SERVER, name, header(0))
                 documents.append(("resource", {**ours, "run_start": "run"}))
             numbers[name] = numbers.get(name, -1) + 1 + draw(st.sampled_from([0, 0, 0, 1, 2]))
@@ -95,7 +96,7 @@ def test_each_reference_is_in_one_row_or_in_none_and_files_have_no_gaps(document
 
 @st.composite
 def rows(draw: st.DrawFn) -> list[Frame]:
-    """The frames of one array in Tiled: numbers in any order, of any run, each once."""
+    """Draw the frames of one array in Tiled: numbers in any order, of any run, each once."""
     names = draw(
         st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 12)), max_size=20, unique=True)
     )
@@ -119,7 +120,7 @@ def a_frame(run: str, number: int, row: int, *, offset: float = 0.0, **fields: A
 @given(rows())
 @example([a_frame("a", 5, 0), a_frame("a", 3, 1)])
 @example([a_frame("a", 0, 0), a_frame("a", 1, 2)])
-def test_a_reference_is_found_in_its_row_with_its_axes_whatever_came_before_and_after(
+def test_a_reference_is_found_in_its_row_with_its_axes_among_any_others(
     frames: list[Frame],
 ):
     row_map, last = RowMap(), -1
@@ -154,8 +155,8 @@ METADATA = st.recursive(
 )
 
 
-def fresh_ledger() -> closing[Ledger]:
-    return closing(Ledger(Path(":memory:")))
+def fresh_ledger() -> closing[LedgerWriter]:
+    return closing(LedgerWriter(Path(":memory:")))
 
 
 @given(STEPS)
@@ -167,18 +168,18 @@ def test_a_stage_never_goes_back_and_a_failure_keeps_its_first_reason(
         for step, references, reason in steps:
             match step:
                 case "captured":
-                    ledger.captured(
+                    ledger.add_frames(
                         a_frame("run", REFERENCES.index(r), 0, checksum=len(reason))
                         for r in references
                     )
                 case "failed":
                     for reference in references:
-                        ledger.failed(reference, reason)
+                        ledger.mark_failed(reference, reason)
                 case "stored":
                     known = [ledger.find(reference) for reference in references]
-                    ledger.stored(entry.frame for entry in known if entry)
+                    ledger.mark_stored(entry.frame for entry in known if entry)
                 case _:
-                    getattr(ledger, step)(references)
+                    ledger.mark_catalogued(references)
             now = {entry.frame.reference: entry for entry in ledger.frames("run")}
             assert before.keys() <= now.keys() <= before.keys() | set(references)
             for reference, old in before.items():
@@ -198,14 +199,14 @@ def test_a_stage_never_goes_back_and_a_failure_keeps_its_first_reason(
 
 
 @given(st.text(max_size=9), METADATA, st.floats(allow_nan=False), st.integers(0, 2**32 - 1))
-def test_what_is_known_of_a_frame_comes_back_as_it_was(
+def test_an_entered_frame_comes_back_unchanged(
     stream: str, metadata: Any, ended: float, checksum: int
 ):
     frame = a_frame(
         "run", 0, 0, stream=stream, metadata={"said": metadata}, ended=ended, checksum=checksum
     )
     with fresh_ledger() as ledger:
-        ledger.captured([frame])
+        ledger.add_frames([frame])
         entry = ledger.find(frame.reference)
         assert entry is not None
         assert entry.frame == frame

@@ -1,4 +1,4 @@
-"""The journal: what it accepts comes back, and what it refuses leaves no trace."""
+"""The journal: accepted documents come back, refused ones leave no trace."""
 
 import datetime
 import decimal
@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from bluesky_em.files.codec import pack
-from bluesky_em.files.journal import Journal, JournalReader, read
+from bluesky_em.files.journal import Journal
+from bluesky_em.files.journal_reader import JournalReader, read
 
 INTEGERS = st.integers() | st.integers(-(2**70), 2**70)
 TEXT = st.text(max_size=8) | st.text(st.characters(exclude_categories=()), max_size=8)
@@ -62,7 +63,7 @@ class NoDataError(Exception):
 
 
 def kept(value: Any) -> Any:
-    """What must come back for a value; raises NoDataError where it must be refused."""
+    """Return what must come back for a value; raise NoDataError where it must be refused."""
     match value:
         case np.ma.MaskedArray():
             raise NoDataError
@@ -100,7 +101,7 @@ def kept_key(key: Any) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, of one type, NaN equal to NaN and 0.0 not to -0.0."""
+    """Check that values are equal and of one type; NaN equals NaN, 0.0 is not -0.0."""
     if type(one) is not type(other):
         return False
     if isinstance(one, np.ndarray):
@@ -127,7 +128,7 @@ def fresh_journal() -> Iterator[Journal]:
 
 @given(st.lists(st.dictionaries(KEYS, VALUES, max_size=3), max_size=4))
 @example([{"deep": [[{"er": [None]}]]}, {1: "a", "1": "b", (1,): "c"}])
-def test_what_is_accepted_comes_back_and_what_is_refused_leaves_no_trace(
+def test_accepted_documents_come_back_and_refused_ones_leave_no_trace(
     documents: list[dict[Any, Any]],
 ):
     expected = []
@@ -157,7 +158,7 @@ def test_only_a_named_mapping_is_a_document(name: Any, document: Any):
 
 
 @given(st.integers(1, 3000), st.sampled_from([list, tuple, dict, types.MappingProxyType]))
-def test_however_deep_it_is_it_comes_back_or_is_refused(depth: int, kind: type):
+def test_a_document_of_any_depth_comes_back_or_is_refused(depth: int, kind: type):
     value: Any = None
     for _ in range(depth):
         value = kind([value]) if kind in (list, tuple) else kind({"deeper": value})
@@ -196,7 +197,7 @@ def test_a_file_cut_anywhere_holds_the_whole_records_before_the_cut(
 
 
 @given(RECORDS, st.integers(0), st.binary(min_size=1, max_size=6))
-def test_a_damaged_file_gives_what_is_before_the_damage_and_then_a_clear_error(
+def test_a_damaged_file_yields_the_records_before_the_damage_and_then_a_clear_error(
     records: list[tuple[str, Any]], place: int, damage: bytes
 ):
     packed = [pack(name, {"value": value}) for name, value in records]
@@ -218,7 +219,7 @@ def test_a_damaged_file_gives_what_is_before_the_damage_and_then_a_clear_error(
 
 
 class FailingDisk:
-    """A file on a disk that now and then takes only a part, or nothing."""
+    """A file on a disk that sometimes writes only a part, or nothing."""
 
     def __init__(self, file: Any, takes: Iterator[int | None]):
         self._file = file
@@ -235,7 +236,7 @@ class FailingDisk:
 
 
 @given(RECORDS, st.lists(st.none() | st.integers(0, 20), max_size=40), st.data())
-def test_whatever_the_disk_does_the_journal_has_all_documents_in_order_in_the_end(
+def test_after_any_disk_errors_the_journal_has_all_documents_in_order(
     records: list[tuple[str, Any]], takes: list[int | None], data: st.DataObject
 ):
     expected = [[name, {"value": value}] for name, value in records]

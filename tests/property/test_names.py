@@ -1,4 +1,4 @@
-"""Names of every kind: of runs, detectors and streams, and references made of them."""
+"""Names of runs, detectors and streams, and references composed of them."""
 
 import math
 import re
@@ -23,12 +23,12 @@ NAMES = st.one_of(HOSTILE, st.text(EVERYTHING, max_size=20), st.text("aA-_01", m
 RESERVED = {"con", "prn", "aux", "nul"} | {
     f"{port}{n}" for port in ("com", "lpt") for n in range(10)
 }
-SHORT = 260 - 80  # what Windows allows a path, less the storage folder itself
+SHORT = 260 - 80  # characters that Windows allows in a path, less the storage folder
 
 
 @st.composite
 def two_names(draw: st.DrawFn) -> tuple[str, str]:
-    """Two different names, often alike."""
+    """Draw two different names that are often similar."""
     one = draw(NAMES)
     alike = [one.upper(), one.lower(), one.swapcase(), plain(one), plain(one).upper(), one + " ",
              one + "_", one[:-1], one.replace("/", "_"), one * 2]  # fmt: skip
@@ -38,7 +38,7 @@ def two_names(draw: st.DrawFn) -> tuple[str, str]:
 
 
 def is_legal(file: str) -> bool:
-    """Whether Windows, macOS and Linux take a file of this name."""
+    """Check that Windows, macOS and Linux accept a file of this name."""
     stem = file.partition(".")[0]
     return (
         bool(re.fullmatch(r"[A-Za-z0-9_.-]+", file)) and stem != "" and stem.lower() not in RESERVED
@@ -46,7 +46,7 @@ def is_legal(file: str) -> bool:
 
 
 @given(NAMES, NAMES, st.none() | NAMES)
-def test_every_name_gives_a_file_inside_the_folder_that_every_system_takes(
+def test_every_name_becomes_a_file_inside_the_folder_that_every_system_accepts(
     run: str, detector: str, stream: str | None
 ):
     journal, frames = LAYOUT.journal_of(run), LAYOUT.frames_of(run, 0.0, detector, stream)
@@ -79,7 +79,7 @@ def test_no_two_detectors_streams_or_runs_share_a_file(
 @given(st.floats() | st.integers())
 @example(math.nan)
 @example(1e300)
-def test_every_time_gives_a_date_folder_or_is_refused_by_its_value(started: float):
+def test_every_time_has_a_date_folder_or_is_refused_with_its_value(started: float):
     try:
         path = LAYOUT.frames_of("run", started, "eels")
     except ValueError as exc:
@@ -91,17 +91,17 @@ def test_every_time_gives_a_date_folder_or_is_refused_by_its_value(started: floa
 
 
 @given(NAMES, NAMES)
-def test_a_detector_is_told_the_place_where_the_writer_puts_its_file(run: str, detector: str):
+def test_a_detector_receives_the_path_where_the_writer_creates_its_file(run: str, detector: str):
     assume(detector)
     provider = RunPathProvider(LAYOUT)
     provider.opened(run, 86400.0)
     place = provider(detector)
-    told = Path(place.directory_path) / f"{place.filename}.h5"
-    assert told == LAYOUT.frames_of(run, 86400.0, detector)
+    received = Path(place.directory_path) / f"{place.filename}.h5"
+    assert received == LAYOUT.frames_of(run, 86400.0, detector)
 
 
 @given(NAMES, NAMES, st.integers(0, 10**18 - 1))
-def test_every_reference_that_can_be_made_survives_being_a_string(
+def test_every_valid_reference_survives_conversion_to_a_string(
     run: str, detector: str, number: int
 ):
     try:
@@ -121,7 +121,7 @@ def test_every_reference_that_can_be_made_survives_being_a_string(
         st.none(), st.integers(), st.binary(), st.just("run/eels/" + "9" * 5000),
     )
 )  # fmt: skip
-def test_whatever_is_taken_for_a_reference_is_one_or_is_refused_as_such(text: Any):
+def test_any_value_is_parsed_as_a_reference_or_refused_as_none(text: Any):
     try:
         reference = Reference.parse(text)
     except ValueError as exc:
@@ -130,6 +130,6 @@ def test_whatever_is_taken_for_a_reference_is_one_or_is_refused_as_such(text: An
         assert str(reference) == text
 
 
-def test_a_reference_of_a_negative_number_cannot_be_made():
+def test_a_reference_with_a_negative_number_is_refused():
     with pytest.raises(ValueError, match="-1"):
         Reference(run="run", detector="eels", number=-1)

@@ -18,7 +18,8 @@ from bluesky_em import Reference, Storage
 from bluesky_em.detector._documents import data_key, datum, resource
 from bluesky_em.documents import datums, is_ours
 from bluesky_em.files.codec import pack
-from bluesky_em.files.journal import Journal, is_abandoned, read
+from bluesky_em.files.journal import Journal, is_abandoned
+from bluesky_em.files.journal_reader import read
 from bluesky_em.files.layout import Layout, plain
 from bluesky_em.storage import callback
 from bluesky_em.storage.writer._frame_finder import FrameFinder

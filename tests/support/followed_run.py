@@ -5,7 +5,7 @@ import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
 
 from bluesky_em.app.session import Session
-from bluesky_em.files import journal
+from bluesky_em.files import journal_reader
 from bluesky_em.plan_stubs import per_shot
 from tests.support.follower_process import Line, numbers
 
@@ -32,7 +32,7 @@ def spectra(session: Session, num: int, *streams: str, exposure: float = EXPOSUR
 
 def documented(session: Session, uid: str) -> list[Line]:
     """Return the expected points from the documents, with the checksums of the exposures."""
-    documents = journal.read(session.storage.layout.journal_of(uid))
+    documents = journal_reader.read(session.storage.layout.journal_of(uid))
     datums = {d["datum_id"]: d["datum_kwargs"] for name, d in documents if name == "datum"}
     names = {d["uid"]: d["name"] for name, d in documents if name == "descriptor"}
     events = [d for name, d in documents if name == "event"]

@@ -1,4 +1,4 @@
-"""A run with its files, made without any process: what the writer has when a run is complete."""
+"""A complete run with its files, as the writer has it, recorded without any process."""
 
 import zlib
 from dataclasses import asdict, replace
@@ -44,7 +44,7 @@ class Recorded:
         self.journal.append(name, document)
 
     def event(self, stream: str = "primary", units: str = "", **data: Any) -> None:
-        """An event of values that are in the document itself."""
+        """Add an event whose values are in the document itself."""
         if stream not in self._streams:
             kind = {float: "number", np.ndarray: "array"}
             keys = {
@@ -68,7 +68,7 @@ class Recorded:
         self.add("event", event)
 
     def frame(self, detector: str = "eels", stream: str = "primary", **other: Any) -> Frame:
-        """A frame (or several, `count`) in its file: pixels are the frame's number and more."""
+        """Write a frame, or several (`count`), to its file; all pixels are the frame's number."""
         before = [f for f in self.frames if (f.detector, f.stream) == (detector, stream)]
         row = sum(f.count for f in before)
         name = self.layout.frames_of(self.uid, 86400.0, detector)

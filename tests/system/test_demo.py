@@ -7,7 +7,7 @@ from pathlib import Path
 
 import matplotlib.image
 
-from bluesky_em.files import journal
+from bluesky_em.files import journal_reader
 from bluesky_em.files.layout import Layout
 
 
@@ -30,7 +30,7 @@ def test_the_demo_catalogues_every_reference_and_draws_its_figure(tmp_path: Path
     assert summary["exposure_seconds"] == 0.2 < summary["plan_seconds"]
     assert set(summary["reference_latency_ms"]) == {"p50", "p99"}
     assert matplotlib.image.imread(figure).std() > 0.05  # it is not blank
-    documents = journal.read(Layout(tmp_path / "data").journal_of(summary["run_uid"]))
+    documents = journal_reader.read(Layout(tmp_path / "data").journal_of(summary["run_uid"]))
     streams = {d["name"] for name, d in documents if name == "descriptor"}
     assert streams == {"primary", "baseline"}
     for words in ("Storage continues in the background", "catalogued", "Data(", "…/eels/3"):

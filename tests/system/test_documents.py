@@ -17,7 +17,7 @@ from tiled.client import from_uri
 
 from bluesky_em import Data
 from bluesky_em.app.session import Session
-from bluesky_em.files import journal
+from bluesky_em.files import journal_reader
 from bluesky_em.files.hdf5.databroker_handler import FramesHandler
 from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.plan_stubs import per_shot, per_step
@@ -36,7 +36,7 @@ def run(session: Session) -> tuple[str, list[str]]:
 
 
 def documents_of(session: Session, uid: str) -> list[tuple[str, dict[str, Any]]]:
-    return journal.read(session.storage.layout.journal_of(uid))
+    return journal_reader.read(session.storage.layout.journal_of(uid))
 
 
 def test_every_document_validates_against_event_model(session: Session, run) -> None:

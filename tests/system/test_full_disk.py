@@ -19,7 +19,7 @@ from bluesky_em import Storage, gatan
 from bluesky_em.acquisition.client._client import close_all
 from bluesky_em.app.session import _stop_loop
 from bluesky_em.app.simulated_pcs import SimulatedPCs
-from bluesky_em.files import journal
+from bluesky_em.files import journal_reader
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.storage.upkeep.audit import audit_run
 
@@ -111,7 +111,7 @@ def test_with_the_disk_full_spectra_go_into_the_spool_then_wait_and_nothing_is_l
         uid, words = take(400, fill_at=(10,))
         assert "eels waits: the spool" in words and "2.0 MB of 2.0 MB" in words
         storage.data.wait(uid, timeout=120)
-        ledger = Ledger(storage.layout.ledger, read_only=True)
+        ledger = Ledger(storage.layout.ledger)
         assert not list(audit_run(storage.layout, ledger, uid, storage.data.catalog))
         ledger.close()
         assert storage.data.catalog[uid]["primary/eels"].shape == (400, 2048)
@@ -128,7 +128,7 @@ def test_when_even_the_journals_reserve_is_taken_detectors_wait_and_no_document_
         references = [f"{uid}/eels/{number}" for number in range(100)]
         statuses = storage.data.wait(references, until="stored", timeout=60)
         assert len(statuses) == 100
-        names = [name for name, _ in journal.read(storage.layout.journal_of(uid))]
+        names = [name for name, _ in journal_reader.read(storage.layout.journal_of(uid))]
         assert names.count("event") == names.count("datum") == 100 and names[-1] == "stop"
     assert "documents now go into the last 16 MB" in caplog.text
     assert "can be written again, nothing is lost" in caplog.text

@@ -15,7 +15,7 @@ from bluesky.utils import RunEngineInterrupted
 
 from bluesky_em import Data, NotReady, Storage
 from bluesky_em.app.session import Session
-from bluesky_em.files import journal
+from bluesky_em.files import journal_reader
 from bluesky_em.storage.processes import BUSY
 from tests.support.interruption import at_event, pid_of
 
@@ -36,7 +36,7 @@ def assert_all_there_once(session: Session, http: Data, references: list[str]) -
     stream = http.catalog[uid]["primary"]
     assert stream["eels"].shape == (len(references), 2048)
     assert list(stream.base["internal"].read()["seq_num"]) == list(range(1, len(references) + 1))
-    documents = journal.read(session.storage.layout.journal_of(uid))
+    documents = journal_reader.read(session.storage.layout.journal_of(uid))
     checksums = [d["datum_kwargs"]["checksum"] for name, d in documents if name == "datum"]
     assert [zlib.crc32(frame) for frame in stream["eels"].read()] == checksums
 
@@ -207,7 +207,7 @@ def test_pausing_between_points_and_resuming_keeps_each_frame_in_its_row(
     pauser.join()
     (uid,) = session.RE.resume().run_start_uids
     session.data.wait(uid)
-    documents = journal.read(session.storage.layout.journal_of(uid))
+    documents = journal_reader.read(session.storage.layout.journal_of(uid))
     references = [d["data"]["eels"] for name, d in documents if name == "event"]
     datums = {d["datum_id"]: d["datum_kwargs"] for name, d in documents if name == "datum"}
     assert len(set(references)) == len(references) >= 4

@@ -14,7 +14,7 @@ import pytest
 
 from bluesky_em import Data, NotReady, UnknownReference
 from bluesky_em.app.session import Session
-from bluesky_em.files import journal
+from bluesky_em.files import journal_reader
 from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.plan_stubs import wait_for
 
@@ -27,7 +27,9 @@ def test_frames_read_over_http_have_the_checksum_taken_at_the_exposure(
     plan = session.plans["spectrum"](session.devices["eels"], num=3, exposure=0.001)
     references = session.RE(plan).plan_result
     http.wait(references)
-    documents = journal.read(session.storage.layout.journal_of(references[0].partition("/")[0]))
+    documents = journal_reader.read(
+        session.storage.layout.journal_of(references[0].partition("/")[0])
+    )
     checksums = [d["datum_kwargs"]["checksum"] for name, d in documents if name == "datum"]
     assert [zlib.crc32(http.open(reference).read()) for reference in references] == checksums
 

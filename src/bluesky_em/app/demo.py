@@ -145,7 +145,7 @@ class Demo:
         Args:
             serve: print the address of the Tiled server, which is kept running.
         """
-        ledger = Ledger(self._session.storage.layout.ledger, read_only=True)
+        ledger = Ledger(self._session.storage.layout.ledger)
         entries = ledger.frames(self._run)
         ledger.close()
         latencies = self._latencies

@@ -12,11 +12,11 @@ import xarray
 
 from bluesky_em import documents
 from bluesky_em.errors import UnknownReference
-from bluesky_em.files import journal
+from bluesky_em.files import journal_reader
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.ledger import SILENCE, Entry, Ledger
+from bluesky_em.files.ledger import HEARTBEAT_TIMEOUT, Entry, Ledger
 from bluesky_em.files.results import FolderResults
 from bluesky_em.files.run_documents import RunDocuments
 from bluesky_em.frame import Frame
@@ -41,7 +41,7 @@ class FolderSource:
 
     def __init__(self, root: Path):
         self._layout = Layout(root)
-        self._ledger = Ledger(self._layout.ledger, read_only=True)
+        self._ledger = Ledger(self._layout.ledger)
         self._in_journal: set[str] = set()
 
     def statuses(self, references: list[str]) -> list[ReferenceStatus]:
@@ -63,16 +63,16 @@ class FolderSource:
         counts = self._ledger.counts()
         to_store, to_catalogue = counts[ReferenceState.CAPTURED], counts[ReferenceState.STORED]
         backlog = f"{to_store} to store, {to_catalogue} to catalogue"
-        pulse = self._ledger.pulse()
-        silent = time.time() - pulse.beat
-        if not pulse.beat or silent > SILENCE:
-            since = f"for {silent:.0f} s" if pulse.beat else "yet"
+        heartbeat = self._ledger.heartbeat()
+        silent = time.time() - heartbeat.time
+        if not heartbeat.time or silent > HEARTBEAT_TIMEOUT:
+            since = f"for {silent:.0f} s" if heartbeat.time else "yet"
             return (
                 f"stuck: the writer has given no sign of life {since} (see "
                 f"{self._layout.writer_log}); `bluesky-em writer {self._layout.root}` starts one"
             )
-        if pulse.trouble:
-            return f"held up ({backlog}): {pulse.trouble}"
+        if heartbeat.trouble:
+            return f"held up ({backlog}): {heartbeat.trouble}"
         return f"on its way ({backlog})"
 
     def unfinished(self) -> list[str]:
@@ -81,9 +81,9 @@ class FolderSource:
         Of a fly scan, only the last reference of each document.
         """
         references: list[str] = []
-        for path in sorted(self._layout.journal.glob("*.msgpack")):
+        for path in self._layout.journals():
             if not self._ledger.is_complete(path.stem):
-                references += documents.references(journal.read(path), last=True)
+                references += documents.references(journal_reader.read(path), last=True)
         return references
 
     def run_complete(self, run: str) -> bool:
@@ -163,7 +163,7 @@ class FolderSource:
         frame = entry.frame
         start: documents.Document = {}
         descriptor: documents.Document = {}
-        reader = journal.JournalReader(self._layout.journal_of(frame.run))
+        reader = journal_reader.JournalReader(self._layout.journal_of(frame.run))
         for name, document in reader:  # both are near the beginning
             if name == "start":
                 start = document
@@ -180,7 +180,7 @@ class FolderSource:
     def _from_journal(self, reference: str) -> ReferenceStatus:
         if reference not in self._in_journal:
             own = self._layout.journal_of(Reference.parse(reference).run)
-            journals = [own] if own.exists() else sorted(self._layout.journal.glob("*.msgpack"))
+            journals = [own] if own.exists() else self._layout.journals()
             if not any(self._hands_out(path, reference) for path in journals):
                 raise UnknownReference(
                     f"no run in {self._layout.root} handed out {reference!r}. References are in "
@@ -194,5 +194,5 @@ class FolderSource:
             self._in_journal.add(reference)
         elif reference.rpartition("/")[0].encode() in content:
             # the journal of a fly scan does not hold each reference: compute them all
-            self._in_journal.update(documents.references(journal.read(path)))
+            self._in_journal.update(documents.references(journal_reader.read(path)))
         return reference in self._in_journal

@@ -15,15 +15,15 @@ import numpy as np
 from bluesky_em.documents import Document
 
 _ARRAY = 1  # msgpack extension type: [dtype, shape, bytes] of a numpy array
-_SCALARS = "biufSU"  # dtype kinds of numpy scalars that Python has, too
-_ARRAYS = _SCALARS + "cmM"  # of arrays that are nothing but their bytes
+_SCALARS = "biufSU"  # dtype kinds of numpy scalars that have a Python type
+_ARRAYS = _SCALARS + "cmM"  # dtype kinds of arrays that are nothing but their bytes
 
 
 def pack(name: str, document: Document) -> bytes:
     """Serialise one record.
 
     Raises:
-        TypeError: the document holds something that is neither plain data nor numpy.
+        TypeError: the document holds a value that is neither plain data nor numpy.
     """
     if not (isinstance(name, str) and isinstance(document, Mapping)):
         raise TypeError(
@@ -38,7 +38,7 @@ def pack(name: str, document: Document) -> bytes:
 
 
 def is_record(record: Any) -> bool:
-    """Tell whether a decoded value is a document's name and the document."""
+    """Check whether a decoded value is a document's name and the document."""
     return (
         isinstance(record, list)
         and len(record) == 2
@@ -61,7 +61,7 @@ def unpacker_of_records() -> Any:
 def _to_dict(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     try:
         return dict(pairs)
-    except TypeError:  # a key was a tuple once, and is a list now
+    except TypeError:  # a key that was a tuple has become a list
         return {str(key) if isinstance(key, list) else key: value for key, value in pairs}
 
 
@@ -85,7 +85,7 @@ def _to_plain(value: Any) -> Any:
 
 
 def _is_plain_array(value: Any) -> bool:
-    """Tell whether an array is nothing but its dtype, shape and bytes; a masked one is more."""
+    """Check that an array is nothing but its dtype, shape and bytes; a masked one is more."""
     return (
         isinstance(value, np.ndarray)
         and value.dtype.kind in _ARRAYS

@@ -1,4 +1,4 @@
-"""Values of documents as arrays and as text, whatever they are."""
+"""Values of documents, converted to arrays and to text."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 
 def to_array(values: Sequence[Any]) -> np.ndarray:
-    """Give values that came one after the other as one array.
+    """Return successive values as one array.
 
-    Numbers, and arrays of one shape, are that (None is NaN); anything else is text (dtype object).
+    Numbers, and arrays of one shape, stay numbers (None is NaN); all else is text (dtype object).
 
-    >>> column([1, None, 2.5])
+    >>> to_array([1, None, 2.5])
     array([1. , nan, 2.5])
-    >>> column(["on", {"x": 1}])
+    >>> to_array(["on", {"x": 1}])
     array(['on', '{"x": 1}'], dtype=object)
     """
     try:
@@ -29,9 +29,9 @@ def to_array(values: Sequence[Any]) -> np.ndarray:
 
 
 def to_json(value: Any) -> str:
-    """Give a document, or a part of one, as JSON of ASCII characters; NaN is `NaN`, as in Python.
+    """Return a document, or a part of one, as ASCII JSON; NaN is `NaN`, as in Python.
 
-    >>> as_json({"profile": np.arange(3)})
+    >>> to_json({"profile": np.arange(3)})
     '{"profile": [0, 1, 2]}'
     """
     return json.dumps(value, default=_plain)

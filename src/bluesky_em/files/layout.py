@@ -1,7 +1,7 @@
-"""Where things are in a storage folder.
+"""Paths in a storage folder.
 
-Why UTC in the date folders: the RunEngine's process and the writer, perhaps in another time zone,
-must come to the same path from the run's start document alone.
+Why UTC in the date folders: the RunEngine's process and the writer, which may be in another time
+zone, must derive the same path from the run's start document alone.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
-LONGEST = 48  # characters of a name in a path; Windows allows a whole path 260
+NAME_LIMIT = 48  # characters of a name in a path; Windows limits a whole path to 260
+JOURNAL_SUFFIX = ".msgpack"
 _DEVICES = {
     *"con prn aux nul".split(),
     *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
 }
-"""What Windows takes for a device, whatever the suffix."""
+"""Names that Windows reserves for devices, whatever the suffix."""
 
 
 class Layout:
-    """The places in one storage folder; makes none of them."""
+    """The paths in one storage folder; none of them is created."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -36,62 +37,66 @@ class Layout:
         self.writer_log = root / "writer.log"
 
     def try_writing(self) -> None:
-        """Write what says that journals can be written.
+        """Check that journals can be written, by touching a file.
 
         Raises:
-            OSError: they cannot.
+            OSError: they cannot be written.
         """
         (self.journal / ".writable").touch()
 
     def journal_of(self, run: str) -> Path:
-        """Give a run's journal."""
-        return self.journal / f"{plain(run)}.msgpack"
+        """Return the path of a run's journal."""
+        return self.journal / f"{plain(run)}{JOURNAL_SUFFIX}"
+
+    def journals(self) -> list[Path]:
+        """Return the journals of all runs, sorted by name."""
+        return sorted(self.journal.glob(f"*{JOURNAL_SUFFIX}"))
 
     def results_of(self, run: str) -> Path:
-        """Give the file of what analyses have published of a run."""
+        """Return the path of the results that analyses publish about a run."""
         return self.results / f"{plain(run)}.jsonl"
 
     def frames_of(self, run: str, started: float, detector: str, stream: str | None = None) -> Path:
-        """Give the file of a detector's frames in a run; `stream` only where it has several.
+        """Return the path of a detector's frames in a run; `stream` only where it has several.
 
         Raises:
-            ValueError: `started` is no time.
+            ValueError: `started` is not a time.
         """
         name = plain(detector) if stream is None else f"{plain(detector)}.{plain(stream)}"
         return self.folder_of(run, started) / f"{name}.h5"
 
     def master_of(self, run: str, started: float, suffix: str = ".nxs") -> Path:
-        """Give a run's master file, beside the files it links to.
+        """Return the path of a run's master file, beside the files it links to.
 
         Raises:
-            ValueError: `started` is no time.
+            ValueError: `started` is not a time.
         """
         return self.folder_of(run, started) / f"{plain(run)}{suffix}"
 
     def folder_of(self, run: str, started: float) -> Path:
-        """Give the folder of a run's files.
+        """Return the folder of a run's files.
 
         Raises:
-            ValueError: `started` is no time.
+            ValueError: `started` is not a time.
         """
         return self.data / _dated(run, started)
 
 
 def plain(name: str) -> str:
-    """Make a file name of a detector's, stream's or run's name: it can never leave its folder.
+    """Return a file name for a detector, stream or run; it can never lead out of its folder.
 
-    Every file system takes it. Different names stay different, also where case does not count:
-    what is not short, lower case and harmless gets a hash of what it was.
+    Every file system accepts it. Different names stay different, also where case does not count:
+    a name that is not short, lower case and harmless gets a hash of the original.
 
     >>> plain("eels")
     'eels'
     >>> plain("../../etc/passwd")
     '______etc_passwd-df406b03'
     """
-    harmless = re.fullmatch(rf"[a-z0-9_-]{{1,{LONGEST}}}", name) and name not in _DEVICES
+    harmless = re.fullmatch(rf"[a-z0-9_-]{{1,{NAME_LIMIT}}}", name) and name not in _DEVICES
     if harmless and not re.search(r"-[0-9a-f]{8}$", name):  # which would look like a hash
         return name
-    cleaned = re.sub(r"[^\w-]", "_", name, flags=re.ASCII)[: LONGEST - 9]
+    cleaned = re.sub(r"[^\w-]", "_", name, flags=re.ASCII)[: NAME_LIMIT - 9]
     return f"{cleaned}-{zlib.crc32(name.encode(errors='surrogatepass')):08x}"
 
 

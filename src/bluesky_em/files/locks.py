@@ -1,4 +1,4 @@
-"""Lock files: whether a living process holds one."""
+"""Lock files that living processes hold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import filelock
 
 
 def is_held(lock: Path) -> bool:
-    """Tell whether a living process holds a lock file."""
+    """Check whether a living process holds a lock file."""
     if not lock.exists():
         return False
     try:

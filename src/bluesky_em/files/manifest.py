@@ -1,9 +1,8 @@
-"""What became of a run: the accounts of a run that is complete."""
+"""The manifest: the final account of a complete run, beside its files."""
 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import zlib
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Any
 from bluesky_em.reference import ReferenceState
 from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
+from .atomic import write_whole
 from .hdf5.updates import Extent
 from .ledger import Entry
 from .scan_map import passes
@@ -32,15 +32,14 @@ def compose(
 
     Args:
         run: its uid.
-        entries: the ledger's, of all its references.
-        events: how many there are, by stream.
-        abandoned: its process died before it could say stop.
+        entries: those of all its references, from the ledger.
+        events: their number, by stream.
+        abandoned: its process died before it emitted the stop document.
 
     Returns:
         `complete` (True), `abandoned`, `references` (counts by stage), `failed` (reference to
-        reason; of a block, its first reference), `events`, `files` (see `_file`), `versions` of
-        the software that wrote it.
-        What became of the master file is added as `master`, see there.
+        reason; of a block, its first reference), `events`, `files` (see `_file`), and `versions`
+        of the software that wrote it. The caller adds `master`, the outcome of `master.write`.
     """
     entries = list(entries)
     kept = sorted((e for e in entries if e.frame.path), key=lambda e: (e.frame.path, e.frame.row))
@@ -70,20 +69,18 @@ def count_stages(entries: Iterable[Entry]) -> dict[str, int]:
 
 
 def write(manifest: Mapping[str, Any], folder: Path) -> None:
-    """Put a manifest into the run's folder, replacing an earlier one."""
+    """Write a manifest into the run's folder, replacing an earlier one; it survives a power cut."""
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{NAME}.part"
-    part.write_text(json.dumps(manifest, indent=1))
-    os.replace(part, folder / NAME)
+    write_whole(folder / NAME, json.dumps(manifest, indent=1))
 
 
 def _file(entries: list[Entry]) -> dict[str, Any]:
     """Describe one file: its rows, those that hold no frame (`gaps`), and one checksum of all.
 
-    Of a file of updates: their `count`, those that are lost (`gaps`), how they were declared
-    (`update`), and the shape of the array they make. The checksum is the CRC-32 of its frames'
-    CRC-32s (of blocks, the blocks'), as little-endian `u4` in row order. `maps` tells of each pass
-    how many points, line by line, were taken.
+    For a file of updates: their `count`, the failed ones (`gaps`), their declaration (`update`),
+    and the shape of the array they form. The checksum is the CRC-32 of the frames' CRC-32s (of
+    blocks, the blocks'), as little-endian `u4` in row order. `maps` lists the passes of a scan,
+    each with its number of measured points (`taken`).
     """
     first, last = entries[0].frame, entries[-1].frame
     checksum = 0
@@ -116,7 +113,7 @@ def _file(entries: list[Entry]) -> dict[str, Any]:
 
 
 def _array(update: Mapping[str, Any], entries: Iterable[Entry]) -> dict[str, Any]:
-    """Give shape and dtype of the array that updates have made."""
+    """Return shape and dtype of the array that updates have formed."""
     declared = UpdateDeclaration.load(update)
     extent = Extent(declared)
     for entry in entries:

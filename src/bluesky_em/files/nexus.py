@@ -1,4 +1,4 @@
-"""What every NeXus file of ours is made of: groups of a class, fields with units, a run's facts."""
+"""Parts of all our NeXus files: groups of a class, fields with units, a run's facts."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .document_values import to_array
 
 
 def new_group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:
-    """Make a group of a NeXus class, with a name as near to `name` as can be."""
+    """Create a group of a NeXus class; its name is as close to `name` as NeXus allows."""
     group = parent.create_group(free_name(parent, name))
     group.attrs["NX_class"] = nx_class
     return group
 
 
 def new_field(parent: h5py.Group, name: str, value: Any, units: str = "") -> str:
-    """Put a number, a text or an array of these into a group; give the name it has there.
+    """Write a number, a text or an array of these into a group; return its name there.
 
-    The name it came with, where NeXus does not take that, is its attribute `long_name`.
+    Where NeXus does not allow `name`, the attribute `long_name` holds it.
     """
     found = free_name(parent, name)
     parent[found] = _fitting(value)
@@ -39,7 +39,7 @@ def new_field(parent: h5py.Group, name: str, value: Any, units: str = "") -> str
 
 
 def add_facts(entry: h5py.Group, start: Document) -> None:
-    """Tell a run's title, uid, time, sample and user, from its start document, in an NXentry."""
+    """Write a run's title, uid, time, sample and user from its start document into an NXentry."""
     title = start.get("title", start.get("plan_name", "run"))
     new_field(entry, "title", to_array([title])[0])
     new_field(entry, "entry_identifier_uuid", start["uid"])
@@ -47,20 +47,20 @@ def add_facts(entry: h5py.Group, start: Document) -> None:
     entry[new_field(entry, "program_name", "bluesky-em")].attrs["version"] = version("bluesky-em")
     for key, nx_class in (("sample", "NXsample"), ("user", "NXuser")):
         if key in start:
-            who: Any = start[key]
-            name = who.get("name", who) if isinstance(who, Mapping) else who
+            value: Any = start[key]
+            name = value.get("name", value) if isinstance(value, Mapping) else value
             new_field(new_group(entry, key, nx_class), "name", to_array([name])[0])
 
 
 def iso(moment: float) -> str:
-    """Give a time (s since the epoch) as NeXus has it: ISO 8601, UTC."""
+    """Return a time (s since the epoch) in the format of NeXus: ISO 8601, UTC."""
     return datetime.fromtimestamp(moment, tz=UTC).isoformat()
 
 
 def free_name(parent: h5py.Group, name: str) -> str:
-    """Give the name that something called `name` can have in a group.
+    """Return an unused name for `name` in a group.
 
-    What NeXus does not take becomes `_`: `microscope-beam_x` is `microscope_beam_x`.
+    Characters that NeXus does not allow become `_`: `microscope-beam_x` is `microscope_beam_x`.
     """
     clean = re.sub(r"[^A-Za-z0-9_.]", "_", name).strip(".") or "_"
     if clean not in parent:
@@ -69,7 +69,7 @@ def free_name(parent: h5py.Group, name: str) -> str:
 
 
 def _fitting(value: Any) -> Any:
-    """Give a value that HDF5 takes: no text with a NUL in it."""
+    """Return a value that HDF5 accepts: no text contains a NUL."""
     if isinstance(value, str):
         return _without_nul(value)
     if isinstance(value, np.ndarray) and value.dtype.kind == "O":

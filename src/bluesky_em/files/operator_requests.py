@@ -1,13 +1,12 @@
-"""What a person asks of the writer, left in the storage folder for whichever writer runs next.
+"""Requests of an operator to the writer: files in the storage folder, read by the next writer.
 
-Files, because only the writer writes the ledger, and because a request must survive both its
-asker and a writer that is not there yet.
+They are files because only the writer writes the ledger, and because a request must survive the
+process that submits it, also while no writer runs.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -17,17 +16,20 @@ from pathlib import Path
 
 from bluesky_em.errors import UnknownReference
 
+from .atomic import write_whole
 from .layout import Layout
 from .ledger import Ledger
 
+POLL_INTERVAL = 0.1  # seconds between two checks whether a request has been accepted
+
 
 class Action(StrEnum):
-    """What can be asked for."""
+    """The actions that can be requested."""
 
     RETRY = "retry"
-    """Try failed frames again; bring the run to Tiled anew."""
+    """Try failed frames again, and write the run to Tiled again."""
     GIVE_UP = "give up"
-    """Call frames failed that wait for a server which will not come back."""
+    """Record as failed the frames that wait for a server which will not return."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,25 +39,23 @@ class Request:
     action: Action
     run: str
     references: tuple[str, ...] = ()
-    """which of its frames; empty: all that can be"""
+    """which of its frames; empty: all to which the action applies"""
     reason: str = ""
-    """of giving up, in somebody's words"""
+    """why frames are given up, in the operator's words"""
 
 
-def ask(layout: Layout, request: Request) -> Path:
-    """Leave a request; the file given is gone once it has been heard."""
+def submit(layout: Layout, request: Request) -> Path:
+    """Write a request; the writer removes the returned file when it has accepted the request."""
     layout.requests.mkdir(parents=True, exist_ok=True)
     path = layout.requests / f"{uuid.uuid4()}.json"
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(asdict(request)))
-    os.replace(part, path)
+    write_whole(path, json.dumps(asdict(request)))
     return path
 
 
-def ask_for(
+def submit_for(
     layout: Layout, ledger: Ledger, action: Action, what: Iterable[str], reason: str = ""
 ) -> list[Path]:
-    """Leave requests for references and runs, one for each run.
+    """Write requests for references and runs, one for each run.
 
     Raises:
         UnknownReference: there is no such reference or run in this folder.
@@ -71,26 +71,26 @@ def ask_for(
         references = chosen.setdefault(entry.frame.run if entry else name, [])
         references += [entry.frame.reference] if entry else []
     return [
-        ask(layout, Request(action=action, run=run, references=tuple(references), reason=reason))
+        submit(layout, Request(action=action, run=run, references=tuple(references), reason=reason))
         for run, references in chosen.items()
     ]
 
 
-def heard(paths: Iterable[Path], timeout: float) -> bool:
-    """Wait until a writer has heard requests; tell whether it has, within `timeout` seconds."""
+def wait_accepted(paths: Iterable[Path], timeout: float) -> bool:
+    """Wait until a writer has accepted requests; return whether it has, within `timeout` s."""
     deadline = time.monotonic() + timeout
     while any(path.exists() for path in paths):
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.1)
+        time.sleep(POLL_INTERVAL)
     return True
 
 
 def pending(layout: Layout) -> Iterator[tuple[Path, Request]]:
-    """Give the requests that nobody has heard yet; delete the file to say that you have.
+    """Yield the requests that no writer has accepted; delete a file to accept its request.
 
     Raises:
-        ValueError: somebody else has put a file there; it is moved away.
+        ValueError: a file there is not a request; it is renamed to `*.refused`.
     """
     for path in sorted(layout.requests.glob("*.json")):
         try:
@@ -101,5 +101,5 @@ def pending(layout: Layout) -> Iterator[tuple[Path, Request]]:
             )  # fmt: skip
         except (ValueError, KeyError, TypeError) as exc:
             path.replace(path.with_suffix(".refused"))
-            raise ValueError(f"{path} is no request, and is ignored: {exc!r}") from exc
+            raise ValueError(f"{path} is not a request, and is ignored: {exc!r}") from exc
         yield path, request

@@ -1,4 +1,4 @@
-"""Results in a storage folder: what analyses publish of a run, a file per run."""
+"""Results that analyses publish about a run: one file per run in a storage folder."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import numpy as np
 logger = logging.getLogger(__name__)
 
 RESULTS = "results"
-"""The stream of a run that results are events of, where they are published through Tiled."""
-LOOK = 0.02  # seconds between two looks into the folder
-LOCKED = 10.0  # seconds that others may take to publish theirs
+"""The stream whose events are results, where they are published through Tiled."""
+POLL_INTERVAL = 0.02  # seconds between two reads of the file
+LOCK_TIMEOUT = 10.0  # seconds to wait for other processes that publish
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One thing that was published."""
+    """One published value."""
 
     of: str
     """uid of the run, or a reference"""
@@ -43,28 +43,28 @@ class Result:
             )
 
     def dump(self) -> str:
-        """Give it as a line of JSON.
+        """Return it as a line of JSON.
 
         Raises:
-            TypeError: its value is no plain data.
+            TypeError: its value is not plain data.
         """
         return json.dumps(asdict(self), default=plain_data)
 
     @classmethod
     def load(cls, line: str | bytes) -> Iterator[Result]:
-        """Give the result in what `dump` gave; nothing if it is something else, which is said."""
+        """Yield the result in a line of `dump`; log any other line, and yield nothing."""
         try:
             yield cls(**json.loads(line))
         except (ValueError, TypeError, RecursionError) as exc:
-            logger.warning("%r is no result: %s", line, exc, extra={"action": "results"})
+            logger.warning("%r is not a result: %s", line, exc, extra={"action": "results"})
 
 
 class FolderResults:
     """Results in a storage folder, a file per run.
 
     Args:
-        path: of the run's.
-        journal: of the run.
+        path: of the run's results.
+        journal: of the run's journal.
     """
 
     def __init__(self, path: Path, journal: Path):
@@ -75,7 +75,7 @@ class FolderResults:
         """Append a result.
 
         Raises:
-            KeyError: there is no such run.
+            KeyError: the run does not exist here.
             OSError: it cannot be written.
         """
         if not self._journal.exists():
@@ -83,16 +83,16 @@ class FolderResults:
         line = result.dump().encode() + b"\n"
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with (
-            filelock.FileLock(f"{self._path}.lock", timeout=LOCKED),
+            filelock.FileLock(f"{self._path}.lock", timeout=LOCK_TIMEOUT),
             open(self._path, "ab") as file,
         ):
             file.write(line)
 
     def follow(self, stopped: threading.Event) -> Iterator[Result]:
-        """Give results as they come, until stopped."""
+        """Yield results as they are published, until stopped."""
         offset = 0
-        while not stopped.wait(LOOK):
-            with suppress(OSError), open(self._path, "rb") as file:  # at the next look, then
+        while not stopped.wait(POLL_INTERVAL):
+            with suppress(OSError), open(self._path, "rb") as file:  # the next read may succeed
                 file.seek(offset)
                 for line in file:
                     if not line.endswith(b"\n"):
@@ -102,10 +102,10 @@ class FolderResults:
 
 
 def plain_data(value: Any) -> Any:
-    """Give numpy's values as JSON can hold them.
+    """Convert a numpy value to plain data that JSON can hold.
 
     Raises:
-        TypeError: it is neither numpy's nor plain.
+        TypeError: it is not a numpy value.
     """
     if isinstance(value, np.generic):
         return value.item()

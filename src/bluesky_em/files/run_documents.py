@@ -10,7 +10,7 @@ from typing import Any
 from bluesky_em import documents
 from bluesky_em.documents import Document, ReferenceTracker
 
-from . import journal
+from . import journal_reader
 
 
 @dataclass(kw_only=True)
@@ -67,7 +67,7 @@ class RunDocuments:
     @classmethod
     def load(cls, path: Path) -> RunDocuments:
         """Read the documents that a run's journal holds so far."""
-        reader = journal.JournalReader(path)
+        reader = journal_reader.JournalReader(path)
         try:
             return cls.of(reader)
         finally:

@@ -1,4 +1,4 @@
-"""Rows of frames as maps: which row is which point of the specimen."""
+"""Maps of the specimen that the rows of scanned frames form."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from bluesky_em.axes import Axis
 
 Block = tuple[Sequence[Axis], int, int, int]
-"""Consecutive rows of one scan: its axes `(y, x)`, the first row, how many rows, and the number of
-the first frame."""
+"""Consecutive rows of one scan: its axes `(y, x)`, the first row, the number of rows, and the
+number of the first frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +21,15 @@ class ScanPass:
     y: Axis
     x: Axis
     row: int
-    """where it begins"""
+    """its first row"""
     rows: int
-    """how many there are: fewer than points where it ended early"""
+    """the number of its rows: fewer than points where it ended early"""
     number: int
-    """of its first frame"""
+    """the number of its first frame"""
 
     @property
     def missing(self) -> int:
-        """How many points at its end have no row."""
+        """Number of points at its end that have no row."""
         return self.y.size * self.x.size - self.rows
 
 
@@ -37,15 +37,15 @@ class ScanPass:
 class ScanMap:
     """Passes over the same columns `x`, one below the other along `y`.
 
-    A pass is over when it is full, or when frames of another scan follow, or numbers are left
-    out: those that a pass which ended early had kept for itself.
+    A pass ends when it is full, when frames of another scan follow, or when frame numbers are
+    left out: a pass that ends early had reserved them.
     """
 
     passes: tuple[ScanPass, ...]
 
     @classmethod
     def of(cls, blocks: Iterable[Block]) -> ScanMap | None:
-        """Find the map that rows make; None where they make none, and are best left as they are.
+        """Return the map that rows form, or None if they form none.
 
         Args:
             blocks: all rows, in order.
@@ -56,11 +56,11 @@ class ScanMap:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Lines and columns."""
+        """Number of lines and of columns."""
         return sum(p.y.size for p in self.passes), self.passes[0].x.size
 
     def axes(self, frame: Iterable[Axis]) -> list[tuple[str, np.ndarray, str]]:
-        """Give name, values and units of y and x; names differ from those of the frame's axes."""
+        """Return name, values and units of y and x; names differ from those of the frame's axes."""
         taken = {axis.name for axis in frame}
         y, x = self.passes[0].y, self.passes[0].x
         lines = np.concatenate([p.y.values for p in self.passes])
@@ -71,7 +71,7 @@ class ScanMap:
 
 
 def passes(blocks: Iterable[Block]) -> list[ScanPass]:
-    """Find the passes that rows make; none if some rows belong to no scan.
+    """Return the passes that rows form; none if some rows belong to no scan.
 
     Args:
         blocks: all rows, in order.
@@ -80,12 +80,12 @@ def passes(blocks: Iterable[Block]) -> list[ScanPass]:
     for scan, row, rows, number in blocks:
         if len(scan) != 2:
             return []
-        _take(found, ScanPass(y=scan[0], x=scan[1], row=row, rows=rows, number=number))
+        _append(found, ScanPass(y=scan[0], x=scan[1], row=row, rows=rows, number=number))
     return found
 
 
-def _take(passes: list[ScanPass], more: ScanPass) -> None:
-    """Add rows to the pass they belong to, or to new ones."""
+def _append(passes: list[ScanPass], more: ScanPass) -> None:
+    """Add rows to the last pass if they continue it, or as new passes."""
     last = passes[-1] if passes else more
     follows = (last.y, last.x, last.number + last.rows) == (more.y, more.x, more.number)
     if passes and follows and last.missing:

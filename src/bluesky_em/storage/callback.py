@@ -96,7 +96,7 @@ class Storage:
         self._journals = OpenJournals(
             self.layout, power_safe=durability == "power", hold=self._hold_detectors
         )
-        self._ledger = Ledger(self.layout.ledger, read_only=True)
+        self._ledger = Ledger(self.layout.ledger)
         self._monitor = FailureMonitor(self._ledger, lambda: self._journals.trouble)
         self.data = Data(tiled, api_key=api_key, storage=self.layout.root)
         self._tiled = tiled, api_key

@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+from bluesky_em.files.atomic import whole_file
+
 logger = logging.getLogger(__name__)
 
 RESERVE_BYTES = 16 << 20  # about ten thousand events
@@ -47,8 +49,6 @@ class DiskReserve:
         """
         if self._path.exists() or shutil.disk_usage(self._path.parent).free < 2 * RESERVE_BYTES:
             return
-        part = self._path.with_suffix(".part")
-        with open(part, "wb") as file:
+        with whole_file(self._path, sync=False) as part, open(part, "wb") as file:
             for _ in range(RESERVE_BYTES >> 20):
                 file.write(os.urandom(1 << 20))  # some file systems do not store zeros
-        part.replace(self._path)

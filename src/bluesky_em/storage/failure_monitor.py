@@ -33,14 +33,14 @@ class FailureMonitor:
         self._trouble = trouble
         self._heartbeat = 0.0
         self._heartbeat_seen = self._last_healthy = time.monotonic()
-        self._acknowledged = self._ledger.lost()[0]
+        self._acknowledged = self._ledger.failed_in_events()[0]
         self._thread = PeriodicThread("failure monitor", CHECK_INTERVAL, self._update)
         self._thread.start()
 
     def acknowledge(self) -> None:
         """Clear the failure; report only trouble and lost frames that are new from now on."""
         self._last_healthy = time.monotonic()
-        self._acknowledged = self._ledger.lost()[0]
+        self._acknowledged = self._ledger.failed_in_events()[0]
         self.failure = ""
 
     def close(self) -> None:
@@ -58,16 +58,16 @@ class FailureMonitor:
         now = time.monotonic()
         if not trouble:
             self._last_healthy = now
-        count, reason = self._ledger.lost()
+        count, reason = self._ledger.failed_in_events()
         if count > self._acknowledged:
             return f"{count - self._acknowledged} frames failed, the last one: {reason}"
         return trouble if now - self._last_healthy >= TROUBLE_TIMEOUT else ""
 
     def _writer_trouble(self) -> str:
-        pulse, now = self._ledger.pulse(), time.monotonic()
-        if pulse.beat != self._heartbeat:  # not compared with our clock: wall clocks may jump
-            self._heartbeat, self._heartbeat_seen = pulse.beat, now
+        heartbeat, now = self._ledger.heartbeat(), time.monotonic()
+        if heartbeat.time != self._heartbeat:  # not compared with our clock: wall clocks may jump
+            self._heartbeat, self._heartbeat_seen = heartbeat.time, now
         silence = now - self._heartbeat_seen
         if silence > CHECK_INTERVAL + TROUBLE_TIMEOUT:
             return f"the writer has given no sign of life for {silence:.0f} s"
-        return pulse.trouble
+        return heartbeat.trouble

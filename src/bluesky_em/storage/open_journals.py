@@ -53,10 +53,10 @@ class OpenJournals:
     @property
     def trouble(self) -> str:
         """Why some documents are only in memory; empty if none are."""
-        late = [journal for journal in (*self._open.values(), *self._ended) if journal.late]
+        late = [journal for journal in (*self._open.values(), *self._ended) if journal.unwritten]
         if not late:
             return ""
-        count = sum(len(journal.late) for journal in late)
+        count = sum(len(journal.unwritten) for journal in late)
         return (
             f"{self._layout.root} cannot be written ({late[0].trouble}): {count} documents wait "
             "for it in memory. Free some space on its disk, or reconnect it"
@@ -87,7 +87,7 @@ class OpenJournals:
         journal = self._open[run]
         journal.append(name, document)
         step("engine: journalled")
-        if journal.late:
+        if journal.unwritten:
             self._hold(self.trouble)
         elif self._power_safe:
             journal.sync()
@@ -116,7 +116,7 @@ class OpenJournals:
 
     def _sync(self) -> None:
         for journal in list(self._open.values()):
-            if journal.late and journal.catch_up():
+            if journal.unwritten and journal.catch_up():
                 logger.warning("%s can be written again, nothing is lost", journal.path)
         for journal in list(self._unsynced):
             self._unsynced.discard(journal)

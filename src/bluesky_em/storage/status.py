@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.ledger import SILENCE, Ledger
+from bluesky_em.files.ledger import HEARTBEAT_TIMEOUT, Ledger
 from bluesky_em.files.locks import is_held
 from bluesky_em.reference import ReferenceState
 
@@ -70,24 +70,24 @@ class StorageStatus:
 
 def status_of(layout: Layout, ledger: Ledger) -> StorageStatus:
     """Return the status that ledger, lock files and disk show; uses no network."""
-    counts, pulse = ledger.counts(), ledger.pulse()
+    counts, heartbeat = ledger.counts(), ledger.heartbeat()
     waiting = counts[ReferenceState.CAPTURED]
     rate = ledger.stored_since(time.time() - RATE_INTERVAL) / RATE_INTERVAL
-    silence = time.time() - pulse.beat
-    silent = f"no sign of life for {silence:.0f} s" if pulse.beat else "never seen"
+    silence = time.time() - heartbeat.time
+    silent = f"no sign of life for {silence:.0f} s" if heartbeat.time else "never seen"
     return StorageStatus(
         captured=waiting,
         stored=counts[ReferenceState.STORED],
         catalogued=counts[ReferenceState.CATALOGUED],
         failed=counts[ReferenceState.FAILED],
-        open_runs=len(list(layout.journal.glob("*.msgpack"))) - len(ledger.complete_runs()),
+        open_runs=len(layout.journals()) - len(ledger.complete_runs()),
         rate=round(rate, 1),
         eta=round(waiting / rate, 1) if rate else None,
-        activity=silent if silence > SILENCE else "working" if waiting else "idle",
+        activity=silent if silence > HEARTBEAT_TIMEOUT else "working" if waiting else "idle",
         writer="running" if is_held(layout.writer_lock) else "not running",
         tiled="running" if is_held(layout.catalog_lock) else "not running",
-        trouble=pulse.trouble,
-        failures=tuple(ledger.failures(FAILURES_LIMIT)),
+        trouble=heartbeat.trouble,
+        failures=tuple(ledger.newest_failures(FAILURES_LIMIT)),
         free=_free(layout.root),
     )
 

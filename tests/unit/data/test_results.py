@@ -71,4 +71,4 @@ def test_a_line_that_is_not_a_result_is_skipped(
         data.publish(RUN, "after", 2)
         assert results.wait(RUN, "after", 5.0)
     assert results.latest == {"before": 1, "after": 2}
-    assert "is no result" in caplog.text
+    assert "is not a result" in caplog.text

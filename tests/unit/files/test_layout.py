@@ -11,7 +11,7 @@ ROOT = Path("/storage")
 HOSTILE = ["../../etc/passwd", "..", "/etc/passwd", "C:\\x", "a\x00b", "a/b", "~", "a.b", "a:b"]
 
 
-def test_a_storage_folder_has_its_places():
+def test_a_storage_folder_has_its_paths():
     layout = Layout(ROOT)
     assert layout.journal == ROOT / "journal"
     assert layout.data == ROOT / "data"
@@ -19,7 +19,16 @@ def test_a_storage_folder_has_its_places():
     assert layout.journal_of("abc-1") == ROOT / "journal" / "abc-1.msgpack"
 
 
-def test_naming_places_makes_none_of_them(tmp_path: Path):
+def test_journals_are_listed_by_name_and_without_their_locks(tmp_path: Path):
+    layout = Layout(tmp_path)
+    assert layout.journals() == []
+    layout.journal.mkdir()
+    for name in ("b.msgpack", "a.msgpack", "a.lock", ".writable"):
+        (layout.journal / name).touch()
+    assert [path.name for path in layout.journals()] == ["a.msgpack", "b.msgpack"]
+
+
+def test_naming_paths_creates_none_of_them(tmp_path: Path):
     Layout(tmp_path / "new").frames_of("run", 0.0, "eels")
     assert not list(tmp_path.iterdir())
 

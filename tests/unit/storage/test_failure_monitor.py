@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.storage import failure_monitor
 from bluesky_em.storage.failure_monitor import FailureMonitor
 from tests.support.ledger_frame import frame
@@ -20,15 +20,15 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(tmp_path / "ledger.sqlite")
-    ledger.beat("")
+def ledger(tmp_path: Path) -> Iterator[LedgerWriter]:
+    ledger = LedgerWriter(tmp_path / "ledger.sqlite")
+    ledger.write_heartbeat("")
     yield ledger
     ledger.close()
 
 
 @pytest.fixture
-def watched(ledger: Ledger) -> Iterator[FailureMonitor]:
+def watched(ledger: LedgerWriter) -> Iterator[FailureMonitor]:
     monitor = FailureMonitor(ledger, lambda: "")
     yield monitor
     monitor.close()
@@ -41,11 +41,11 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def test_a_lost_frame_is_a_failure_at_once_and_once(
-    watched: FailureMonitor, ledger: Ledger, caplog: pytest.LogCaptureFixture
+    watched: FailureMonitor, ledger: LedgerWriter, caplog: pytest.LogCaptureFixture
 ) -> None:
     lost = frame(0)
-    ledger.captured([lost])
-    ledger.failed(lost.reference, "not in the spool")
+    ledger.add_frames([lost])
+    ledger.mark_failed(lost.reference, "not in the spool")
     until(lambda: watched.failure)
     expected = f"1 frames failed, the last one: {lost.reference}: not in the spool"
     assert watched.failure == expected
@@ -57,13 +57,13 @@ def test_a_lost_frame_is_a_failure_at_once_and_once(
 
 
 def test_trouble_is_a_failure_only_when_it_lasts(
-    watched: FailureMonitor, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    watched: FailureMonitor, ledger: LedgerWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger.beat("Tiled: away")
+    ledger.write_heartbeat("Tiled: away")
     assert watched._check() == ""
     monkeypatch.setattr(failure_monitor, "TROUBLE_TIMEOUT", 0.0)
     assert watched._check() == "Tiled: away"
-    ledger.beat("")
+    ledger.write_heartbeat("")
     assert watched._check() == ""
 
 
@@ -75,9 +75,9 @@ def test_a_writer_that_gives_no_sign_of_life_is_a_failure(
     assert watched.failure.startswith("the writer has given no sign of life for")
 
 
-def test_what_failed_in_earlier_sessions_is_no_failure_of_this_one(ledger: Ledger) -> None:
-    ledger.captured([frame(0)])
-    ledger.failed(frame(0).reference, "long ago")
+def test_what_failed_in_earlier_sessions_is_no_failure_of_this_one(ledger: LedgerWriter) -> None:
+    ledger.add_frames([frame(0)])
+    ledger.mark_failed(frame(0).reference, "long ago")
     watched = FailureMonitor(ledger, lambda: "")
     assert watched._check() == ""
     watched.close()

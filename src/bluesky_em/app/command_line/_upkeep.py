@@ -59,7 +59,7 @@ def verify(
     from bluesky_em.storage.upkeep.audit import audit_run
 
     layout = layout_of(storage)
-    data, ledger = Data(tiled, storage=layout.root), Ledger(layout.ledger, read_only=True)
+    data, ledger = Data(tiled, storage=layout.root), Ledger(layout.ledger)
     try:
         findings = list(audit_run(layout, ledger, run, data.catalog if with_tiled else None))
         counts = Counter(entry.stage.value for entry in ledger.frames(run))
@@ -125,12 +125,12 @@ def _ask(storage: Path, action: Any, what: list[str], reason: str = "") -> None:
     from bluesky_em.files.ledger import Ledger
 
     layout = layout_of(storage)
-    ledger = Ledger(layout.ledger, read_only=True)
+    ledger = Ledger(layout.ledger)
     try:
-        paths = operator_requests.ask_for(layout, ledger, action, what, reason)
+        paths = operator_requests.submit_for(layout, ledger, action, what, reason)
     finally:
         ledger.close()
-    if operator_requests.heard(paths, timeout=5.0):
+    if operator_requests.wait_accepted(paths, timeout=5.0):
         print(f"The writer works on it; `bluesky-em status --storage {layout.root}` shows how far")
     else:
         print(f"Saved. No writer is running on {layout.root}; the next one will do it")

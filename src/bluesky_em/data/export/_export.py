@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from enum import StrEnum
 from pathlib import Path
+
+from bluesky_em.files.atomic import put_in_place
 
 from ._csv import write_csv
 from ._hspy import write_hspy
@@ -62,6 +63,6 @@ def write(selection: Selection, path: Path, to: FileFormat) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         _WRITERS[to](selection, part)
-        os.replace(part, path)
+        put_in_place(part, path, sync=part.is_file())  # not the many files of a Zarr folder
     finally:
         shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import stamina
 
 from bluesky_em.errors import UnknownReference
+from bluesky_em.files.atomic import write_whole
 
 
 class Bookmark:
@@ -56,9 +56,8 @@ class Bookmark:
 
     @stamina.retry(on=PermissionError, timeout=5.0)  # on Windows, while another process reads it
     def _write(self) -> None:
-        part = self.path.with_name(f"{self.path.name}.part")
-        part.write_text(json.dumps({"run": self.run, "done": self._done, "ended": self.ended}))
-        os.replace(part, self.path)
+        done = {"run": self.run, "done": self._done, "ended": self.ended}
+        write_whole(self.path, json.dumps(done), sync=False)  # once per point: a sync is too slow
 
 
 def lost_bookmark(run: str) -> UnknownReference:

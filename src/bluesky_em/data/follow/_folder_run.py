@@ -20,9 +20,10 @@ import numpy as np
 
 from bluesky_em.axes import Axis
 from bluesky_em.documents import Document, FlyScanFrames, ReferenceTracker
-from bluesky_em.files import journal
+from bluesky_em.files import journal_reader
 from bluesky_em.files.hdf5 import FramesReader
-from bluesky_em.files.journal import JournalReader, is_abandoned
+from bluesky_em.files.journal import is_abandoned
+from bluesky_em.files.journal_reader import JournalReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.frame import Frame
@@ -281,10 +282,12 @@ class FolderRuns:
         return True
 
     def _search(self) -> list[str]:
-        for path in self._layout.journal.glob("*.msgpack"):
+        for path in self._layout.journals():
             if path not in self._begun and path not in self._damaged:
                 try:
-                    start = next((d for name, d in journal.head(path) if name == "start"), None)
+                    start = next(
+                        (d for name, d in journal_reader.head(path) if name == "start"), None
+                    )
                 except ValueError as exc:  # a damaged journal must not hide the other runs
                     self._damaged.add(path)
                     logger.warning("a run is skipped: %s", exc, extra={"action": "follow"})

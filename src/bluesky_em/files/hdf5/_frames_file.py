@@ -13,6 +13,7 @@ import numpy as np
 
 from bluesky_em.documents import DATASET
 from bluesky_em.errors import FrameMismatch
+from bluesky_em.files.atomic import whole_file
 from bluesky_em.frame import Frame
 
 from ._raw_bytes import checksum_of_rows, open_to_read
@@ -218,8 +219,7 @@ class FramesReader:
 def _create(path: Path, first: Frame) -> None:
     """Create the empty file under another name first: a file with the right name is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with h5py.File(part, "w", libver="latest") as file:
+    with whole_file(path) as part, h5py.File(part, "w", libver="latest") as file:
         file.attrs["NX_class"] = "NXroot"
         file.attrs["default"] = "entry"
         entry = file.create_group("entry")
@@ -228,7 +228,6 @@ def _create(path: Path, first: Frame) -> None:
         entry["entry_identifier_uuid"] = first.run
         _create_data(file.create_group(_GROUP), first)
         _create_rows(file.create_group(_FRAMES), len(first.shape))
-    os.replace(part, path)
 
 
 def _create_data(group: h5py.Group, first: Frame) -> None:

@@ -1,17 +1,17 @@
-"""The master file: one file per run that tells all of it, and links to the frames.
+"""The master file: one file per run that describes all of it, and links to the frames.
 
-Journal, ledger and manifest come in; a file beside the run's others goes out, from the writer, just
-before the run is complete. It is made anew whenever a run is completed anew (`bluesky-em retry`).
-Should that fail, the manifest says so under `master`, and nothing else changes: nothing is in it
-that is not elsewhere.
+The writer composes it from journal, ledger and manifest just before the run is complete, beside the
+run's other files, and again whenever the run is completed again (`bluesky-em retry`). If that
+fails, the manifest says so under `master`, and nothing else changes: the file holds nothing that is
+not stored elsewhere.
 
 A package adds a format of its own with an entry point of the group `bluesky_em.master_formats`:
 a name, and a function that takes a `CompleteRun` and a path, writes the file there, and returns
-the suffix it is to have, e.g. `.nxs`. The writer's environment names the format to be used
+the suffix of the final name, e.g. `.nxs`. The writer's environment selects the format
 (BLUESKY_EM_MASTER_FORMAT, default `nexus`).
 
-Why `NXentry` without a definition: `NXem` demands facts about the specimen that no plan knows;
-who claims it without them is found out by every validator.
+Why `NXentry` without a definition: `NXem` demands facts about the specimen that no plan knows; a
+file that claims it without them fails in every validator.
 """
 
 from ._formats import CompleteRun, Format, write

@@ -1,4 +1,4 @@
-"""Which format a master file has, and how it comes to be there whole or not at all."""
+"""Choose the master file's format; write it atomically."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from bluesky_em.frame import Frame
 
+from ..atomic import put_in_place
 from ..layout import Layout
 from ..run_documents import RunDocuments
 
@@ -20,23 +21,23 @@ logger = logging.getLogger(__name__)
 GROUP = "bluesky_em.master_formats"
 """Entry points of formats."""
 VARIABLE = "BLUESKY_EM_MASTER_FORMAT"
-"""Names the format, in the writer's environment."""
+"""The environment variable of the writer that selects the format."""
 DEFAULT = "nexus"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompleteRun:
-    """All there is to tell of a run that is complete."""
+    """All that is known about a complete run."""
 
     documents: RunDocuments
     frames: list[Frame]
-    """those in its files, file by file, by row; also lost ones, whose row holds the fill value"""
+    """those in its files, file by file, by row; also failed ones, whose row holds the fill value"""
     manifest: Mapping[str, Any]
-    """see `manifest.compose`; `failed` tells which frames were lost, and why"""
+    """see `manifest.compose`; `failed` lists the failed frames, with reasons"""
 
 
 Format = Callable[[CompleteRun, Path], str]
-"""Writes a file to a path in the run's folder, and returns the suffix that it is to have."""
+"""Writes a file to a path in the run's folder, and returns the suffix of its final name."""
 
 
 def write(
@@ -45,12 +46,12 @@ def write(
     """Write a run's master file, replacing an earlier one; never raises.
 
     Returns:
-        `format`; `path`, relative to the storage folder, empty if there is none; `failure`, why.
+        `format`; `path`, relative to the storage folder, empty on failure; `failure`, the reason.
     """
     name = os.environ.get(VARIABLE, DEFAULT)
     try:
         path = _write(_format(name), layout, journal, frames, manifest)
-    except Exception as exc:  # a run is complete without it
+    except Exception as exc:  # the run is complete also without it
         about = {"action": "master", "run": manifest["run"]}
         logger.exception("run %s has no master file", manifest["run"], extra=about)
         return {"format": name, "path": "", "failure": str(exc) or repr(exc)}
@@ -82,16 +83,14 @@ def _write(
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
         path = layout.master_of(uid, started, to_file(run, part))
-        with open(part, "r+b") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        put_in_place(part, path)
     finally:
         part.unlink(missing_ok=True)
     return path
 
 
 def _by_file(frames: Iterable[Frame]) -> list[Frame]:
-    """Sort frames by file, in the order of their first ones, and by row; those in no file go."""
+    """Sort frames by file, in the order of their first ones, and by row; drop those in no file."""
     files: dict[str, list[Frame]] = {}
     for frame in frames:
         if frame.path:

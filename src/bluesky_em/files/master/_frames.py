@@ -1,4 +1,4 @@
-"""One detector's frames as NXdata: linked to, never copied."""
+"""Frames of one detector as NXdata: linked, never copied."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _GROUP = DATASET.rpartition("/")[0]
 
 
 def add_frames(entry: h5py.Group, frames: Sequence[Frame]) -> h5py.Group:
-    """Make the NXdata of one file's frames, with the file's name: `eels`, or `eels_dark`.
+    """Create the NXdata of one file's frames, with the file's name: `eels`, or `eels_dark`.
 
-    Its shape is `(frames, *frame)`, or `(y, x, *frame)` where the frames make a map; points that
+    Its shape is `(frames, *frame)`, or `(y, x, *frame)` where the frames form a map; points that
     were not reached read as the fill value (NaN, or 0 for integers).
 
     Args:
-        entry: where it goes; its file is to be beside that of the frames.
-        frames: all of them, by row.
+        entry: its parent; its file must be in the folder of the frames.
+        frames: all of the file, by row.
     """
     first = frames[0]
     file = PurePosixPath(first.path).name
@@ -37,13 +37,13 @@ def add_frames(entry: h5py.Group, frames: Sequence[Frame]) -> h5py.Group:
     if first.update is not None:
         _link_array(group, first, file)
         return group
-    made = ScanMap.of((frame.scan, frame.row, frame.count, frame.number) for frame in frames)
-    if made is None:
+    scan_map = ScanMap.of((frame.scan, frame.row, frame.count, frame.number) for frame in frames)
+    if scan_map is None:
         group["data"] = h5py.ExternalLink(file, DATASET)
         names = ["."]
     else:
-        _add_map(group, made, frames, file)
-        names = [new_field(group, *axis) for axis in made.axes(first.axes)]
+        _add_map(group, scan_map, frames, file)
+        names = [new_field(group, *axis) for axis in scan_map.axes(first.axes)]
     for axis in first.axes:
         group[axis.name] = h5py.ExternalLink(file, f"{_GROUP}/{axis.name}")
     _set_axes(group, names + [axis.name for axis in first.axes])
@@ -51,7 +51,7 @@ def add_frames(entry: h5py.Group, frames: Sequence[Frame]) -> h5py.Group:
 
 
 def _link_array(group: h5py.Group, first: Frame, file: str) -> None:
-    """Link to the one array that frames were updates of."""
+    """Link to the one array that the frames have updated."""
     assert first.update is not None, "else frames are rows"
     dimensions = len(first.update["shape"])
     group["data"] = h5py.ExternalLink(file, DATASET)
@@ -67,14 +67,14 @@ def _set_axes(group: h5py.Group, names: Sequence[str]) -> None:
             group.attrs[f"{name}_indices"] = index
 
 
-def _add_map(group: h5py.Group, made: ScanMap, frames: Sequence[Frame], file: str) -> None:
+def _add_map(group: h5py.Group, scan_map: ScanMap, frames: Sequence[Frame], file: str) -> None:
     first, last = frames[0], frames[-1]
-    dtype, width = np.dtype(first.dtype), made.shape[1]
+    dtype, width = np.dtype(first.dtype), scan_map.shape[1]
     rows = last.row + last.count
     source = h5py.VirtualSource(file, DATASET, shape=(rows, *first.shape), dtype=dtype)
-    layout = h5py.VirtualLayout((*made.shape, *first.shape), dtype=dtype)
+    layout = h5py.VirtualLayout((*scan_map.shape, *first.shape), dtype=dtype)
     line = 0
-    for scan in made.passes:
+    for scan in scan_map.passes:
         whole, rest = divmod(scan.rows, width)
         end = scan.row + whole * width
         if whole:

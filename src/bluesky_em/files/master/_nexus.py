@@ -1,4 +1,4 @@
-"""The default format: one NXentry with all that is known of a run."""
+"""The default format: one NXentry with all that is known about a run."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _EPOCH = "1970-01-01T00:00:00Z"
 
 
 def write_nexus(run: CompleteRun, path: Path) -> str:
-    """Write a run's NeXus file to `path`; it belongs into the run's folder, whose files it links.
+    """Write a run's NeXus file to `path`; it must be in the run's folder, whose files it links.
 
-    Composed in memory and written at once: HDF5 cannot let go of a file that a full disk tears.
+    Composed in memory and written at once: HDF5 cannot close a file that a full disk has torn.
     """
     with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
         file.attrs["NX_class"] = "NXroot"
@@ -80,8 +80,8 @@ def _add_stream(entry: h5py.Group, stream: StreamDocuments, frames: Sequence[Fra
         _add_configuration(new_group(configuration, device, "NXcollection"), about)
     exposures = new_group(group, "exposures", "NXcollection")
     for detector in sorted({frame.detector for frame in frames}):
-        told = [frame.metadata for frame in frames if frame.detector == detector]
-        _add_exposures(new_group(exposures, detector, "NXcollection"), told)
+        metadata = [frame.metadata for frame in frames if frame.detector == detector]
+        _add_exposures(new_group(exposures, detector, "NXcollection"), metadata)
     timestamps = new_group(group, "timestamps", "NXcollection")
     for key, times in stream.timestamps.items():
         _add_times(timestamps, key, times)
@@ -94,16 +94,16 @@ def _add_configuration(group: h5py.Group, about: Document) -> None:
         new_field(group, key, to_array([value])[0], str(units or ""))
 
 
-def _add_exposures(group: h5py.Group, told: Sequence[Mapping[str, Any]]) -> None:
-    """Add what the driver said of each frame: one value where it always was the same."""
-    for key in dict.fromkeys(key for metadata in told for key in metadata):
-        values = [metadata.get(key) for metadata in told]
+def _add_exposures(group: h5py.Group, frames: Sequence[Mapping[str, Any]]) -> None:
+    """Add the driver's metadata of each frame: one value where all are equal."""
+    for key in dict.fromkeys(key for metadata in frames for key in metadata):
+        values = [metadata.get(key) for metadata in frames]
         same = all(value == values[0] for value in values)
         new_field(group, key, to_array(values[:1])[0] if same else to_array(values))
 
 
 def _add_events(parent: h5py.Group, stream: StreamDocuments) -> h5py.Group:
-    """Add a stream's scalars over time; NXdata if there is a number among them."""
+    """Add a stream's scalars over time; NXdata if any of them is a number."""
     group = new_group(parent, "events", "NXcollection")
     _add_times(group, "time", stream.time)
     new_field(group, "seq_num", np.asarray(stream.seq_num, dtype="<i8"))
@@ -129,7 +129,7 @@ def _add_times(group: h5py.Group, name: str, times: Sequence[float]) -> None:
 
 
 def _add_failed(entry: h5py.Group, failed: Mapping[str, str]) -> None:
-    """List the references that were lost, and why."""
+    """List the failed references, with reasons."""
     if failed:
         group = new_group(entry, "failed", "NXcollection")
         new_field(group, "reference", to_array(list(failed)))
@@ -137,7 +137,7 @@ def _add_failed(entry: h5py.Group, failed: Mapping[str, str]) -> None:
 
 
 def _make_default(entry: h5py.Group, group: h5py.Group) -> None:
-    """Lead who opens the file from its root to what can be plotted."""
+    """Set the `default` attributes that lead a NeXus reader from the root to plottable data."""
     parent: Any = entry
     for name in str(group.name).split("/")[2:]:
         parent.attrs["default"] = name

@@ -1,4 +1,4 @@
-"""Data of other packages' detectors: where it is, and a link to what is HDF5."""
+"""Data of other packages' detectors: their location, and links to those in HDF5."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..nexus import new_field, new_group
 
 
 def add_other(parent: h5py.Group, resource: Document, folder: Path) -> None:
-    """Note one `resource` or `stream_resource`, under its data key or uid.
+    """Describe one `resource` or `stream_resource`, under its data key or uid.
 
     Args:
-        parent: where it goes.
+        parent: the group to add it to.
         resource: the document.
-        folder: of the master file; a link begins there, so that both can be moved together.
+        folder: of the master file; links are relative to it, so that both can be moved together.
     """
     group = new_group(parent, resource.get("data_key", resource["uid"]), "NXcollection")
     for name in ("uri", "mimetype", "spec", "root", "resource_path"):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bluesky_em.files.atomic import write_whole
 from bluesky_em.files.layout import Layout
 
 
@@ -51,7 +51,4 @@ def last_address(layout: Layout) -> TiledAddress | None:
 
 def publish(layout: Layout, address: TiledAddress) -> None:
     """Write the embedded server's address and keys, readable by their owner only."""
-    part = layout.catalog / "address.part"
-    part.touch(mode=0o600)  # before the key is in it
-    part.write_text(json.dumps(asdict(address)))
-    os.replace(part, layout.catalog / "address.json")
+    write_whole(layout.catalog / "address.json", json.dumps(asdict(address)), mode=0o600)

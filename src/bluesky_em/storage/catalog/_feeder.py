@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.tiled.address import TiledAddress
 
 from .._periodic import Backoff, PeriodicThread
@@ -53,7 +53,9 @@ class Feeder:
         address: returns Tiled's address, or None while it is not known.
     """
 
-    def __init__(self, layout: Layout, ledger: Ledger, address: Callable[[], TiledAddress | None]):
+    def __init__(
+        self, layout: Layout, ledger: LedgerWriter, address: Callable[[], TiledAddress | None]
+    ):
         self._trouble = ""
         self._postponed: dict[Path, _Postponed] = {}
         self._layout = layout

@@ -13,9 +13,9 @@ from bluesky_em import documents
 from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.documents import Document, FlyScanFrames, ReferenceTracker
 from bluesky_em.files import manifest, master
-from bluesky_em.files.journal import JournalReader
+from bluesky_em.files.journal_reader import JournalReader
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 
@@ -49,7 +49,9 @@ class RunFeed:
         ending: how the run ends; the writer changes it meanwhile.
     """
 
-    def __init__(self, path: Path, client: Any, ledger: Ledger, layout: Layout, ending: RunEnding):
+    def __init__(
+        self, path: Path, client: Any, ledger: LedgerWriter, layout: Layout, ending: RunEnding
+    ):
         self._path = path
         self._layout = layout
         self._reader = JournalReader(path)
@@ -118,7 +120,7 @@ class RunFeed:
         if stop is not None:
             self._release("stop", stop)
         step("feed: after stop")
-        self._ledger.completed(self._path.stem)
+        self._ledger.complete_run(self._path.stem)
         self._reader.close()
         return True
 
@@ -180,9 +182,9 @@ class RunFeed:
 
     def _flush(self) -> None:
         self._tiled.flush()
-        self._ledger.catalogued(self._released)
+        self._ledger.mark_catalogued(self._released)
         for base, stop in self._released_fly_scans.items():
-            self._ledger.flown_catalogued(base, stop)
+            self._ledger.mark_blocks_catalogued(base, stop)
         for done in (self._released, self._released_fly_scans, self._frames):
             done.clear()
         self._unflushed = 0

@@ -13,7 +13,7 @@ from typing import Any
 
 from bluesky_em import documents
 from bluesky_em.documents import Document
-from bluesky_em.files import journal, manifest
+from bluesky_em.files import journal_reader, manifest
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.layout import Layout
@@ -78,7 +78,7 @@ def audit_run(layout: Layout, ledger: Ledger, run: str, catalog: Any = None) -> 
         FileNotFoundError: there is no journal of that run here.
     """
     path = layout.journal_of(run)
-    run_documents: list[tuple[str, Document]] = list(journal.read(path))
+    run_documents: list[tuple[str, Document]] = list(journal_reader.read(path))
     if not ledger.is_complete(path.stem):
         what = f"{path} is not fully processed yet"
         yield Finding(kind=FindingKind.UNFINISHED, location=Location.LEDGER, run=run, what=what)

@@ -22,7 +22,7 @@ from rich.filesize import decimal
 from bluesky_em.acquisition.client import SpoolClient
 from bluesky_em.acquisition.instrument_pc.protocol import PROTOCOL
 from bluesky_em.errors import ServerUnreachable, StorageBusy
-from bluesky_em.files import journal, operator_requests
+from bluesky_em.files import journal_reader, operator_requests
 from bluesky_em.files.hdf5 import FramesReader, is_torn, repair
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
@@ -58,7 +58,7 @@ def examine(layout: Layout, catalog: Callable[[], Any] | None, newest: int) -> I
         catalog: returns a Tiled client; None skips Tiled.
         newest: this number of the newest runs is read completely and compared.
     """
-    ledger = Ledger(layout.ledger, read_only=True)
+    ledger = Ledger(layout.ledger)
     try:
         yield from _packages()
         yield from _folder(layout, ledger)
@@ -101,7 +101,7 @@ def _folder(layout: Layout, ledger: Ledger) -> Iterator[Problem]:
             remedy="free some space; until then frames stay in their spools",
         )
     complete = ledger.complete_runs()
-    waiting = [p for p in layout.journal.glob("*.msgpack") if p.stem not in complete]
+    waiting = [p for p in layout.journals() if p.stem not in complete]
     if waiting and not is_held(layout.writer_lock):
         yield Problem(
             what=f"{len(waiting)} runs are not complete, and no writer works on {layout.root}",
@@ -193,10 +193,10 @@ def _runs(
     layout: Layout, ledger: Ledger, catalog: Callable[[], Any] | None, newest: int
 ) -> Iterator[Problem]:
     client = catalog() if catalog else None
-    journals = sorted(layout.journal.glob("*.msgpack"), key=lambda path: path.stat().st_mtime)
+    journals = sorted(layout.journals(), key=lambda path: path.stat().st_mtime)
     for path in reversed(journals[-newest:] if newest else []):
         try:
-            documents = journal.read(path)
+            documents = journal_reader.read(path)
         except (OSError, ValueError) as exc:
             yield Problem(what=str(exc), remedy="restore the journal from a backup")
             continue
@@ -215,8 +215,8 @@ def _problem_of(layout: Layout, run: str, finding: Finding) -> Problem:
         return Problem(what=str(finding), remedy=remedy)
 
     def process_again() -> None:
-        path = operator_requests.ask(layout, Request(action=Action.RETRY, run=run))
-        operator_requests.heard([path], REQUEST_TIMEOUT)
+        path = operator_requests.submit(layout, Request(action=Action.RETRY, run=run))
+        operator_requests.wait_accepted([path], REQUEST_TIMEOUT)
 
     remedy = "have the writer process the run's journal again and add to Tiled what is missing"
     return Problem(what=str(finding), remedy=remedy, repair=process_again)

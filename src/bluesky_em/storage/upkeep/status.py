@@ -23,7 +23,7 @@ SERVER_TIMEOUT = 2.0  # seconds an acquisition server may take to answer
 
 def read(layout: Layout) -> StorageStatus:
     """Return a storage folder's status; asks each of its acquisition servers, for 2 s at most."""
-    ledger = Ledger(layout.ledger, read_only=True)
+    ledger = Ledger(layout.ledger)
     try:
         spools = tuple(spool_at(server) for server in ledger.servers())
         return replace(status_of(layout, ledger), spools=spools)

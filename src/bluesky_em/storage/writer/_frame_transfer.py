@@ -24,7 +24,7 @@ from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.acquisition.instrument_pc.protocol import MAX_FETCH
 from bluesky_em.errors import FrameMismatch
 from bluesky_em.files.layout import plain
-from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 from bluesky_em.update_modes import UpdateMode
@@ -62,7 +62,7 @@ class FrameTransfer:
         ledger: the states of the frames are recorded there.
     """
 
-    def __init__(self, server: str, root: Path, ledger: Ledger):
+    def __init__(self, server: str, root: Path, ledger: LedgerWriter):
         self.trouble = ""
         self._spool = SpoolClient(server)
         self._root = root
@@ -142,9 +142,9 @@ class FrameTransfer:
         if not batch:
             return
         stored = self._write(batch, lost)
-        self._ledger.stored(stored)
+        self._ledger.mark_stored(stored)
         for reference, reason in lost.items():
-            self._ledger.failed(reference, reason)
+            self._ledger.mark_failed(reference, reason)
         step("writer: noted")
         for _ in batch:
             self._tasks.popleft()
@@ -277,7 +277,7 @@ class FrameTransfer:
             file = self._files.of(head)
             file.extend(head.row + head.count)
             file.flush()
-            self._ledger.failed(head.reference, f"given up after {TRIES_LIMIT} tries: {exc}")
+            self._ledger.mark_failed(head.reference, f"given up after {TRIES_LIMIT} tries: {exc}")
             self._tasks.popleft()
             self._tries = 0
         except Exception as trouble:

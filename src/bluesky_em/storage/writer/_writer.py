@@ -14,9 +14,10 @@ import filelock
 
 from bluesky_em.errors import StorageBusy
 from bluesky_em.files import operator_requests
-from bluesky_em.files.journal import JournalReader, is_abandoned
+from bluesky_em.files.journal import is_abandoned
+from bluesky_em.files.journal_reader import JournalReader
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.operator_requests import Action, Request
 from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.frame import Frame
@@ -78,7 +79,7 @@ class Writer:
                 "`bluesky-em status` shows its state"
             ) from exc
         self._layout.journal.mkdir(parents=True, exist_ok=True)
-        self._ledger = Ledger(self._layout.ledger)
+        self._ledger = LedgerWriter(self._layout.ledger)
         self._feeder = Feeder(self._layout, self._ledger, address)
         self._transfers: dict[str, FrameTransfer] = {}
         self._runs: dict[Path, _Run] = {}
@@ -131,7 +132,7 @@ class Writer:
         self._lock.release()
 
     def _do_each_second(self) -> None:
-        self._ledger.beat(self.trouble)
+        self._ledger.write_heartbeat(self.trouble)
         self._seen_change = -1  # a folder's modification time is too coarse to be relied on alone
         self._find_abandoned()
         self._fulfil_requests()
@@ -155,7 +156,7 @@ class Writer:
         change = self._layout.journal.stat().st_mtime_ns
         if change != self._seen_change:
             self._seen_change = change
-            for path in sorted(self._layout.journal.glob("*.msgpack")):
+            for path in self._layout.journals():
                 if path not in self._runs and path.stem not in self._complete:
                     self._adopt(path)
         refused: Exception | None = None
@@ -173,7 +174,7 @@ class Writer:
             raise refused
 
     def _adopt(self, path: Path) -> None:
-        self._ledger.opened(path.stem)
+        self._ledger.add_run(path.stem)
         run = _Run(path.stem, JournalReader(path), FrameFinder(self._layout))
         self._runs[path] = run
         self._feeder.add(path, run.ending)
@@ -195,7 +196,7 @@ class Writer:
     def _pass_on(self, run: _Run) -> None:
         if not run.frames:
             return
-        self._ledger.captured(run.frames)
+        self._ledger.add_frames(run.frames)
         stages = self._ledger.stages([frame.reference for frame in run.frames])
         for frame in run.frames:
             run.files.setdefault(frame.server, {}).setdefault(frame.path, frame)
@@ -219,10 +220,10 @@ class Writer:
         logger.info("asked to %s: %s", request.action, request, extra={"action": "request"})
         if request.action is Action.GIVE_UP:
             reason = f"given up by request: {request.reason or 'no reason was given'}"
-            self._ledger.given_up(request.run, reason, request.references)
+            self._ledger.give_up(request.run, reason, request.references)
             return
-        self._ledger.retried(request.run, request.references)
-        self._ledger.reopened(path.stem)
+        self._ledger.retry(request.run, request.references)
+        self._ledger.reopen_run(path.stem)
         self._complete.discard(path.stem)
         self._aside.pop(request.run, None)
         if path in self._runs:
@@ -242,9 +243,11 @@ class Writer:
         run.frames += run.find.tails()
         self._pass_on(run)
         unread = run.find.unread()
-        self._ledger.captured(unread)
+        self._ledger.add_frames(unread)
         for frame in unread:
-            self._ledger.failed(frame.reference, "in no event: the run ended before it was read")
+            self._ledger.mark_failed(
+                frame.reference, "in no event: the run ended before it was read"
+            )
         run.open_transfers = len(run.files)
         run.ending.files_closed = not run.files
 

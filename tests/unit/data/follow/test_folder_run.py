@@ -13,7 +13,7 @@ from bluesky_em.data import Point
 from bluesky_em.detector import _documents
 from bluesky_em.files.journal import Journal
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.frame import Frame
 
 RUN = "0b5c2d7e-1111-4222-8333-444455556666"
@@ -26,7 +26,7 @@ class Folder:
     def __init__(self, root: Path):
         self.layout = Layout(root)
         self.layout.journal.mkdir()
-        self.ledger = Ledger(self.layout.ledger)
+        self.ledger = LedgerWriter(self.layout.ledger)
         self.journal = Journal(self.layout.journal_of(RUN))
         self.journal.append("start", {"uid": RUN, "time": 1.0})
 
@@ -52,8 +52,8 @@ class Folder:
             server="PYRO:x@y:1", path=f"data/{detector}.h5", shape=(4,), dtype="<f4", checksum=0,
             axes=(ENERGY,), ended=0.0, count=frames,
         )  # fmt: skip
-        self.ledger.captured([frame])
-        self.ledger.stored([replace(frame, ended=2.0, checksum=7)])
+        self.ledger.add_frames([frame])
+        self.ledger.mark_stored([replace(frame, ended=2.0, checksum=7)])
 
     def stop(self) -> None:
         stop = {

@@ -135,7 +135,7 @@ def test_closing_twice_is_harmless_and_leaves_only_the_file(file: FramesFile, pa
 
 def test_an_incomplete_file_of_a_killed_writer_is_created_again(path: Path):
     path.parent.mkdir(parents=True)
-    path.with_suffix(".part").write_bytes(b"torn")
+    path.with_name(f"{path.name}.part").write_bytes(b"torn")
     file = FramesFile(path, frame(0))
     file.write(frame(0), pixels(0))
     file.close()

@@ -23,7 +23,7 @@ def write(run: Recorded) -> dict[str, str]:
 
 
 def list_of_frames(run: CompleteRun, path: Path) -> str:
-    """Another package's format."""
+    """Write the format of another package."""
     path.write_text("\n".join(frame.reference for frame in run.frames))
     return ".txt"
 
@@ -35,13 +35,13 @@ def breaks(run: CompleteRun, path: Path) -> str:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if another package had registered two formats."""
+    """Register two formats as another package does."""
     formats = {"list": f"{__name__}:list_of_frames", "broken": f"{__name__}:breaks"}
     points = EntryPoints(EntryPoint(name, value, _formats.GROUP) for name, value in formats.items())
     monkeypatch.setattr(_formats, "entry_points", lambda group: points.select(group=group))
 
 
-def test_nexus_is_what_is_written_unless_asked_otherwise(run: Recorded) -> None:
+def test_nexus_is_the_default_format(run: Recorded) -> None:
     account = write(run)
     assert account["format"] == "nexus" and account["path"].endswith(f"/{run.uid}.nxs")
     with h5py.File(run.layout.root / account["path"]) as file:
@@ -49,7 +49,7 @@ def test_nexus_is_what_is_written_unless_asked_otherwise(run: Recorded) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_format_of_another_package_is_written_if_asked_for(
+def test_a_format_of_another_package_is_written_if_selected(
     run: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BLUESKY_EM_MASTER_FORMAT", "list")
@@ -58,7 +58,7 @@ def test_a_format_of_another_package_is_written_if_asked_for(
     assert (run.folder / f"{run.uid}.txt").read_text() == f"{run.uid}/eels/0"
 
 
-def test_writing_it_twice_gives_one_file(run: Recorded) -> None:
+def test_writing_twice_leaves_one_file(run: Recorded) -> None:
     assert write(run) == write(run)
     assert sorted(path.name for path in run.folder.iterdir()) == sorted(
         ["eels.h5", f"{run.uid}.nxs"]
@@ -66,7 +66,7 @@ def test_writing_it_twice_gives_one_file(run: Recorded) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_format_that_fails_is_told_of_and_leaves_nothing(
+def test_a_format_that_fails_is_reported_and_leaves_nothing(
     run: Recorded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("BLUESKY_EM_MASTER_FORMAT", "broken")
@@ -77,7 +77,7 @@ def test_a_format_that_fails_is_told_of_and_leaves_nothing(
     assert [path.name for path in run.folder.iterdir()] == ["eels.h5"]
 
 
-def test_a_format_nobody_has_is_answered_with_those_there_are(
+def test_an_unknown_format_is_refused_with_the_installed_ones(
     run: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BLUESKY_EM_MASTER_FORMAT", "nxem")

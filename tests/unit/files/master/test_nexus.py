@@ -33,7 +33,7 @@ def written(run: Recorded) -> Path:
 
 
 def plotted(file: h5py.File) -> Any:
-    """The NXdata to which the `default` attributes lead."""
+    """Return the NXdata to which the `default` attributes lead."""
     group: Any = file
     while "default" in group.attrs:
         group = group[group.attrs["default"]]
@@ -41,7 +41,7 @@ def plotted(file: h5py.File) -> Any:
     return group
 
 
-def test_it_tells_the_run_and_is_valid_nexus(run: Recorded) -> None:
+def test_the_file_describes_the_run_and_is_valid_nexus(run: Recorded) -> None:
     run.event("baseline", **{"microscope-high_tension": 200e3}, units="V")
     for number in range(3):
         run.frame(metadata={"beam_energy": 200.0})
@@ -55,7 +55,7 @@ def test_it_tells_the_run_and_is_valid_nexus(run: Recorded) -> None:
         assert entry["end_time"].asstr()[()] == "1970-01-02T00:00:10+00:00"
         assert entry["sample/name"].asstr()[()] == "STO"
         assert entry["user/name"].asstr()[()] == "Ada"
-        assert "definition" not in entry  # of NXem, say: that would be a claim
+        assert "definition" not in entry  # it does not claim to be e.g. NXem
         assert json.loads(entry["bluesky/start"][()])["uid"] == run.uid
         assert json.loads(entry["bluesky/stop"][()])["exit_status"] == "success"
         high_tension = entry["baseline/events/microscope_high_tension"]
@@ -69,9 +69,7 @@ def test_it_tells_the_run_and_is_valid_nexus(run: Recorded) -> None:
         assert entry["primary/exposures/eels/beam_energy"][()] == 200.0
 
 
-def test_frames_are_linked_to_beside_it_and_stay_so_when_the_folder_is_moved(
-    run: Recorded, tmp_path: Path
-) -> None:
+def test_links_to_frames_stay_valid_when_the_folder_is_moved(run: Recorded, tmp_path: Path) -> None:
     for _ in range(3):
         run.frame()
     path = written(run)
@@ -86,7 +84,7 @@ def test_frames_are_linked_to_beside_it_and_stay_so_when_the_folder_is_moved(
         assert data["energy"][1] == -49.5 and data["energy"].attrs["units"] == "eV"
 
 
-def test_a_map_is_shown_as_one_and_points_not_reached_are_nan(run: Recorded) -> None:
+def test_a_map_is_one_array_and_points_not_reached_are_nan(run: Recorded) -> None:
     run.frame(count=4, scan=(Y, X))
     run.frame(count=2, scan=(Y, X))
     path = written(run)
@@ -149,7 +147,7 @@ def test_frames_with_another_calibration_than_the_first_are_counted_in_the_title
         assert "1 have others: see eels.h5" in plotted(file)["title"].asstr()[()]
 
 
-def test_data_of_other_packages_are_named_and_what_is_hdf5_is_linked(run: Recorded) -> None:
+def test_data_of_other_packages_are_listed_and_those_in_hdf5_are_linked(run: Recorded) -> None:
     frame = run.frame()
     theirs = run.layout.data / "others" / "blob.h5"
     FramesFile(theirs, frame).close()
@@ -183,7 +181,9 @@ def test_a_run_without_detectors_shows_its_scalars(run: Recorded) -> None:
         assert events["profile"].shape == (2, 3)
 
 
-def test_names_that_differ_only_in_what_nexus_does_not_take_stay_apart(run: Recorded) -> None:
+def test_names_that_differ_only_in_characters_nexus_does_not_allow_stay_apart(
+    run: Recorded,
+) -> None:
     run.event(**{"a-b": 1.0, "a_b": 2.0, "Δ": 3.0})
     with h5py.File(written(run)) as file:
         fields = [f for f in file["entry/primary/events"].values() if len(f) and f.shape == (1,)]
@@ -212,7 +212,7 @@ def test_metadata_and_values_of_any_kind_are_kept_as_text(tmp_path: Path) -> Non
 
 
 def test_every_nxdata_has_the_axes_it_names_and_they_fit(run: Recorded) -> None:
-    """Signal and axes exist, lengths fit the dimension told by `_indices`."""
+    """Check that signal and axes exist, and that lengths fit the dimension in `_indices`."""
     run.frame(count=8, scan=(Y, X))
     run.frame("ceta", axes=(Y, X), dtype="<u2")
     run.event(x=1.0)

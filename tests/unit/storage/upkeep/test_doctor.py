@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bluesky_em.__main__ import app
-from bluesky_em.files import journal
+from bluesky_em.files.codec import pack
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.ledger_writer import LedgerWriter
 
 TORN = """
 import os, sys
@@ -27,7 +27,7 @@ with h5py.File(sys.argv[1], "w", libver="latest") as file:
 def layout(tmp_path: Path) -> Layout:
     layout = Layout(tmp_path)
     layout.journal.mkdir()
-    Ledger(layout.ledger).close()
+    LedgerWriter(layout.ledger).close()
     return layout
 
 
@@ -85,7 +85,7 @@ def test_files_left_by_killed_processes_are_removed(layout: Layout) -> None:
 
 
 def test_runs_that_wait_for_a_writer_and_damaged_journals_are_reported(layout: Layout) -> None:
-    layout.journal_of("run").write_bytes(journal.pack("start", {"uid": "run"}))
+    layout.journal_of("run").write_bytes(pack("start", {"uid": "run"}))
     layout.journal_of("torn").write_bytes(b"\x01\x02\x03")
     found = doctor(layout).stdout
     assert "2 runs are not complete, and no writer works" in found and "`bluesky-em writer" in found

@@ -15,7 +15,7 @@ from bluesky_em.acquisition.instrument_pc.fly_scan import FlyOrder, FlyScan
 from bluesky_em.acquisition.instrument_pc.spool import Spool
 from bluesky_em.axes import Axis
 from bluesky_em.files.hdf5.updates import UpdateReader
-from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 from bluesky_em.storage.writer import _frame_transfer
@@ -54,15 +54,15 @@ def spool(tmp_path: Path) -> Spool:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(tmp_path / "ledger.sqlite")
+def ledger(tmp_path: Path) -> Iterator[LedgerWriter]:
+    ledger = LedgerWriter(tmp_path / "ledger.sqlite")
     yield ledger
     ledger.close()
 
 
 @pytest.fixture
 def store(
-    tmp_path: Path, spool: Spool, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, spool: Spool, ledger: LedgerWriter, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FrameTransfer]:
     monkeypatch.setattr(_frame_transfer, "SpoolClient", lambda server: LocalSpoolClient(spool))
     store = FrameTransfer("", tmp_path, ledger)
@@ -77,10 +77,10 @@ def put(spool: Spool, *frames: Frame, value: float = 1.0) -> None:
 
 
 def stored(
-    store: FrameTransfer, ledger: Ledger, *frames: Frame
+    store: FrameTransfer, ledger: LedgerWriter, *frames: Frame
 ) -> dict[int, tuple[ReferenceState, str]]:
     """Stage and reason of each, by number, when all have ended and the files are closed."""
-    ledger.captured(frames)
+    ledger.add_frames(frames)
     for each in frames:
         store.add(each)
     done = threading.Event()
@@ -91,7 +91,7 @@ def stored(
 
 
 def test_a_frame_that_does_not_fit_is_failed_and_those_after_it_are_stored(
-    store: FrameTransfer, spool: Spool, ledger: Ledger, tmp_path: Path
+    store: FrameTransfer, spool: Spool, ledger: LedgerWriter, tmp_path: Path
 ):
     frames = frame(0, SUM, 4), frame(1, SUM, 3), frame(2, SUM, 4)
     put(spool, *frames)
@@ -108,7 +108,7 @@ def test_a_frame_that_does_not_fit_is_failed_and_those_after_it_are_stored(
 
 
 def test_another_frame_of_the_same_number_is_failed(
-    store: FrameTransfer, spool: Spool, ledger: Ledger
+    store: FrameTransfer, spool: Spool, ledger: LedgerWriter
 ):
     first, other = frame(0, SUM, 4), replace(frame(1, SUM, 4), row=0)
     put(spool, first, other)
@@ -119,7 +119,7 @@ def test_another_frame_of_the_same_number_is_failed(
 
 @pytest.mark.parametrize("first, then", [(None, SUM), (SUM, None)])
 def test_a_stream_that_changes_its_mode_is_failed_from_there_on(
-    store: FrameTransfer, spool: Spool, ledger: Ledger, first: Any, then: Any
+    store: FrameTransfer, spool: Spool, ledger: LedgerWriter, first: Any, then: Any
 ):
     frames = frame(0, first, 4), frame(1, then, 4)
     put(spool, *frames)
@@ -128,7 +128,7 @@ def test_a_stream_that_changes_its_mode_is_failed_from_there_on(
     assert "a stream has only one declaration" in stages[1][1]
     later = frame(2, then, 4)
     put(spool, later)
-    ledger.captured([later])
+    ledger.add_frames([later])
     store.add(later)  # the file has been closed: what is in it decides
     store.finish("run", frames[:1], (done := threading.Event()).set)
     assert done.wait(PATIENCE), store.trouble
@@ -136,7 +136,7 @@ def test_a_stream_that_changes_its_mode_is_failed_from_there_on(
 
 
 def test_what_an_earlier_writer_wrote_and_could_not_note_is_found_in_the_file(
-    store: FrameTransfer, spool: Spool, ledger: Ledger, tmp_path: Path
+    store: FrameTransfer, spool: Spool, ledger: LedgerWriter, tmp_path: Path
 ):
     frames = [frame(n, CUBE, 3, 4) for n in range(2)]
     for each, line in zip(frames, (5, 2), strict=True):
@@ -145,7 +145,7 @@ def test_what_an_earlier_writer_wrote_and_could_not_note_is_found_in_the_file(
         spool.put(each.reference, Exposure(pixels, [], facts, 1.0, 2.0))
     stored(store, ledger, *frames)
     assert spool.references() == []
-    again = Ledger(tmp_path / "again.sqlite")
+    again = LedgerWriter(tmp_path / "again.sqlite")
     second = FrameTransfer("", tmp_path, again)
     assert {stage for stage, _ in stored(second, again, *frames).values()} == {
         ReferenceState.STORED
@@ -176,7 +176,7 @@ class Interlaced:
 
 
 def test_lines_that_come_in_any_order_make_the_cube(
-    store: FrameTransfer, spool: Spool, ledger: Ledger, tmp_path: Path
+    store: FrameTransfer, spool: Spool, ledger: LedgerWriter, tmp_path: Path
 ):
     flight = FlyScan(Interlaced(), spool, threading.Lock())
     flight.arm("eels", FlyOrder("run/eels", 0, 6, 0.0, {}, SCAN, "line"))

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from bluesky_em.errors import FrameMismatch
+from bluesky_em.files.atomic import whole_file
 from bluesky_em.update_modes import UpdateDeclaration
 
 from .._raw_bytes import checksum_of_rows, stored_rows
@@ -177,12 +178,10 @@ def _create(
 ) -> None:
     """Create the empty file under another name first: a file with the right name is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with h5py.File(part, "w", libver="latest") as file:
+    with whole_file(path) as part, h5py.File(part, "w", libver="latest") as file:
         file.attrs.update(NX_class="NXroot", default="entry")
         entry = file.create_group("entry")
         entry.attrs.update(NX_class="NXentry", default="data", owner=owner)
         entry.attrs["updates"] = json.dumps(declared.dump())
         file.create_group("entry/data").attrs.update(NX_class="NXdata", signal="data")
         create(file, declared)
-    os.replace(part, path)

@@ -1,0 +1,155 @@
+-- Schema and queries of the ledger. A query begins with `-- name:`; its description follows.
+
+-- name: schema
+-- Create the tables; `pulse` (the writer's heartbeat) is created last, and shows that all exist.
+CREATE TABLE IF NOT EXISTS run (
+    uid TEXT PRIMARY KEY,
+    complete INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS frame (
+    reference TEXT PRIMARY KEY,
+    run TEXT NOT NULL, stream TEXT NOT NULL, detector TEXT NOT NULL,
+    number INTEGER NOT NULL, row INTEGER NOT NULL,
+    server TEXT NOT NULL, path TEXT NOT NULL,
+    shape TEXT NOT NULL, dtype TEXT NOT NULL, checksum INTEGER NOT NULL,
+    axes TEXT NOT NULL, metadata TEXT NOT NULL, ended REAL NOT NULL,
+    count INTEGER NOT NULL, base TEXT NOT NULL, "update" TEXT NOT NULL, "index" TEXT NOT NULL,
+    stage TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
+    captured_at REAL NOT NULL, stored_at REAL, catalogued_at REAL
+);
+CREATE INDEX IF NOT EXISTS frame_number ON frame (base, number);
+CREATE INDEX IF NOT EXISTS frame_stage ON frame (stage);
+CREATE INDEX IF NOT EXISTS frame_run ON frame (run);
+CREATE INDEX IF NOT EXISTS frame_stored ON frame (stored_at);
+CREATE INDEX IF NOT EXISTS frame_server ON frame (server);
+CREATE TABLE IF NOT EXISTS pulse (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    beat REAL NOT NULL, trouble TEXT NOT NULL
+);
+
+-- name: has_schema
+-- One row if the tables exist.
+SELECT 1 FROM sqlite_master WHERE name = 'pulse';
+
+-- name: frames_of_run
+-- A run's entries in the order of their events.
+SELECT * FROM frame WHERE run = :run ORDER BY rowid;
+
+-- name: blocks
+-- The entries of `<base>/<number>` that hold any number from :start to before :stop.
+SELECT * FROM frame
+WHERE base = :base AND number < :stop AND number >= (
+    SELECT COALESCE(MAX(number), 0) FROM frame WHERE base = :base AND number <= :start
+) AND number + count > :start
+ORDER BY number;
+
+-- name: stages
+-- Stage and reason of references; `$references` stands for one `?` each.
+SELECT reference, stage, reason FROM frame WHERE reference IN ($references);
+
+-- name: stages_and_paths
+-- Stage and file of references; `$references` stands for one `?` each.
+SELECT reference, stage, path FROM frame WHERE reference IN ($references);
+
+-- name: counts
+-- Number of frames in each stage.
+SELECT stage, SUM(count) FROM frame GROUP BY stage;
+
+-- name: count_failed_in_events
+-- Number of failed frames that are in an event.
+SELECT COALESCE(SUM(count), 0) FROM frame WHERE stage = 'failed' AND path != '';
+
+-- name: last_failed_in_events
+-- The newest failed entry that is in an event, with its reason.
+SELECT reference, reason FROM frame WHERE stage = 'failed' AND path != ''
+ORDER BY rowid DESC LIMIT 1;
+
+-- name: newest_failures
+-- The newest failed entries, each with its reason.
+SELECT reference, reason FROM frame WHERE stage = 'failed' ORDER BY rowid DESC LIMIT :limit;
+
+-- name: servers
+-- The acquisition servers of all frames.
+SELECT DISTINCT server FROM frame ORDER BY 1;
+
+-- name: count_waiting_at_server
+-- Number of frames that wait in a server's spool.
+SELECT COALESCE(SUM(count), 0) FROM frame WHERE server = :server AND stage = 'captured';
+
+-- name: count_stored_since
+-- Number of frames stored since a time.
+SELECT COALESCE(SUM(count), 0) FROM frame WHERE stored_at >= :time;
+
+-- name: is_complete
+-- One row if the run is known: whether it is complete.
+SELECT complete FROM run WHERE uid = :run;
+
+-- name: complete_runs
+-- The runs that are complete.
+SELECT uid FROM run WHERE complete = 1;
+
+-- name: heartbeat
+-- The writer's last heartbeat.
+SELECT beat, trouble FROM pulse;
+
+-- name: add_frame
+-- Enter a new frame or block; one that is known already stays as it is.
+INSERT OR IGNORE INTO frame (
+    reference, run, stream, detector, number, row, server, path, shape, dtype, checksum, axes,
+    metadata, ended, count, base, "update", "index", stage, captured_at
+) VALUES (
+    :reference, :run, :stream, :detector, :number, :row, :server, :path, :shape, :dtype, :checksum,
+    :axes, :metadata, :ended, :count, :base, :update, :index, 'captured', :now
+);
+
+-- name: mark_stored
+-- captured -> stored, with what the spool reported about the frame.
+UPDATE frame
+SET stage = 'stored', stored_at = :now, checksum = :checksum, ended = :ended, "index" = :index
+WHERE reference = :reference AND stage = 'captured';
+
+-- name: mark_catalogued
+-- stored -> catalogued.
+UPDATE frame SET stage = 'catalogued', catalogued_at = :now
+WHERE reference = :reference AND stage = 'stored';
+
+-- name: mark_blocks_catalogued
+-- stored -> catalogued, for the blocks of `<base>/<number>` that end at :stop or before.
+UPDATE frame SET stage = 'catalogued', catalogued_at = :now
+WHERE base = :base AND number + count <= :stop AND stage = 'stored';
+
+-- name: mark_failed
+-- captured -> failed.
+UPDATE frame SET stage = 'failed', reason = :reason
+WHERE reference = :reference AND stage = 'captured';
+
+-- name: retry_run
+-- failed -> captured, for all frames of a run that are in an event.
+UPDATE frame SET stage = 'captured', reason = ''
+WHERE run = :run AND stage = 'failed' AND path != '';
+
+-- name: retry_reference
+-- failed -> captured, for one reference that is in an event.
+UPDATE frame SET stage = 'captured', reason = ''
+WHERE run = :run AND stage = 'failed' AND path != '' AND reference = :reference;
+
+-- name: give_up_run
+-- captured -> failed, for all frames of a run.
+UPDATE frame SET stage = 'failed', reason = :reason WHERE run = :run AND stage = 'captured';
+
+-- name: give_up_reference
+-- captured -> failed, for one reference of a run.
+UPDATE frame SET stage = 'failed', reason = :reason
+WHERE run = :run AND stage = 'captured' AND reference = :reference;
+
+-- name: add_run
+-- Enter a run; one that is known already stays as it is.
+INSERT OR IGNORE INTO run (uid) VALUES (:run);
+
+-- name: mark_run
+-- Set whether a run is complete.
+UPDATE run SET complete = :complete WHERE uid = :run;
+
+-- name: write_heartbeat
+-- Replace the writer's heartbeat.
+INSERT OR REPLACE INTO pulse VALUES (1, :now, :trouble);

@@ -1,0 +1,147 @@
+"""Write the ledger: for the writer process only."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bluesky_em.frame import Frame
+
+from .ledger import QUERIES, Ledger, connect
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 2
+"""Raised when the tables in `ledger.sql` change."""
+
+
+class LedgerWriter(Ledger):
+    """The ledger of one storage folder, to read and write.
+
+    An older ledger with other tables is renamed; the writer fills a new one from the journals and
+    the files.
+
+    Args:
+        path: `<storage>/ledger.sqlite`, created if absent.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        _rename_if_old(path)
+        self._db = self._connect()
+        self._has_schema = True
+
+    def add_frames(self, frames: Iterable[Frame]) -> None:
+        """Enter new frames; those already known stay as they are."""
+        self._write("add_frame", [_to_row(frame) for frame in frames])
+
+    def mark_stored(self, frames: Iterable[Frame]) -> None:
+        """Record that frames are verified in their files, and what their spool reported of them."""
+        now = time.time()
+        self._write(
+            "mark_stored",
+            [
+                {
+                    "reference": frame.reference,
+                    "checksum": frame.checksum,
+                    "ended": frame.ended,
+                    "index": json.dumps(frame.index),
+                    "now": now,
+                }
+                for frame in frames
+            ],
+        )
+
+    def mark_catalogued(self, references: Iterable[str]) -> None:
+        """Record that frames can be read through Tiled."""
+        now = time.time()
+        rows = [{"reference": reference, "now": now} for reference in references]
+        self._write("mark_catalogued", rows)
+
+    def mark_blocks_catalogued(self, base: str, stop: int) -> None:
+        """Record the same of the blocks of `<base>/<number>` that end at `stop` or before."""
+        row = {"base": base, "stop": stop, "now": time.time()}
+        self._write("mark_blocks_catalogued", [row])
+
+    def mark_failed(self, reference: str, reason: str) -> None:
+        """Record that a frame cannot be stored, and why."""
+        self._write("mark_failed", [{"reference": reference, "reason": reason}])
+
+    def retry(self, run: str, references: Iterable[str] = ()) -> None:
+        """Move the failed frames of a run (or only some) back to `captured`, to be tried again.
+
+        Those that are in no event stay failed: there is no row for them.
+        """
+        rows = [{"run": run, "reference": reference} for reference in references]
+        self._write("retry_reference" if rows else "retry_run", rows or [{"run": run}])
+
+    def give_up(self, run: str, reason: str, references: Iterable[str] = ()) -> None:
+        """Record as failed all frames of a run (or only some) that still wait in a spool."""
+        whole = {"run": run, "reason": reason}
+        rows = [{**whole, "reference": reference} for reference in references]
+        self._write("give_up_reference" if rows else "give_up_run", rows or [whole])
+
+    def add_run(self, run: str) -> None:
+        """Enter a run; one that is known already stays as it is."""
+        self._write("add_run", [{"run": run}])
+
+    def reopen_run(self, run: str) -> None:
+        """Record that a run is not complete any more: it is processed again."""
+        self._write("mark_run", [{"run": run, "complete": 0}])
+
+    def complete_run(self, run: str) -> None:
+        """Record that a run is complete: each reference catalogued or failed, stop in Tiled."""
+        self._write("mark_run", [{"run": run, "complete": 1}])
+
+    def write_heartbeat(self, trouble: str) -> None:
+        """Record that the writer is alive, and what keeps it from continuing."""
+        self._write("write_heartbeat", [{"now": time.time(), "trouble": trouble}])
+
+    def _connect(self) -> sqlite3.Connection:
+        db = connect(self.path)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        db.executescript(QUERIES["schema"])
+        return db
+
+    def _write(self, query: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Execute a statement for each row, in one transaction."""
+        with self._lock:
+            assert self._db is not None, "the ledger is closed"
+            with self._db:
+                self._db.executemany(QUERIES[query], rows)
+
+
+def _rename_if_old(path: Path) -> None:
+    if not path.exists():
+        return
+    with closing(sqlite3.connect(path)) as db:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        tables = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    if tables[0] and version != SCHEMA_VERSION:
+        logger.warning("%s has tables of version %s: it is created again", path, version)
+        for suffix in ("-wal", "-shm", ""):
+            old = path.with_name(path.name + suffix)
+            if old.exists():
+                os.replace(old, path.with_name(f"{path.name}.{version}{suffix}"))
+
+
+def _to_row(frame: Frame) -> dict[str, Any]:
+    return vars(frame) | {
+        "shape": json.dumps(frame.shape),
+        "axes": json.dumps([asdict(axis) for axis in frame.axes]),
+        "metadata": json.dumps(frame.metadata),
+        "update": json.dumps(frame.update),
+        "index": json.dumps(frame.index),
+        "base": frame.reference.rpartition("/")[0],
+        "now": time.time(),
+    }
