@@ -137,8 +137,7 @@ class Client:
         if isinstance(exc, (ConnectionClosedError, ProtocolError, ConnectionResetError)):
             return (
                 f"The server {at} closed the connection, or speaks another protocol ({exc}): does "
-                "it demand TLS (set BLUESKY_EM_TLS_CA on this PC), or is another program at that "
-                "port?"
+                "it demand TLS (BLUESKY_EM_TLS_CA on this PC), or is another program at that port?"
             )
         return f"No acquisition server answers {at} ({exc}). {_CHECK}"
 

@@ -90,7 +90,9 @@ WRONG_ANSWERS = {
     "another call's answer": ([WELCOME, answer(protocol.MSG_RESULT, 5, 1)], "got answer 1"),
     "an extension": ([WELCOME, answer(5, b"\xc7\x05\x05abcde", 2)], "an extension of type 0x5"),
     "no msgpack": ([WELCOME, answer(5, b"\xc1", 2)], "not plain msgpack data"),
-    "a web server": ([b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n"], "another protocol"),
+    "a web server": (
+        [b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"], "another protocol",
+    ),
 }  # fmt: skip
 
 

@@ -229,7 +229,7 @@ def test_too_many_authenticated_connections_close_the_longest_idle_which_connect
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "AUTHENTICATED_LIMIT", 2)
-    monkeypatch.setattr(_client, "IDLE", 0.0)
+    monkeypatch.setattr(_client, "IDLE_LIMIT", 0.0)
     with calling(uri) as first, calling(uri) as second, calling(uri) as third:
         for _ in range(3):
             for line in (first, second, third):
