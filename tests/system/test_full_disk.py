@@ -16,7 +16,7 @@ from bluesky import plans as bp
 from ophyd_async.core import init_devices
 
 from bluesky_em import Storage, gatan
-from bluesky_em.acquisition.client._client import close_all
+from bluesky_em.acquisition.client import close_all
 from bluesky_em.app.session import _stop_loop
 from bluesky_em.app.simulated_pcs import SimulatedPCs
 from bluesky_em.files import journal_reader

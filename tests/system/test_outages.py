@@ -172,7 +172,7 @@ def test_a_terminals_ctrl_c_reaches_neither_storage_nor_the_simulated_pcs(sessio
 def test_the_beam_is_off_while_a_plan_pauses_and_on_again_after(session: Session) -> None:
     import bluesky.plan_stubs as bps
 
-    from bluesky_em.acquisition.client._client import Client
+    from bluesky_em.acquisition.client import Client
 
     def blanked() -> bool:
         assert session.pcs is not None

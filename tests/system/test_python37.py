@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bluesky_em.acquisition.client._client import Client
+from bluesky_em.acquisition.client import Client
 from tests.support.python37 import clean_environment, copy_package, environment37, run
 
 PATIENCE = 30.0  # seconds to wait for the other process

@@ -59,7 +59,7 @@ class Client:
             ServerUnreachable: no server answers at that address, or not within `timeout` seconds.
             Exception: whatever the server raised, e.g. ValueError for an illegal setting.
         """
-        self._close_if_broken()
+        self._close_if_broken(min(timeout, DEFAULT_TIMEOUT))
         connection = self._connected(min(timeout, DEFAULT_TIMEOUT))
         try:
             answer = connection.call(method, args, timeout)
@@ -79,7 +79,7 @@ class Client:
             self._connection.close()
             self._connection = None
 
-    def _close_if_broken(self) -> None:
+    def _close_if_broken(self, timeout: float) -> None:
         """Test an idle connection: the server may have restarted, or closed it.
 
         A test before the call, not a second call after a failure: an exposure must not happen
@@ -87,7 +87,7 @@ class Client:
         """
         if self._connection is not None and time.monotonic() - self._last_answer > IDLE_LIMIT:
             try:
-                self._connection.ping(DEFAULT_TIMEOUT)
+                self._connection.ping(timeout)
             except CommunicationError:
                 self.close()
 
@@ -137,8 +137,7 @@ class Client:
         if isinstance(exc, (ConnectionClosedError, ProtocolError, ConnectionResetError)):
             return (
                 f"The server {at} closed the connection, or speaks another protocol ({exc}): does "
-                "it demand TLS (set BLUESKY_EM_TLS_CA on this PC), or is another program at that "
-                "port?"
+                "it demand TLS (BLUESKY_EM_TLS_CA on this PC), or is another program at that port?"
             )
         return f"No acquisition server answers {at} ({exc}). {_CHECK}"
 

@@ -78,8 +78,8 @@ class Connection:
         request = _pack((self._object, method, args, {}))
         if len(request) > wire.MAX_MESSAGE:
             raise ValueError(
-                f"the arguments of {method!r} have {len(request)} bytes; an acquisition server "
-                f"accepts at most {wire.MAX_MESSAGE}"
+                f"the arguments of {method!r} have {len(request)} bytes; at most "
+                f"{wire.MAX_MESSAGE} go to an acquisition server"
             )
         answer = self._exchange(protocol.MSG_INVOKE, request, timeout)
         data = _unpack(answer.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
@@ -147,9 +148,11 @@ class InstrumentClient:
             return
         self._resume_at = math.inf
         try:
-            await self._call("hold", channel="abort", timeout=HOLD_TIMEOUT)
+            async with asyncio.timeout(HOLD_TIMEOUT):  # connecting included
+                await self._call("hold", channel="abort", timeout=HOLD_TIMEOUT)
         except Exception as exc:
-            logger.error("the fly scan of %s continues in the pause: %s", self.uri, exc)
+            reason = str(exc) or f"no answer within {HOLD_TIMEOUT:g} s"
+            logger.error("the fly scan of %s continues in the pause: %s", self.uri, reason)
 
     async def resume(self) -> None:
         """Resume the fly scan now."""
