@@ -33,7 +33,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture
 def page(names: dict[str, Any], request: pytest.FixtureRequest) -> None:
-    """Let the code of a page see these names, and what its earlier code has defined."""
+    """Add these names to the namespace of a page, which keeps what its code defines."""
     namespace = request.node.example.namespace
     for name, value in names.items():
         namespace.setdefault(name, value)

@@ -170,7 +170,7 @@ def test_an_exposure_is_possible_or_refused_before_the_beam_is_on(exposure: tupl
         shape, dtype = there.server.layout(detector, options)
     except ValueError as exc:
         assert any(word in str(exc) for word in [detector, *options])
-        there.beam.change = None  # type: ignore[method-assign] (whoever switches it on, fails)
+        there.beam.change = None  # type: ignore[method-assign] (a test that unblanks fails)
         try:
             there.driver.expose(detector, options)
         except ValueError as again:

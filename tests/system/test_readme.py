@@ -1,4 +1,4 @@
-"""What the README shows is what a newcomer sees."""
+"""The README shows what a newcomer sees."""
 
 import re
 import subprocess

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bluesky_em.files.journal import is_abandoned, read
+from bluesky_em.files.journal import is_abandoned
+from bluesky_em.files.journal_reader import read
 from bluesky_em.files.layout import Layout
 from bluesky_em.storage import open_journals
 from bluesky_em.storage.disk_reserve import RESERVE_BYTES
