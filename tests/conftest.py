@@ -11,7 +11,7 @@ from bluesky_em.app.session import Session
 from bluesky_em.files.tiled.address import TiledAddress, address_of
 
 ROOT = Path(__file__).parents[1]
-SLOW_TIERS = {ROOT / place for place in ("tests/system", "tests/crash", "docs")}
+SLOW_TIERS = {ROOT / "tests" / "system", ROOT / "tests" / "crash"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Draw the same examples in every run: a test that passed once passes again."""
+    """Draw the same examples in every run; with `--all`, also run the code of the pages."""
     settings.register_profile(
         "same-every-time",
         derandomize=True,
@@ -32,14 +32,18 @@ def pytest_configure(config: pytest.Config) -> None:
         max_examples=1000 if config.getoption("--long") else 100,
     )
     settings.load_profile("same-every-time")
+    if config.getoption("--all") and not _is_named(config):
+        config.args.append(str(ROOT / "docs"))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave the slow tiers out, unless they are named or `--all` is given."""
-    named = config.args_source is pytest.Config.ArgsSource.ARGS
-    if collection_path in SLOW_TIERS and not named and not config.getoption("--all"):
-        return True
-    return None
+    slow = collection_path in SLOW_TIERS
+    return True if slow and not _is_named(config) and not config.getoption("--all") else None
+
+
+def _is_named(config: pytest.Config) -> bool:
+    return config.args_source is pytest.Config.ArgsSource.ARGS
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bluesky_em.acquisition.client import InstrumentClient
 from bluesky_em.acquisition.instrument_pc.autoscript.beam import READ_BACK_TOLERANCE
 from bluesky_em.acquisition.instrument_pc.autoscript.driver import MicroscopeDriver
 from bluesky_em.acquisition.instrument_pc.gatan.driver import SpectrometerDriver
@@ -206,14 +207,12 @@ def test_a_signal_takes_what_the_instrument_takes_and_remembers_nothing_else(
     there = Instrument(vendor)
     signal = ServerSignal(datatype, "PYRO:server@127.0.0.1:1", name)
 
-    class Here:
-        uri = "PYRO:server@127.0.0.1:1"
-
-        async def call(self, method: str, *args: Any, timeout: float = 0.0) -> Any:
+    class Here(InstrumentClient):
+        async def _call(self, method: str, *args: Any, **_: Any) -> Any:
             assert all(type(arg) in (str, float, bool) for arg in args)  # what can travel
             return getattr(there.server, method)(*args)
 
-    signal._link = Here()  # type: ignore[assignment]
+    signal._server = Here("PYRO:server@127.0.0.1:1")
 
     async def put_all() -> None:
         await signal.connect(1.0)

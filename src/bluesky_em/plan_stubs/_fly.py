@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import bluesky.preprocessors as bpp
 from bluesky.utils import Msg, MsgGenerator, short_uid
@@ -44,28 +44,6 @@ def fly(
     def collect() -> MsgGenerator[None]:
         yield Msg("collect", *detectors, name=stream, return_payload=False)
 
-    def take() -> MsgGenerator[None]:
-        for detector in detectors:
-            yield Msg("kickoff", detector, group=group)
-        yield Msg("wait", None, group=group)
-        statuses = []
-        for detector in detectors:
-            statuses.append((yield Msg("complete", detector, group=group)))
-        while True:
-            yield Msg("checkpoint")  # a pause does not repeat what was collected before
-            waited = yield Msg("wait", None, group=group, timeout=period, error_on_timeout=False)
-            # `wait` cannot tell: a pause empties the group
-            done = all(status.done for status in statuses)
-            yield from collect()
-            if done:
-                break
-            if waited:  # it returned at once: the group was empty
-                yield Msg("checkpoint")
-                yield Msg("sleep", None, period)
-        for status in statuses:  # a pause has taken them out of the group that `wait` looks at
-            if (exc := status.exception()) is not None:
-                raise exc
-
     def finish() -> MsgGenerator[None]:
         def stop() -> MsgGenerator[None]:
             for detector in detectors:
@@ -73,5 +51,34 @@ def fly(
 
         yield from bpp.finalize_wrapper(stop(), collect)
 
-    yield from bpp.finalize_wrapper(take(), finish)
+    yield from bpp.finalize_wrapper(_take(detectors, collect, group, period), finish)
     return [detector.flown for detector in detectors if detector.flown]
+
+
+def _take(
+    detectors: Sequence[RefDetector],
+    collect: Callable[[], MsgGenerator[None]],
+    group: str,
+    period: float,
+) -> MsgGenerator[None]:
+    """Kick the detectors off, and collect until all are done."""
+    for detector in detectors:
+        yield Msg("kickoff", detector, group=group)
+    yield Msg("wait", None, group=group)
+    statuses = []
+    for detector in detectors:
+        statuses.append((yield Msg("complete", detector, group=group)))
+    while True:
+        yield Msg("checkpoint")  # a pause does not repeat what was collected before
+        waited = yield Msg("wait", None, group=group, timeout=period, error_on_timeout=False)
+        # `wait` cannot tell: a pause empties the group
+        done = all(status.done for status in statuses)
+        yield from collect()
+        if done:
+            break
+        if waited:  # it returned at once: the group was empty
+            yield Msg("checkpoint")
+            yield Msg("sleep", None, period)
+    for status in statuses:  # a pause has taken them out of the group that `wait` looks at
+        if (exc := status.exception()) is not None:
+            raise exc

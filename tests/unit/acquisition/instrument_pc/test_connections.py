@@ -371,7 +371,7 @@ def test_numpy_numbers_can_be_sent_and_other_objects_cannot(uri: str) -> None:
         assert line.call("set", "energy_offset", np.int64(7)) == 7
         with pytest.raises(TypeError, match="cannot go to an acquisition server.*not ndarray"):
             line.call("set", "energy_offset", np.zeros(3))
-        with pytest.raises(ValueError, match="arguments of 'release' have .* bytes; .* at most"):
+        with pytest.raises(ValueError, match="arguments of 'release' have .* bytes; at most"):
             line.call("release", [bytes(wire.MAX_MESSAGE)])
         assert line.call("get", "energy_offset") == 7
 
