@@ -19,6 +19,7 @@ BUSY = 75
 """Exit code of a process whose work another process does already."""
 
 _AT_ONCE = b"h"
+_START_NICENESS = 5
 _BACKGROUND_NICENESS = 15  # the plan and the instrument come before storage
 
 
@@ -81,7 +82,12 @@ def on_parent_exit(action: Callable[[bool], None]) -> None:
     threading.Thread(target=wait, name="parent exit", daemon=True).start()
 
 
-def lower_priority() -> None:
-    """Lower this process's CPU priority (on Windows `spawn` has done it)."""
+def lower_priority(*, starting: bool = False) -> None:
+    """Lower this process's CPU priority (on Windows `spawn` has done it).
+
+    Args:
+        starting: lower it a little only, so that a busy computer does not keep it from starting.
+    """
     if hasattr(os, "nice"):
-        os.nice(_BACKGROUND_NICENESS)
+        niceness = _START_NICENESS if starting else _BACKGROUND_NICENESS
+        os.nice(max(0, niceness - os.nice(0)))

@@ -40,7 +40,7 @@ def serve(root: Path) -> None:
     layout.catalog.mkdir(parents=True, exist_ok=True)
     layout.data.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(layout.catalog_lock, timeout=0):
-        processes.lower_priority()
+        processes.lower_priority(starting=True)
         _run(layout)
 
 
@@ -65,6 +65,7 @@ def _run(layout: Layout) -> None:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             publish(layout, address)
+            processes.lower_priority()
 
     # Tiled 0.2.20 tries to set this and fails. With it, readers and the feed do not block each
     # other.
