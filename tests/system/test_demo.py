@@ -18,7 +18,7 @@ def test_the_demo_catalogues_every_reference_and_draws_its_figure(tmp_path: Path
             sys.executable, "-m", "bluesky_em", "demo", "--json", "--points", "4",
             "--exposure", "0.05", "--figure", str(figure), "--storage", str(tmp_path / "data"),
         ],
-        capture_output=True, text=True, timeout=110,
+        capture_output=True, text=True, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
@@ -44,7 +44,7 @@ def test_the_demo_takes_a_map_in_one_fly_scan_and_draws_its_elements(tmp_path: P
             sys.executable, "-m", "bluesky_em", "demo", "--json", "--map", "12x10",
             "--exposure", "0.005", "--figure", str(figure),
         ],
-        capture_output=True, text=True, timeout=110,
+        capture_output=True, text=True, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
@@ -56,5 +56,5 @@ def test_the_demo_takes_a_map_in_one_fly_scan_and_draws_its_elements(tmp_path: P
 
 def test_a_malformed_map_shape_is_refused_with_an_example() -> None:
     command = [sys.executable, "-m", "bluesky_em", "demo", "--map", "64"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 1 and "is not LINESxPOINTS, e.g. 64x64" in done.stderr

@@ -37,7 +37,7 @@ def printed(storage: Path) -> Callable[[str], str]:
     def run(name: str) -> str:
         done = subprocess.run(
             [sys.executable, str(EXAMPLES / name), str(storage)],
-            capture_output=True, text=True, timeout=100, cwd=storage,
+            capture_output=True, text=True, timeout=500, cwd=storage,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -26,13 +26,13 @@ class SimulatedPCs:
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | Path,
         *,
         replay: Path | None = None,
         latency: bool = True,
         spool_limit: float | None = None,
     ):
-        self._folder = folder
+        self._folder = Path(folder)
         both = [] if latency else ["--no-latency"]
         both += ["--spool-limit", str(spool_limit)] if spool_limit else []
         only_gatan = ["--replay", str(replay)] if replay else []

@@ -98,7 +98,9 @@ def doctor(
                 print("  repaired")
     finally:
         data.close()
-    print(f"{problems} problems" if problems else "no problems")
+    print(
+        "no problems" if not problems else "1 problem" if problems == 1 else f"{problems} problems"
+    )
     sys.exit(bool(problems) and not repair)
 
 
