@@ -9,7 +9,7 @@ from bluesky_em.errors import NotReady
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.tiled.address import address_of
 
-SERVER_START_TIMEOUT = 60.0  # seconds; a Tiled server needs 10-15
+SERVER_START_TIMEOUT = 180.0  # seconds; a Tiled server needs 10-15, minutes on a busy computer
 
 
 class Catalog:
