@@ -31,7 +31,7 @@ class Catalog:
         """Return the client; wait until an embedded server has started.
 
         Raises:
-            NotReady: the embedded server has not started within 60 s.
+            NotReady: the embedded server has not started within 180 s.
         """
         if self._client is None:
             self._client = self._connect()

@@ -70,7 +70,7 @@ class Data:
         """The plain Tiled client, in which runs are bluesky-tiled-plugins' `BlueskyRun`.
 
         Raises:
-            NotReady: the embedded server has not started within 60 s.
+            NotReady: the embedded server has not started within 180 s.
         """
         return self._catalog.connect()
 
