@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 240.0  # seconds; a busy computer starts Tiled in minutes
 
 Line = dict[str, Any]
 
