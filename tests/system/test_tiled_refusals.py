@@ -4,10 +4,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from ophyd_async.core import init_devices
 
 from bluesky_em import Data, Storage
 from bluesky_em.app.session import Session
 from bluesky_em.files.tiled.address import TiledAddress
+from bluesky_em.gatan import Spectrometer
 from tests.support.tiled_proxy import TiledProxy, proxy_to
 
 PATIENCE = 60.0  # seconds
@@ -26,10 +28,13 @@ def storage(session: Session, tiled: TiledAddress, proxy: TiledProxy) -> Iterato
     with Storage(folder, tiled=proxy.uri, api_key=tiled.writer_key) as storage:
         session.RE.unsubscribe(session.token)
         token = session.RE.subscribe(storage)
-        eels = session.devices["eels"]
-        eels._paths, paths = storage.path_provider, eels._paths
+        assert session.pcs is not None
+        uri = session.pcs.uris["gatan"]
+        with init_devices():
+            eels = Spectrometer(uri, path_provider=storage.path_provider, name="eels")
+        session.devices["eels"], before = eels, session.devices["eels"]
         yield storage
-        eels._paths = paths
+        session.devices["eels"] = before
         session.RE.unsubscribe(token)
         session.token = session.RE.subscribe(session.storage)
         storage.close(wait=True)

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 
 import bluesky_em
@@ -26,21 +23,3 @@ def test_all_lists_every_name_that_can_be_loaded():
 def test_an_unknown_name_is_an_attribute_error_that_names_it():
     with pytest.raises(AttributeError, match="'bluesky_em' has no attribute 'Nonsense'"):
         bluesky_em.Nonsense  # noqa: B018
-
-
-def modules_after(statement: str) -> set[str]:
-    code = f"import sys\n{statement}\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
-
-
-def test_an_analysts_pc_imports_no_acquisition_code_and_no_run_engine():
-    loaded = modules_after("from bluesky_em.data import Data")
-    assert "bluesky_em.data" in loaded
-    assert not loaded & {"bluesky.run_engine", "ophyd_async", "Pyro5", "bluesky_em.detector"}
-
-
-@pytest.mark.parametrize("module", ["gatan.driver", "autoscript.driver", "server"])
-def test_an_instrument_pc_imports_no_bluesky(module: str):
-    loaded = modules_after(f"import bluesky_em.acquisition.instrument_pc.{module}")
-    assert not loaded & {"bluesky", "ophyd_async", "event_model", "tiled", "h5py"}

@@ -1,7 +1,4 @@
-"""The convention for online analysis: any leading dimensions, batch and thread; quick imports."""
-
-import subprocess
-import sys
+"""The convention for online analysis: any leading dimensions, batch and thread."""
 
 import pytest
 
@@ -40,18 +37,3 @@ def test_frames_stay_as_they_were(function: Function) -> None:
 
 def test_threads_do_not_disturb_each_other() -> None:
     check_threads(SCALARS + SPECTRA)
-
-
-def test_nothing_is_printed_and_neither_exspy_nor_the_server_is_imported() -> None:
-    code = """
-import sys, numpy as np
-from bluesky_em.analysis import *
-energy = np.arange(-50.0, 950.0)
-frames = np.exp(-(energy / 2) ** 2)[None] * 1e5
-print(align_zero_loss(frames, energy).shape, {"exspy", "Pyro5", "bluesky"} & sys.modules.keys())
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "(1, 1000) set()\n"
-    assert done.stderr == ""

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,15 +7,6 @@ import pytest
 from bluesky_em.acquisition.client import AsyncClient, Client, ServerAddress
 from bluesky_em.errors import ServerUnreachable
 from tests.support.fake_server import FakeDriver, calling, free_port, served
-
-ROOT = Path(__file__).parents[4]
-SERVER = """
-import sys
-from bluesky_em.acquisition.instrument_pc.server import serve
-from tests.support.fake_server import FakeDriver
-started = lambda uri, stop: print(uri, flush=True)
-serve(FakeDriver(), "eels_server", "127.0.0.1", 0, sys.argv[1], started=started)
-"""
 
 
 def test_a_dead_port_is_named_with_what_to_do():
@@ -89,20 +78,6 @@ def test_a_client_connects_again_when_the_server_is_back_on_its_port(tmp_path: P
         with pytest.raises(ServerUnreachable):
             client.call("identity")
         with served(FakeDriver(), tmp_path, port=port):
-            assert client.call("identity")["name"] == "fake"
-
-
-def test_a_client_whose_server_was_killed_works_again_after_one_failed_call(tmp_path: Path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    with process, calling(process.stdout.readline().strip()) as client:  # type: ignore[union-attr]
-        assert client.call("identity")["name"] == "fake"
-        process.kill()
-        process.wait()
-        with pytest.raises(ServerUnreachable, match=client.address):
-            client.call("identity")
-        with served(FakeDriver(), tmp_path, port=int(client.uri.rpartition(":")[2])):
             assert client.call("identity")["name"] == "fake"
 
 

@@ -1,6 +1,4 @@
 import errno
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -131,27 +129,6 @@ def test_a_reference_to_a_file_outside_reads_nothing(spool: Spool):
             spool.read(reference, 0, 10)
         spool.release([reference])
     assert secret.exists()
-
-
-FULL_DISK = """
-import resource, signal, sys
-import numpy as np
-from bluesky_em.acquisition.instrument_pc.exposure import Exposure
-from bluesky_em.acquisition.instrument_pc.spool import Spool
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-try:
-    Spool(sys.argv[1]).put("run/eels/0", Exposure(np.zeros(1000), [], {}, 1.0, 2.0))
-except OSError:
-    sys.exit(3)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file size limit")
-def test_a_frame_that_does_not_fit_on_the_disk_is_an_error(spool: Spool):
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, spool.folder])
-    assert done.returncode == 3
-    assert Spool(spool.folder).references() == []
 
 
 def test_a_spool_at_its_limit_refuses_before_anything_is_exposed_and_reports_its_fill(
