@@ -15,7 +15,7 @@ from bluesky_em.acquisition.instrument_pc.driver import Driver
 from bluesky_em.acquisition.instrument_pc.exposure import Exposure
 from bluesky_em.acquisition.instrument_pc.server import serve
 
-PATIENCE = 10.0  # seconds a test waits for an event that must come at once
+PATIENCE = 60.0  # seconds a test waits for an event that must come at once
 LIMITS = [-200.0, 3000.0]
 
 

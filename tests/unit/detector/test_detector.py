@@ -383,7 +383,7 @@ async def test_a_server_that_is_not_there_is_named_with_host_and_port(paths: Run
     port = free_port()
     async with shared_client(f"PYRO:eels_server@127.0.0.1:{port}") as client:
         with pytest.raises(NotConnectedError) as caught:
-            await Camera(client.uri, paths).connect(timeout=5)
+            await Camera(client.uri, paths).connect(timeout=PATIENCE)
     assert f"No acquisition server answers at 127.0.0.1:{port}" in str(caught.value)
     assert "`bluesky-em serve gatan`" in str(caught.value)
 

@@ -105,7 +105,7 @@ async def test_a_server_that_is_not_there_is_named_when_connecting():
     port = free_port()
     async with shared_client(f"PYRO:eels_server@127.0.0.1:{port}") as client:
         with pytest.raises(NotConnectedError) as caught:
-            await Filter(client.uri).connect(timeout=5)
+            await Filter(client.uri).connect(timeout=PATIENCE)
     for word in ("energy", "aperture", f"127.0.0.1:{port}", "Is it running there?"):
         assert word in str(caught.value)
 

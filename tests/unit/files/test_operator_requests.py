@@ -72,7 +72,7 @@ def test_a_request_that_is_being_written_is_not_read(layout: Layout):
 def test_waiting_ends_when_the_writer_has_accepted_all_requests(layout: Layout):
     path = submit(layout, RETRY)
     path.unlink()
-    assert wait_accepted([path], timeout=10.0)
+    assert wait_accepted([path], timeout=60.0)
 
 
 def test_waiting_ends_after_the_timeout_if_no_writer_runs(

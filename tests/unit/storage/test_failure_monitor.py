@@ -10,7 +10,7 @@ from bluesky_em.storage import failure_monitor
 from bluesky_em.storage.failure_monitor import FailureMonitor
 from tests.support.ledger_frame import frame
 
-PATIENCE = 10.0  # seconds
+PATIENCE = 60.0  # seconds
 
 
 @pytest.fixture(autouse=True)

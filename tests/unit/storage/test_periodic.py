@@ -5,7 +5,7 @@ import pytest
 
 from bluesky_em.storage._periodic import PeriodicThread
 
-PATIENCE = 10.0  # seconds
+PATIENCE = 60.0  # seconds
 LONG = 1000.0  # seconds; an interval that never ends here
 
 

@@ -12,7 +12,7 @@ from bluesky_em.storage import processes, supervisor
 from bluesky_em.storage.processes import BUSY
 from bluesky_em.storage.supervisor import ChildProcess, Supervisor
 
-PATIENCE = 30.0  # seconds
+PATIENCE = 60.0  # seconds
 TILED = "http://tiled.example"
 CHILD = """
 import os, sys

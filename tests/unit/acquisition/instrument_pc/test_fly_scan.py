@@ -15,7 +15,7 @@ from bluesky_em.acquisition.instrument_pc.exposure import Exposure
 from bluesky_em.acquisition.instrument_pc.fly_scan import FlyOrder, FlyScan
 from bluesky_em.acquisition.instrument_pc.spool import Spool
 
-PATIENCE = 10.0
+PATIENCE = 60.0  # seconds
 AXIS = {"name": "energy", "units": "eV", "offset": 0.0, "scale": 1.0, "size": 4}
 
 

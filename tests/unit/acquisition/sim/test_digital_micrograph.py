@@ -83,7 +83,7 @@ def test_an_exposure_takes_its_exposure_time():
     camera.AcquireImage(0.001, *ROI)
     began = time.perf_counter()
     camera.AcquireImage(0.02, *ROI)
-    assert 0.02 <= time.perf_counter() - began < 0.1
+    assert 0.02 <= time.perf_counter() - began < 5.0
 
 
 def test_the_energy_settles_as_long_as_serialem_waits():

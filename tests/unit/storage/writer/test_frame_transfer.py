@@ -21,7 +21,7 @@ from bluesky_em.reference import ReferenceState
 from bluesky_em.storage.writer import _frame_transfer
 from bluesky_em.storage.writer._frame_transfer import FrameTransfer
 
-PATIENCE = 10.0
+PATIENCE = 60.0  # seconds
 SUM = {"mode": "accumulate", "shape": [4], "dtype": "<f4"}
 CUBE = {"mode": "add_slice", "shape": [6, 3, 4], "dtype": "<f4"}
 SCAN = {"shape": [6, 3], "region": [0.0, 0.0, 1.0, 1.0], "sync": "hardware"}
