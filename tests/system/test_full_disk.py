@@ -80,7 +80,7 @@ def spectra_into(
     The disk is filled at certain events, and freed when a detector logs that it waits.
     """
     relief, engine = Relief(disk), RunEngine()
-    logging.getLogger("bluesky_em.detector._detector").addHandler(relief)
+    logging.getLogger("bluesky_em.detector").addHandler(relief)
     pcs = SimulatedPCs(spools, latency=False, spool_limit=0.002)
     with Storage(disk / "storage", tiled=tiled) as storage, pcs:
         if tiled is None:
@@ -100,7 +100,7 @@ def spectra_into(
         yield storage, take
     _stop_loop(engine)
     close_all()
-    logging.getLogger("bluesky_em.detector._detector").removeHandler(relief)
+    logging.getLogger("bluesky_em.detector").removeHandler(relief)
 
 
 @pytest.mark.timeout(240)

@@ -159,7 +159,7 @@ def test_a_writer_that_is_killed_in_a_fly_scan_leaves_no_trace(
     killer.start()
     uid = take(session, MODES[mode])
     killer.join()
-    session.data.wait(uid, timeout=100)
+    session.data.wait(uid, timeout=300)
     made = made_of(mode, of(exposed, uid))
     assert len(of(exposed, uid)) == BURST
     np.testing.assert_array_equal(session.data.catalog[uid]["primary/eels"].read(), made)
