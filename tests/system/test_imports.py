@@ -1,4 +1,4 @@
-"""What an import loads: an analyst's PC and an instrument PC need only a part of the package."""
+"""Imports load only the part of the package that an analyst's PC or an instrument PC needs."""
 
 import subprocess
 import sys

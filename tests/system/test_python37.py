@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from bluesky_em.acquisition.client import Client
-from tests.support.python37 import clean_environment, copy_package, environment37, run
+from tests.support.python37 import (
+    FILES,
+    PACKAGE,
+    clean_environment,
+    copy_package,
+    environment37,
+    find_python37,
+    run,
+)
 
 PATIENCE = 30.0  # seconds to wait for the other process
 SERVER = '''
@@ -172,3 +180,10 @@ def test_without_autoscript_the_command_advises_only_options_that_it_has(pc: PC)
     assert re.match("error: the vendor's module 'autoscript_tem.* cannot be imported", done.stderr)
     assert "use the Python that AutoScript installs" in done.stderr
     assert "--" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_real_python_37_compiles_all_files():
+    code = (
+        "import sys; [compile(open(f, encoding='utf-8').read(), f, 'exec') for f in sys.argv[1:]]"
+    )
+    run([find_python37(), "-c", code, *(str(PACKAGE / file) for file in FILES)])

@@ -12,15 +12,7 @@ from bluesky_em.storage import processes, supervisor
 from bluesky_em.storage.processes import BUSY
 from bluesky_em.storage.supervisor import ChildProcess, Supervisor
 
-PATIENCE = 60.0  # seconds
 TILED = "http://tiled.example"
-CHILD = """
-import os, sys
-print("at work", flush=True)
-if "EXIT" in os.environ:
-    sys.exit(int(os.environ["EXIT"]))
-sys.stdin.buffer.read()
-"""
 
 
 class Clock:
@@ -90,13 +82,6 @@ def child(tmp_path: Path, clock: Clock) -> ChildProcess:
     return child_in(tmp_path, clock)
 
 
-@pytest.fixture
-def real_child(tmp_path: Path) -> Path:
-    """A folder with a module that ends at once with code EXIT, or else when its stdin ends."""
-    (tmp_path / "child.py").write_text(CHILD)
-    return tmp_path
-
-
 def pauses_after(child: ChildProcess, clock: Clock, spawner: Spawner, codes: list[int]) -> list:
     """Start processes that end at once with these codes; the s until each next start."""
     spawner.codes = [*codes]
@@ -109,40 +94,6 @@ def pauses_after(child: ChildProcess, clock: Clock, spawner: Spawner, codes: lis
             clock.now += 0.25
         pauses.append(clock.now - 0.25 - ended)
     return pauses
-
-
-def test_a_process_that_ends_is_started_again_and_the_log_says_why(
-    real_child: Path, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    child = child_in(real_child, clock, EXIT="3")
-    child.check()
-    assert child.state == "running" and child.pid is not None
-    child.wait(PATIENCE)
-    child.check()
-    assert child.pid is None
-    assert child.state == f"died, will be started again; see {real_child / 'log'}"
-    assert caplog.messages == [
-        "the writer ended (exit code 3); it is started again in 0.5 s, nothing is lost. "
-        f"Log: {real_child / 'log'}"
-    ]
-    child.check()
-    assert child.pid is None  # not before its pause is over
-    clock.now = 0.5
-    child.check()
-    assert child.pid is not None
-    child.release()
-    child.wait(PATIENCE)
-    assert (real_child / "log").read_text().split("\n") == ["at work", "at work", ""]
-
-
-def test_a_released_process_ends_by_itself_and_releasing_it_twice_is_harmless(
-    real_child: Path, clock: Clock
-) -> None:
-    child = child_in(real_child, clock)
-    child.check()
-    child.release()
-    child.release(at_once=True)
-    child.wait(PATIENCE)
 
 
 def test_pauses_double_up_to_half_a_minute_and_it_never_gives_up(

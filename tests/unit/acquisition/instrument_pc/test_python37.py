@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.python37 import FILES, NEEDED, PACKAGE, find_python37, run
+from tests.support.python37 import FILES, NEEDED, PACKAGE
 
 NEWER_THAN_37 = {"graphlib", "tomllib", "zoneinfo"}
 ALLOWED = (sys.stdlib_module_names - NEWER_THAN_37) | set(NEEDED)
@@ -62,10 +62,3 @@ def test_imports_are_found_by_these_tests():
     assert imported("server.py") >= {"Pyro5", "errno", "spool.py", "connections.py"}
     assert imported("gatan/camera.py") >= {"numpy", "gatan/scan.py"}
     assert imported("__main__.py") >= {"argparse", "__init__.py"}
-
-
-def test_a_real_python_37_compiles_all_files():
-    code = (
-        "import sys; [compile(open(f, encoding='utf-8').read(), f, 'exec') for f in sys.argv[1:]]"
-    )
-    run([find_python37(), "-c", code, *(str(PACKAGE / file) for file in FILES)])
