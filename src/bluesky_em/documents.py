@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 from event_model import unpack_datum_page, unpack_event_page
 
+from .reference import Reference
 from .update_modes import UpdateDeclaration
 
 Document = Mapping[str, Any]
@@ -203,6 +204,7 @@ class ReferenceTracker:
         self._resources: dict[str, Document] = {}
         self._fly_scans: dict[str, Document] = {}
         self._datums: dict[str, Document] = {}
+        self._newest: dict[str, int] = {}
 
     def learn(self, name: str, document: Document) -> bool:
         """Take note of a document; return whether it is a resource or stream_resource of ours."""
@@ -220,6 +222,26 @@ class ReferenceTracker:
             self._fly_scans[document["uid"]] = document
             return True
         return False
+
+    def hand_out(self, name: str, document: Document) -> None:
+        """Take note of the references that a document hands out; a detector's numbers increase.
+
+        Raises:
+            ValueError: one has been handed out before, or is not a reference.
+        """
+        for datum in self.datums(name, document):
+            try:
+                reference = Reference.parse(datum["datum_id"])
+            except ValueError as exc:
+                raise ValueError(f"the datum_id of a datum document is wrong: {exc}") from exc
+            base = f"{reference.run}/{reference.detector}"
+            if reference.number <= self._newest.get(base, -1):
+                raise ValueError(
+                    f"an earlier datum document has handed out {str(reference)!r}, which would "
+                    "now mean two frames: do two devices of this run have the same name? Give "
+                    "each device its own name"
+                )
+            self._newest[base] = reference.number
 
     def awaits(self, value: str) -> bool:
         """Return whether a datum has this id, ours or another package's, and no event has it."""

@@ -8,11 +8,13 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
+import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
 from bluesky.utils import MsgGenerator
 from bluesky_tiled_plugins import TiledWriter
 from event_model import DocumentNames, Filler, schema_validators
+from ophyd_async.core import init_devices
 from tiled.client import from_uri
 
 from bluesky_em import Data
@@ -20,6 +22,7 @@ from bluesky_em.app.session import Session
 from bluesky_em.files import journal_reader
 from bluesky_em.files.hdf5.databroker_handler import FramesHandler
 from bluesky_em.files.tiled.address import TiledAddress
+from bluesky_em.gatan import Spectrometer
 from bluesky_em.plan_stubs import per_shot, per_step
 
 
@@ -180,3 +183,34 @@ def test_a_stock_scan_uses_our_per_step_and_moves_only_what_must_move(session: S
     np.testing.assert_allclose(run["microscope-beam_y"], [0.2] * 3 + [0.4] * 3, atol=0.02)
     assert moved.count("microscope-beam_y") == 2
     assert session.data.catalog[uid]["primary/eels"].shape == (6, 2048)
+
+
+def test_a_second_device_of_the_same_name_is_refused_and_the_frames_of_the_first_are_whole(
+    session: Session,
+) -> None:
+    first = session.devices["eels"]
+    paths = session.storage.path_provider
+    with init_devices():
+        second = Spectrometer(first.uri, path_provider=paths, name="eels")
+
+    @bpp.stage_decorator([first, second])
+    @bpp.run_decorator()
+    def plan() -> MsgGenerator[None]:
+        yield from per_shot([first], "one")
+        yield from per_shot([second], "two")
+
+    uids: list[str] = []
+    token = session.RE.subscribe(lambda _, start: uids.append(start["uid"]), "start")
+    # a FailedStatus while the spool holds the frame, and Storage's ValueError afterwards
+    with pytest.raises(Exception) as refused:
+        session.RE(plan())
+    session.RE.unsubscribe(token)
+    assert "its own name" in f"{refused.value} {refused.value.__cause__}"
+    session.data.wait(uids[0])
+    total = next(
+        document["data"]["eels-total"]
+        for name, document in documents_of(session, uids[0])
+        if name == "event"
+    )
+    (frame,) = session.data.catalog[uids[0]]["one/eels"].read()
+    assert frame.sum(dtype=float) == pytest.approx(total, rel=1e-4)

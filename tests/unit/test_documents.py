@@ -186,6 +186,19 @@ def test_a_tracker_finds_our_references_in_an_event_and_no_other_values():
     assert tracker.awaits("theirs/0") and not tracker.awaits("text")
 
 
+def test_a_reference_is_handed_out_once():
+    tracker = tracker_of(("resource", a_resource()))
+    tracker.hand_out("datum", a_datum(0))
+    tracker.hand_out("datum_page", pack_datum_page(a_datum(2), a_datum(3)))
+    with pytest.raises(ValueError, match="handed out 'run/eels/3'.*each device its own name"):
+        tracker.hand_out("datum", a_datum(3))
+    with pytest.raises(ValueError, match="datum_id of a datum document is wrong: 'x'"):
+        tracker.hand_out("datum", a_datum() | {"datum_id": "x"})
+    theirs = a_datum() | {"resource": "theirs"}
+    tracker.hand_out("datum", theirs)
+    tracker.hand_out("datum", theirs)
+
+
 def test_a_reference_belongs_to_one_event():
     tracker = tracker_of(("resource", a_resource()), ("datum", a_datum()))
     event = an_event(eels="run/eels/0")

@@ -30,9 +30,12 @@ def load_devices(
 
     Raises:
         FileNotFoundError: there is no such file; the message lists the files that exist.
+        ValueError: two of the devices have the same name.
     """
-    module = _load(_find(lab / "devices", name))
-    return module.devices(path_provider=path_provider, **addresses)
+    path = _find(lab / "devices", name)
+    devices = _load(path).devices(path_provider=path_provider, **addresses)
+    _check_names(devices, path)
+    return devices
 
 
 def load_plans(lab: Path) -> tuple[dict[str, Callable[..., Any]], dict[str, Exception]]:
@@ -79,6 +82,17 @@ def init(folder: Path) -> list[Path]:
     for target in targets:
         shutil.copytree(source / target.name, target, ignore=shutil.ignore_patterns("__pycache__"))
     return targets
+
+
+def _check_names(devices: dict[str, Any], path: Path) -> None:
+    keys: dict[str, str] = {}
+    for key, device in devices.items():
+        other = keys.setdefault(device.name.lower(), key)
+        if other != key:
+            raise ValueError(
+                f"{path}: devices {other!r} and {key!r} have the same name, {device.name!r}; "
+                "their data could not be distinguished. Give each its own `name=`"
+            )
 
 
 def _find(folder: Path, name: str) -> Path:

@@ -44,6 +44,7 @@ from bluesky_em.errors import ServerUnreachable
 
 from . import _documents
 from ._detector_run import DetectorRuns
+from ._device_name import check_device_name
 from ._fly_scan import FlyScan
 from ._mock_server import MockServer
 from ._run_paths import as_run_paths
@@ -72,7 +73,10 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         uri: the acquisition server, e.g. `PYRO:eels_server@gatan-pc:9091`.
         detector: the driver's name for this detector, e.g. `eels`.
         path_provider: a Storage's `path_provider`, or a plain ophyd-async one.
-        name: the device's name; it is in every reference.
+        name: the device's name; it is in every reference, so give no two devices the same.
+
+    Raises:
+        ValueError: frames could not be catalogued under this name, e.g. `time`.
     """
 
     def __init__(self, uri: str, detector: str, *, path_provider: PathProvider, name: str = ""):
@@ -89,6 +93,15 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
                 self.thumbnail = soft_signal_rw(bool, False)
                 """whether events have `<name>-thumbnail`, 64 numbers; set it between runs"""
         super().__init__(name=name, connector=_ServerConnector())
+
+    def set_name(self, name: str, *, child_name_separator: str | None = None) -> None:
+        """Name the device and its signals.
+
+        Raises:
+            ValueError: frames could not be catalogued under this name.
+        """
+        check_device_name(name)
+        super().set_name(name, child_name_separator=child_name_separator)
 
     SUMMARY: Mapping[str, tuple[str, int]] = {
         "total": ("counts", 1),

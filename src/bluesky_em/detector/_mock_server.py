@@ -40,6 +40,7 @@ class MockServer(InstrumentClient):
         options: dict[str, Any],
         *,
         thumbnail: bool = False,
+        again: bool = False,
         duration: float = 0.0,
     ) -> FrameHeader:
         """Return the header of `array`."""

@@ -98,6 +98,7 @@ class StepScan:
         self._paths = paths
         self._exposing: asyncio.Task[FrameHeader] | None = None
         self._captured: _Captured | None = None
+        self._begun = ""
         self.attempt = 0
         """number of the current trigger; one that has been superseded ends without an error"""
         self.latency = 0.0
@@ -219,9 +220,10 @@ class StepScan:
         if exposed:
             call = self._server.keep(reference)
         else:
+            again, self._begun = reference == self._begun, reference
             call = self._server.expose(
                 reference, self._detector, request.options,
-                thumbnail=request.thumbnail, duration=request.duration,
+                thumbnail=request.thumbnail, again=again, duration=request.duration,
             )  # fmt: skip
         self._exposing = asyncio.create_task(call)
         return await asyncio.shield(self._exposing)

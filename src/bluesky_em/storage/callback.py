@@ -124,6 +124,7 @@ class Storage:
         else:
             tracker = self._trackers[run]
             self._check_references(run, name, document)
+            tracker.hand_out(name, document)
             for datum in tracker.datums(name, document):
                 documents.check_ours(datum)
             self._journals.append(run, name, document)

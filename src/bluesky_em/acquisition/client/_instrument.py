@@ -79,6 +79,7 @@ class InstrumentClient:
         options: dict[str, Any],
         *,
         thumbnail: bool = False,
+        again: bool = False,
         duration: float = 0.0,
     ) -> FrameHeader:
         """Take one frame; done when it is in the spool.
@@ -88,14 +89,16 @@ class InstrumentClient:
             detector: the driver's name, e.g. `eels`.
             options: of the exposure.
             thumbnail: whether its summary is to have one.
+            again: replace the frame of an interrupted exposure of the same reference.
             duration: s that the exposure should take.
 
         Raises:
+            ValueError: the spool holds a frame of this reference.
             OSError: ENOSPC: the spool has no room, nothing was exposed. EIO: the exposed frame
                 could not be written; `keep` tries again.
         """
         return await self._call(
-            "expose", reference, detector, options, thumbnail,
+            "expose", reference, detector, options, thumbnail, again,
             channel="exposure", timeout=duration + EXPOSE_GRACE,
         )  # fmt: skip
 

@@ -17,8 +17,9 @@ Methods, by what they are for:
 
     layout(detector, options)          [shape, dtype] of the frame that these options produce
     preflight(detector, options)       bytes of that frame; ValueError if it can never fit
-    expose(reference, detector, options, thumbnail=False)
-                                       header and summary, once the frame is on the disk
+    expose(reference, detector, options, thumbnail=False, again=False)
+                                       header and summary, once the frame is on the disk; `again`
+                                       repeats an exposure of this reference that was interrupted
     keep(reference)                    as expose, of a frame that could not be written then (EIO)
 
     arm(detector, order)               prepare a detector for a fly scan; order: see `FlyOrder`
@@ -49,6 +50,6 @@ LookupError (no such frame), OSError with ENOSPC (the spool is full; nothing was
 (the frame is kept in memory; call keep), RuntimeError (all else, in words for the user).
 """
 
-PROTOCOL = 4  # increased when control PCs and instrument PCs must be updated together
+PROTOCOL = 5  # increased when control PCs and instrument PCs must be updated together
 MAX_FETCH = 1 << 20  # bytes of an answer; larger ones are slower (1 MB: 2 GB/s, 16 MB: 0.5 GB/s)
 THUMBNAIL = 64  # numbers in a thumbnail, whatever the frame; an image has them in 8 rows of 8

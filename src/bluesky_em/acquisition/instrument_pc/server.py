@@ -84,15 +84,17 @@ class AcquisitionServer:
         shape, dtype = self._driver.layout(detector, options)
         return [list(shape), dtype]
 
-    def expose(self, reference, detector, options, thumbnail=False):
+    def expose(self, reference, detector, options, thumbnail=False, again=False):
         """Take one frame and return its header once it is on this PC's disk.
+
+        `again` repeats an exposure of this reference that was interrupted: its frame is replaced.
 
         Returns:
             The header, as `header` returns it, with a `summary`: see `summarise`.
 
         Raises:
             RuntimeError: another exposure is running, or the instrument refuses.
-            ValueError: an option is unknown or outside its limits.
+            ValueError: an option is unknown or outside its limits, or the reference is taken.
             OSError: with errno ENOSPC, nothing was exposed: the spool has no room; try again.
                 With errno EIO, the exposed frame could not be written; `keep` tries again.
         """
@@ -103,6 +105,8 @@ class AcquisitionServer:
                 "abort that one first".format(EXPOSE_TIMEOUT)
             )
         try:
+            if not again:
+                self._spool.check_new([reference])
             self._spool.check_room(self._size(detector, options))
             exposure = self._driver.expose(detector, options)
             step("server: exposed")

@@ -60,6 +60,16 @@ class Spool:
                 "larger --spool-limit".format(_size(size), self.folder, _size(self.limit))
             )
 
+    def check_new(self, references):
+        """Check that the spool holds none of these references (ValueError)."""
+        with self._lock:
+            held = [reference for reference in references if reference in self._headers]
+        if held:
+            raise ValueError(
+                "the spool holds a frame {!r} already, and nothing was taken: do two devices of "
+                "this run have the same name? Give each device its own name".format(held[0])
+            )
+
     def check_room(self, size):
         """Check that there is room for a frame of `size` bytes now.
 

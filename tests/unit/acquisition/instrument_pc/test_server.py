@@ -48,6 +48,29 @@ def test_the_header_of_an_exposure_has_a_summary_and_on_request_a_thumbnail(clie
     assert "summary" not in client.call("header", "run/eels/1")
 
 
+def test_a_reference_that_the_spool_holds_is_taken_and_nothing_is_exposed(
+    client: Client, driver: FakeDriver
+):
+    client.call("expose", "run/eels/0", "eels", {})
+    driver.array = driver.array + 1
+    with pytest.raises(ValueError, match="holds a frame 'run/eels/0' already.*its own name"):
+        client.call("expose", "run/eels/0", "eels", {})
+    assert driver.calls.count("expose") == 1
+    first = client.call("header", "run/eels/0")["checksum"]
+    client.call("expose", "run/eels/0", "eels", {}, False, True)  # as after an interruption
+    assert client.call("header", "run/eels/0")["checksum"] != first
+
+
+def test_a_fly_scan_whose_references_the_spool_holds_is_not_armed(client: Client):
+    client.call("expose", "run/eels/3", "eels", {})
+    order = {"base": "run/eels", "first": 2, "frames": 4, "duration": 0.1, "options": {},
+             "scan": None}  # fmt: skip
+    with pytest.raises(ValueError, match="holds a frame 'run/eels/3' already"):
+        client.call("arm", "eels", order)
+    client.call("arm", "eels", {**order, "first": 4})
+    client.call("abort")
+
+
 def test_a_released_frame_cannot_be_fetched_any_more(client: Client):
     client.call("expose", "run/eels/0", "eels", {})
     assert client.call("references") == ["run/eels/0"]
