@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 from event_model import unpack_datum_page, unpack_event_page
 
+from .errors import DuplicateReference
 from .reference import Reference
 from .update_modes import UpdateDeclaration
 
@@ -227,7 +228,8 @@ class ReferenceTracker:
         """Take note of the references that a document hands out; a detector's numbers increase.
 
         Raises:
-            ValueError: one has been handed out before, or is not a reference.
+            DuplicateReference: one has been handed out before.
+            ValueError: one is not a reference.
         """
         for datum in self.datums(name, document):
             try:
@@ -236,7 +238,7 @@ class ReferenceTracker:
                 raise ValueError(f"the datum_id of a datum document is wrong: {exc}") from exc
             base = f"{reference.run}/{reference.detector}"
             if reference.number <= self._newest.get(base, -1):
-                raise ValueError(
+                raise DuplicateReference(
                     f"an earlier datum document has handed out {str(reference)!r}, which would "
                     "now mean two frames: do two devices of this run have the same name? Give "
                     "each device its own name"

@@ -5,6 +5,7 @@ BlueskyEMError
 ├── NotReady              (TimeoutError)     the reference exists, but has not reached this state
 ├── ReferenceFailed                          the frame is lost; the message gives the reason
 ├── FrameMismatch         (ValueError)       a frame does not fit the run's descriptor
+├── DuplicateReference    (ValueError)       two devices have handed out the same reference
 ├── ServerUnreachable     (ConnectionError)  an acquisition server does not answer
 ├── SpoolFull             (TimeoutError)     a trigger waited, and the spool is still full
 ├── NotEnoughSpace        (OSError)          the storage disk is too small for a run's frames
@@ -36,6 +37,10 @@ class ReferenceFailed(BlueskyEMError):
 
 class FrameMismatch(BlueskyEMError, ValueError):
     """The frame's shape, dtype or thumbnail differs from the run's descriptor."""
+
+
+class DuplicateReference(BlueskyEMError, ValueError):
+    """Two devices have handed out the same reference, usually since they have the same name."""
 
 
 class ServerUnreachable(BlueskyEMError, ConnectionError):
