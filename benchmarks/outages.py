@@ -24,7 +24,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ import psutil
 from bluesky_tiled_plugins import TiledWriter
 from rich.console import Console
 from rich.table import Table
-from run import OneRun
+from run import one_run
 from tiled.client import from_uri
 
 from bluesky_em.app.session import Session
@@ -155,15 +154,14 @@ def tiled_writer_time(session: Session, events: int, console: Console) -> dict[s
     writer = TiledWriter(from_uri(address.uri, api_key=address.writer_key), batch_size=1)
     session.RE.unsubscribe(session.token)
     token = session.RE.subscribe(writer)
-    eels, paths = session.devices["eels"], OneRun(session.storage.layout.data)
 
     def kill(name: str, document: dict[str, Any]) -> None:
         if name == "event" and document["seq_num"] == events // 3:
             stack.enter_context(dead(session, "Tiled server"))
 
     def once() -> float:
-        eels._paths, paths.run = paths, str(uuid.uuid4())
-        return timed(session, events)
+        with one_run(session):
+            return timed(session, events)
 
     console.print("TiledWriter, healthy")
     healthy = once()
@@ -183,7 +181,6 @@ def tiled_writer_time(session: Session, events: int, console: Console) -> dict[s
         session.RE.unsubscribe(watching)
     session.RE.unsubscribe(token)
     session.token = session.RE.subscribe(session.storage)
-    eels._paths = session.storage.path_provider
     return {
         "ratio_to_healthy": {
             "slow disk": round(slow / healthy, 3), "Tiled dead": round(killed / healthy, 1)

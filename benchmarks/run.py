@@ -15,12 +15,13 @@ ratios. All cases but the first two register the same documents in Tiled themsel
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ import h5py
 import numpy as np
 from bluesky.callbacks.buffer import BufferingWrapper
 from bluesky_tiled_plugins import TiledWriter
-from ophyd_async.core import PathInfo
 from rich.console import Console
 from rich.table import Table
 from tiled.client import from_uri
@@ -42,17 +42,6 @@ from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.tiled.address import address_of
 
 EXPOSURE = 0.01  # s
-
-
-class OneRun:
-    """A path provider for plans without a Storage: each plan has its own run uid."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.run = ""
-
-    def __call__(self, datakey_name: str | None = None) -> PathInfo:
-        return PathInfo(directory_path=self.folder / self.run, filename=datakey_name or "frames")
 
 
 class TimedStorage:
@@ -201,6 +190,15 @@ def latency(session: Session, events: int) -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def one_run(session: Session) -> Iterator[None]:
+    """Let detectors know of one open run, as Storage does where it is subscribed."""
+    paths, run = session.storage.path_provider, str(uuid.uuid4())
+    paths.opened(run, time.time())
+    yield
+    paths.closed(run)
+
+
 def show(results: dict[str, Any], console: Console) -> None:
     """Print the results as tables."""
     table = Table("subscriber", "ms/event", "x none")
@@ -213,17 +211,13 @@ def show(results: dict[str, Any], console: Console) -> None:
 
 
 def _once(session: Session, subscriber: Any, events: int) -> float:
-    eels = session.devices["eels"]
-    if isinstance(subscriber, TimedStorage):
-        eels._paths = session.storage.path_provider
-    else:
-        eels._paths = OneRun(session.storage.layout.data)
-        eels._paths.run = str(uuid.uuid4())
     token = session.RE.subscribe(subscriber) if subscriber else None
-    plan = session.plans["spectrum"](eels, exposure=EXPOSURE, num=events)
-    began = time.perf_counter()
-    session.RE(plan)
-    took = time.perf_counter() - began
+    plan = session.plans["spectrum"](session.devices["eels"], exposure=EXPOSURE, num=events)
+    alone = contextlib.nullcontext() if isinstance(subscriber, TimedStorage) else one_run(session)
+    with alone:
+        began = time.perf_counter()
+        session.RE(plan)
+        took = time.perf_counter() - began
     if token is not None:
         session.RE.unsubscribe(token)
     return took
