@@ -8,7 +8,6 @@ a fly scan (`stream_resource`, `stream_datum`) carry the same for many frames at
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Real
@@ -32,6 +31,8 @@ SPEC = "HDF5"
 MIMETYPE = "application/x-hdf5"
 PROCESSED = "analysis"
 """Key of a start document; in a processed run it describes the function that made the run."""
+STRAY = "stray"
+"""Name of a journal's record of a document that cannot belong to any run; no document has it."""
 
 _Kind = tuple[Any, str]
 _TEXT: _Kind = (str, "a string")
@@ -58,8 +59,6 @@ _FIELDS: dict[str, dict[str, _Kind]] = {
     "stop": {"uid": _TEXT, "run_start": _TEXT, "time": _NUMBER, "exit_status": _TEXT},
 }  # fmt: skip
 """The fields without which a document can be neither filed nor catalogued."""
-_ADDRESSABLE = re.compile(r"[^/\\?#%\x00-\x1f\x7f]+")
-"""A name that can be part of a URL: Tiled addresses streams and arrays by their names."""
 _FRAME = {"number", "dtype", "checksum", "axes", "metadata", "ended"}
 """Required keys of our datums' `datum_kwargs`."""
 _FLY_SCAN = {"base", "first", "start", "block", "frames", "dtype", "axes", "metadata"}
@@ -72,7 +71,7 @@ def check(name: str, document: Document) -> None:
     Raises:
         ValueError: its kind is unknown, or it lacks a required field of its kind.
     """
-    if name not in _FIELDS:
+    if not isinstance(name, str) or name not in _FIELDS:
         raise ValueError(f"there is no {name!r} document; there are: {', '.join(_FIELDS)}")
     if not isinstance(document, Mapping):
         raise ValueError(f"this {name} document is not a mapping, but {document!r}")
@@ -86,7 +85,7 @@ def check(name: str, document: Document) -> None:
         value = document["filled"]
         raise ValueError(f"this {name} document has {value!r} as 'filled'; give a mapping")
     if name == "descriptor":
-        _check_names(document)
+        _check_keys(document)
     if name == "start" and (not document["uid"] or "/" in document["uid"]):
         raise ValueError(
             f"this start document has {document['uid']!r} as 'uid'; give one without '/'"
@@ -97,13 +96,12 @@ def check(name: str, document: Document) -> None:
         _check_columns(name, document)
 
 
-def _check_names(descriptor: Document) -> None:
-    names = [("stream", descriptor["name"]), *(("key", key) for key in descriptor["data_keys"])]
-    for kind, word in names:
-        if not _ADDRESSABLE.fullmatch(word) or word in (".", ".."):
+def _check_keys(descriptor: Document) -> None:
+    for key, about in descriptor["data_keys"].items():
+        if not isinstance(key, str) or not isinstance(about, Mapping):
             raise ValueError(
-                f"this descriptor document has a {kind} named {word!r}; it becomes part of an "
-                "address, so give a name without any of / \\ ? # % or control characters"
+                f"this descriptor document has {about!r} as data key {key!r}; give a string, and "
+                "a mapping that describes it"
             )
 
 

@@ -1,12 +1,13 @@
 """Serialise one record of a journal: a document's name, and the document, as msgpack.
 
-numpy values and NaN survive; nothing in a record can execute when it is read.
+numpy values and NaN survive; values of other kinds are kept in a readable form (`plain_values`).
+Nothing in a record can execute when it is read.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -14,16 +15,21 @@ import numpy as np
 
 from bluesky_em.documents import Document
 
+from .plain_values import Note, is_plain_array, plain, silent, simplify
+
 _ARRAY = 1  # msgpack extension type: [dtype, shape, bytes] of a numpy array
-_SCALARS = "biufSU"  # dtype kinds of numpy scalars that have a Python type
-_ARRAYS = _SCALARS + "cmM"  # dtype kinds of arrays that are nothing but their bytes
 
 
-def pack(name: str, document: Document) -> bytes:
-    """Serialise one record.
+def pack(name: str, document: Document, note: Note = silent) -> bytes:
+    """Serialise one record. A value that is no plain data is kept in a readable form.
+
+    Args:
+        name: kind of the document.
+        document: a mapping that may hold anything.
+        note: called for each value that is kept in another form.
 
     Raises:
-        TypeError: the document holds a value that is neither plain data nor numpy.
+        TypeError: this is no mapping with a name.
     """
     if not (isinstance(name, str) and isinstance(document, Mapping)):
         raise TypeError(
@@ -31,10 +37,13 @@ def pack(name: str, document: Document) -> bytes:
             f"named {name!r}"
         )
     try:
-        packed: Any = msgpack.packb([name, document], default=_to_plain, use_bin_type=True)
-    except (TypeError, ValueError, OverflowError, BufferError) as exc:
-        raise TypeError(f"this {name} document cannot be kept: {exc}") from exc
-    return packed
+        return _packed([name, document], note)
+    except Exception:  # too deep, containing itself, not UTF-8, or what a foreign type raises
+        return _packed(simplify([name, document], note), note)
+
+
+def _packed(record: Any, note: Note) -> Any:
+    return msgpack.packb(record, default=partial(_to_plain, note=note), use_bin_type=True)
 
 
 def is_record(record: Any) -> bool:
@@ -61,36 +70,18 @@ def unpacker_of_records() -> Any:
 def _to_dict(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     try:
         return dict(pairs)
-    except TypeError:  # a key that was a tuple has become a list
-        return {str(key) if isinstance(key, list) else key: value for key, value in pairs}
+    except TypeError:  # a key that was a tuple has become a list, one that was a mapping a dict
+        return {
+            str(key) if isinstance(key, (list, dict, np.ndarray)) else key: value
+            for key, value in pairs
+        }
 
 
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, np.generic) and value.dtype.kind in _SCALARS:
-        return value.item()
-    if _is_plain_array(value):
+def _to_plain(value: Any, note: Note) -> Any:
+    if is_plain_array(value):
         fields = [value.dtype.str, list(value.shape), np.ascontiguousarray(value).tobytes()]
         return msgpack.ExtType(_ARRAY, msgpack.packb(fields, use_bin_type=True))
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, (set, frozenset)):
-        return list(value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, int):
-        raise TypeError(f"an integer may have 64 bits, {value!r} has more; give it as a string")
-    raise TypeError(
-        f"a document may hold plain data and numpy arrays, not {type(value).__name__} {value!r}"
-    )
-
-
-def _is_plain_array(value: Any) -> bool:
-    """Check that an array is nothing but its dtype, shape and bytes; a masked one is more."""
-    return (
-        isinstance(value, np.ndarray)
-        and value.dtype.kind in _ARRAYS
-        and not isinstance(value, np.ma.MaskedArray)
-    )
+    return plain(value, note)
 
 
 def _from_extension(code: int, data: bytes) -> Any:

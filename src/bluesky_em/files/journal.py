@@ -21,6 +21,7 @@ from bluesky_em.documents import Document
 
 from .codec import pack
 from .locks import is_held
+from .plain_values import Note, silent
 
 UNWRITTEN_LIMIT = 64 << 20  # bytes of documents that may wait in memory while the disk refuses them
 
@@ -37,12 +38,15 @@ class Journal:
     Args:
         path: `<storage>/journal/<run uid>.msgpack`, which is created.
         make_room: called when the disk is full; returns whether it has freed some space.
+        note: called for each value that is kept in another form, as by `pack`.
 
     Raises:
         FileExistsError: that run has a journal already: documents of two runs must never mix.
     """
 
-    def __init__(self, path: Path, make_room: Callable[[], bool] = lambda: False):
+    def __init__(
+        self, path: Path, make_room: Callable[[], bool] = lambda: False, note: Note = silent
+    ):
         if path.exists():
             raise FileExistsError(
                 f"a run with this uid has begun already, its journal is {path}. Is Storage "
@@ -54,6 +58,7 @@ class Journal:
         self.trouble = ""
         """why there are such records"""
         self._make_room = make_room
+        self._note = note
         self._lock = filelock.FileLock(_lock_of(path), timeout=0)
         self._lock.acquire()  # before the journal exists: no writer may see it without its lock
         self._file = open(path, "ab", buffering=0)
@@ -70,7 +75,7 @@ class Journal:
             OSError: the disk refuses, and `UNWRITTEN_LIMIT` bytes are in memory already.
             TypeError: as `pack` does.
         """
-        record = pack(name, document)
+        record = pack(name, document, self._note)
         with self._appending:
             if not self.unwritten and self._write(record):
                 return

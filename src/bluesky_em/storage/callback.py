@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import reprlib
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +18,6 @@ from bluesky_em import documents
 from bluesky_em.data import Data
 from bluesky_em.documents import ReferenceTracker, RunOf
 from bluesky_em.errors import StorageFailed
-from bluesky_em.files.codec import pack
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 
@@ -91,10 +91,14 @@ class Storage:
         self._references: deque[str] = deque(maxlen=REFERENCES_LIMIT)
         self._other_resources: dict[str, Mapping[str, Any]] = {}
         self._adopted: set[tuple[str, str]] = set()
+        self._noted: set[tuple[type, str]] = set()
         self._run_of = RunOf()
         self._trackers: dict[str, ReferenceTracker] = {}
         self._journals = OpenJournals(
-            self.layout, power_safe=durability == "power", hold=self._hold_detectors
+            self.layout,
+            power_safe=durability == "power",
+            hold=self._hold_detectors,
+            note=self._note,
         )
         self._ledger = Ledger(self.layout.ledger)
         self._monitor = FailureMonitor(self._ledger, lambda: self._journals.trouble)
@@ -104,14 +108,19 @@ class Storage:
     def __call__(self, name: str, document: Mapping[str, Any]) -> None:
         """Append a document to its run's journal; called by the RunEngine.
 
+        What is in a document never stops a plan. A value that is no plain data is kept in a
+        readable form; a document that cannot belong to a run is kept in the journal of the newest
+        open run, beside that run's documents. Both are told by a warning.
+
         Raises:
-            ValueError: the document cannot be stored or catalogued; it is not kept.
-            TypeError: it contains a value that is not data; it is not kept.
             FileExistsError: a run with this uid has begun already.
             OSError: as `Journal.append` does.
         """
-        documents.check(name, document)
-        run = self._run_of(name, document)
+        try:
+            run = self._run_for(name, document)
+        except (ValueError, TypeError) as exc:
+            self._set_aside(name, document, str(exc))
+            return
         if name == "start":
             self._begin(document["uid"], document)
         elif run is None or run not in self._journals:
@@ -122,22 +131,33 @@ class Storage:
             finally:  # a run whose stop cannot be kept ends like one whose process died
                 self._end(run)
         else:
-            tracker = self._trackers[run]
+            self._append(run, name, document)
+
+    def _run_for(self, name: str, document: Mapping[str, Any]) -> str | None:
+        documents.check(name, document)
+        if name == "start":
+            self.layout.folder_of(document["uid"], document["time"])
+        return self._run_of(name, document)
+
+    def _append(self, run: str, name: str, document: Mapping[str, Any]) -> None:
+        tracker = self._trackers[run]
+        try:
             self._check_references(run, name, document)
             tracker.hand_out(name, document)
             for datum in tracker.datums(name, document):
                 documents.check_ours(datum)
-            self._journals.append(run, name, document)
-            self._run_of.learn(name, document, run)
-            is_ours = tracker.learn(name, document)
-            if name == "resource" and not is_ours:
-                self._other_resources[document["uid"]] = document
-            self._references.extend(tracker.handed_out(name, document, last=True))
+            handed_out = tracker.handed_out(name, document, last=True)
+        except Exception as exc:  # whatever a field of an unexpected type leads to
+            self._set_aside(name, document, str(exc) or repr(exc))
+            return
+        self._journals.append(run, name, document)
+        self._run_of.learn(name, document, run)
+        is_ours = tracker.learn(name, document)
+        if name == "resource" and not is_ours:
+            self._other_resources[document["uid"]] = document
+        self._references.extend(handed_out)
 
     def _begin(self, run: str, start: Mapping[str, Any]) -> None:
-        # A start document that cannot be kept must not leave an empty journal behind.
-        pack("start", start)
-        self.layout.folder_of(run, start["time"])
         self._journals.begin(run)
         self._trackers[run] = ReferenceTracker()
         self.path_provider.opened(run, start["time"])
@@ -165,6 +185,28 @@ class Storage:
                         f"it has not come. If {key!r} was read as a child of another device, "
                         "read the detector itself: the RunEngine asks no child for it"
                     )
+
+    def _set_aside(self, name: str, document: Any, why: str) -> None:
+        """Keep a document that cannot belong to any run in the journal of the newest open run."""
+        run = self._journals.newest
+        where = "not kept, since no run is open" if run is None else f"kept in run {run}'s journal"
+        logger.warning(
+            "a %s document cannot belong to a run, and is %s: %s. It is %s",
+            name, where, why, reprlib.repr(document),
+            extra={"action": "stray"},
+        )  # fmt: skip
+        if run is not None:
+            stray = {"name": name, "document": document, "why": why}
+            self._journals.append(run, documents.STRAY, stray)
+
+    def _note(self, kind: type, form: str) -> None:
+        """Tell once of each type that is kept in another form."""
+        if (kind, form) not in self._noted:
+            self._noted.add((kind, form))
+            logger.warning(
+                "documents hold values of type %s; each is kept as %s", kind.__qualname__, form,
+                extra={"action": "form"},
+            )  # fmt: skip
 
     def guard(self, plan: MsgGenerator[P]) -> MsgGenerator[P]:
         """Wrap a plan so that it reacts, at its checkpoints, when storage has failed.
@@ -204,11 +246,8 @@ class Storage:
         resource = self._other_resources.get(document["resource"]) if is_datum else None
         run = self._journals.newest
         if resource is None or run is None:
-            logger.warning(
-                "a %s document belongs to no open run, and is not kept: %s. "
-                "Subscribe Storage before the run begins", name, document,
-                extra={"action": "stray"},
-            )  # fmt: skip
+            why = "it belongs to no open run. Subscribe Storage before the run begins"
+            self._set_aside(name, document, why)
             return
         if (run, resource["uid"]) not in self._adopted:
             self._adopted.add((run, resource["uid"]))

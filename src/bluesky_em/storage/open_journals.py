@@ -11,6 +11,7 @@ from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.documents import Document
 from bluesky_em.files.journal import Journal
 from bluesky_em.files.layout import Layout
+from bluesky_em.files.plain_values import Note, silent
 
 from ._periodic import PeriodicThread
 from .disk_reserve import DiskReserve
@@ -28,12 +29,21 @@ class OpenJournals:
         layout: the storage folder.
         power_safe: sync each document before `append` returns.
         hold: called with the reason why detectors must wait, empty if they need not.
+        note: called for each value that is kept in another form, as by `pack`.
     """
 
-    def __init__(self, layout: Layout, *, power_safe: bool, hold: Callable[[str], None]):
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        power_safe: bool,
+        hold: Callable[[str], None],
+        note: Note = silent,
+    ):
         self._layout = layout
         self._power_safe = power_safe
         self._hold = hold
+        self._note = note
         self._reserve = DiskReserve(layout.reserve)
         self._next_restore = 0.0
         self._open: dict[str, Journal] = {}
@@ -71,7 +81,7 @@ class OpenJournals:
         """
         path = self._layout.journal_of(run)
         try:
-            self._open[run] = Journal(path, self._reserve.give_up)
+            self._open[run] = Journal(path, self._reserve.give_up, self._note)
         except FileExistsError:
             raise
         except OSError as exc:

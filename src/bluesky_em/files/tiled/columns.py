@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow
 
-from .values import numpy_dtype
+from .storable import numpy_dtype
 
 _TYPES = {
     "number": pyarrow.float64(),
@@ -33,6 +34,29 @@ def column_types(schema: pyarrow.Schema, data_keys: Mapping[str, Any]) -> pyarro
     return schema
 
 
+def is_column(values: Sequence[Any], data_key: Mapping[str, Any]) -> bool:
+    """Check whether a column of its data key's type can hold some values."""
+    try:
+        array = pyarrow.array(values)
+        array.cast(_type_of(data_key, array.type))
+    except (pyarrow.ArrowException, OverflowError):
+        return False
+    return True
+
+
+def of_schema(table: pyarrow.Table, schema: pyarrow.Schema) -> pyarrow.Table:
+    """Return the columns of a schema, empty where the table has none of that name."""
+    return pyarrow.table(
+        [
+            table[field.name].cast(field.type)
+            if field.name in table.column_names
+            else pyarrow.nulls(table.num_rows, field.type)
+            for field in schema
+        ],
+        schema=schema,
+    )
+
+
 def _type_of(data_key: Mapping[str, Any], guessed: pyarrow.DataType) -> pyarrow.DataType:
     dtype = numpy_dtype(data_key)
     if data_key.get("dtype") == "array" and dtype is not None and dtype.kind in "iufb":
@@ -40,4 +64,6 @@ def _type_of(data_key: Mapping[str, Any], guessed: pyarrow.DataType) -> pyarrow.
         for _ in data_key.get("shape") or (1,):
             wanted = pyarrow.list_(wanted)
         return wanted
+    if data_key.get("dtype") == "integer" and dtype == np.dtype("<u8"):
+        return pyarrow.uint64()
     return _TYPES.get(data_key.get("dtype", ""), guessed)

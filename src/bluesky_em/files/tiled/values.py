@@ -6,18 +6,25 @@ the journal keeps the original.
 
 from __future__ import annotations
 
-import math
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from bluesky_tiled_plugins.utils import truncate_json_overflow
-from bluesky_tiled_plugins.writing.tiled_writer import MAX_ARRAY_SIZE
 
-_COLUMN = re.compile(r"(?!(?i:ts_))[A-Za-z](?!.*(--|/\*|\*/))[^'\"`;\\%()=+\x00-\x1f]*")
-"""Names that every database accepts and that are not names of time stamp columns."""
+from ..document_values import to_json
+from ..plain_values import encodable, simplify, text_of
+from .storable import has_node, is_ragged, numpy_dtype
+
+_COLUMN = re.compile(
+    r"(?!(?i:ts_|internal(_\d+)?$))[A-Za-z](?!.*--)[^'\"`;\\%()=+/?#\x00-\x1f\x7f]*"
+)
+"""Names that every database and every address accepts, and that are not those of time stamps."""
+_ADDRESSABLE = re.compile(r"(?!internal(_\d+)?$|\.\.?$)[^/\\?#%\x00-\x1f\x7f]+")
+"""Names of arrays and streams that can be part of an address, other than those of tables."""
+JSON_DEPTH_LIMIT = 100  # levels of metadata; what is deeper becomes text
 _NAME_BYTES = 56  # a database accepts 63, and the name of a time stamp column begins with `ts_`
 _RESERVED = {"time", "seq_num"}
 
@@ -38,58 +45,77 @@ def columns(keys: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def address_name(name: str) -> str:
+    """Return the name of a stream or an array in Tiled: its own where it can be in an address."""
+    return name if _ADDRESSABLE.fullmatch(name) else _safe_name(name)
+
+
+def text_name(name: str, taken: Collection[str]) -> str:
+    """Return the name of the column that has the values of another column as text."""
+    text = f"{name}_text" if len(name.encode()) < _NAME_BYTES - 5 else f"{_safe_name(name)}_t"
+    while text in taken:
+        text = f"{text}_"
+    return text
+
+
 def fit(value: Any, data_key: Mapping[str, Any]) -> Any:
-    """Return a value in the type that its data key promises; None stays None.
+    """Return a value in the type that its storable data key promises; None stays None.
 
     Raises:
         ValueError: the value has another type and the conversion would change it.
     """
-    dtype = data_key.get("dtype")
+    dtype = data_key["dtype"]
     if dtype == "array":
         return _fit_array(value, data_key)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
     is_number = isinstance(value, (int, float))
-    if value is None or dtype not in ("number", "integer", "boolean", "string"):
+    if value is None:
         return value
     if dtype == "number" and is_number:
         return float(value)
-    if dtype == "integer" and is_number and -(2**63) <= value < 2**63 and value == int(value):
-        return int(value)
+    if dtype == "integer" and is_number and value == int(value):
+        return _fit_integer(int(value), data_key)
     if dtype == "boolean" and is_number and value in (0, 1):
         return bool(value)
     if dtype == "string" and (is_number or isinstance(value, str)):
-        return str(value)
+        return encodable(str(value))
     raise ValueError(f"{value!r} is not of type {dtype}")
+
+
+def text(value: Any) -> str | None:
+    """Return a value as text: a string as it is, all else as JSON; None stays None."""
+    if value is None:
+        return None
+    return encodable(value) if isinstance(value, str) else to_json(simplify(value))
 
 
 def blank(data_key: Mapping[str, Any]) -> Any:
     """Return the placeholder of a value that was left out: None, or an array of NaN, 0 or ''."""
+    if is_ragged(data_key):
+        return np.empty((0, *data_key["shape"][1:]), numpy_dtype(data_key))
+    if not has_node(data_key):
+        return None
     dtype = numpy_dtype(data_key)
-    if data_key.get("dtype") != "array" or dtype is None or not _has_node(data_key, dtype):
-        return None
-    return np.full(data_key["shape"], np.nan if dtype.kind == "f" else dtype.type(), dtype)
+    assert dtype is not None, "a storable data key has a dtype"
+    return np.full(data_key["shape"], np.nan if dtype.kind in "fc" else dtype.type(), dtype)
 
 
-def numpy_dtype(data_key: Mapping[str, Any]) -> np.dtype | None:
-    """Return the dtype of an array as the run writer reads it; None for structured ones."""
-    dtype = data_key.get("dtype_numpy") or "<f8"
-    try:
-        return np.dtype(dtype) if isinstance(dtype, str) else None
-    except TypeError:
-        return None
-
-
-def json_ready(value: Any) -> Any:
+def json_ready(value: Any, depth: int = 0) -> Any:
     """Return metadata as JSON can store them; numbers that JSON would change become text."""
+    if depth > JSON_DEPTH_LIMIT and isinstance(value, (Mapping, list, tuple)):
+        return text_of(value)
     if isinstance(value, Mapping):
-        return {str(key): json_ready(each) for key, each in value.items()}
+        return {encodable(str(key)): json_ready(each, depth + 1) for key, each in value.items()}
     if isinstance(value, np.ndarray):
-        return json_ready((value.astype(str) if value.dtype.kind in "cmM" else value).tolist())
+        as_text = value.dtype.kind in "cmM" or value.dtype.itemsize > 8 and value.dtype.kind == "f"
+        return json_ready((value.astype(str) if as_text else value).tolist(), depth)
     if isinstance(value, (list, tuple)):
-        return [json_ready(each) for each in value]
+        return [json_ready(each, depth + 1) for each in value]
     if isinstance(value, bytes):
         return [*value]
+    if isinstance(value, str):
+        return encodable(value)
     if (
         isinstance(value, (int, float))
         and value == value
@@ -108,33 +134,67 @@ def _is_column(key: str) -> bool:
     return bool(_COLUMN.fullmatch(key)) and len(key.encode()) <= _NAME_BYTES
 
 
-def _has_node(data_key: Mapping[str, Any], dtype: np.dtype) -> bool:
-    """Return whether an array has its own node, by the run writer's rule."""
-    shape = data_key.get("shape") or ()
-    return None not in shape and (math.prod(shape) > MAX_ARRAY_SIZE or dtype.kind in "USO")
+def _fit_integer(value: int, data_key: Mapping[str, Any]) -> int:
+    dtype = numpy_dtype(data_key)
+    is_unsigned = dtype is not None and dtype.kind == "u" and dtype.itemsize == 8
+    low, high = (0, 2**64) if is_unsigned else (-(2**63), 2**63)
+    if not low <= value < high:
+        raise ValueError(f"{value} is not in the range of {dtype}")
+    return value
 
 
 def _fit_array(value: Any, data_key: Mapping[str, Any]) -> Any:
-    shape, dtype = tuple(data_key.get("shape") or ()), numpy_dtype(data_key)
-    if dtype is None or None in shape or (value is None and not _has_node(data_key, dtype)):
-        return value
-    array = np.asarray(value)  # ValueError if it is ragged
-    if array.dtype.kind == "U" and dtype.kind == "S":
-        array = np.char.encode(array, "utf-8")  # ophyd-async describes lists of strings so
-    if not ({array.dtype.kind, dtype.kind} <= set("biuf") or array.dtype.kind == dtype.kind):
-        raise ValueError(f"an array of {array.dtype} is not an array of {dtype}")
-    with np.errstate(invalid="ignore", over="ignore"):
-        converted = array.astype(dtype)
-    kept = (np.isfinite(converted), np.isfinite(array)) if dtype.kind == "f" else (converted, array)
-    if not np.array_equal(*kept):
-        raise ValueError(f"an array of {array.dtype} is not an array of {dtype}")
-    if not _has_node(data_key, dtype):
-        if converted.ndim != max(1, len(shape)) or dtype.kind not in "biuf":
+    shape, dtype = tuple(data_key["shape"]), numpy_dtype(data_key)
+    assert dtype is not None, "a storable data key has a dtype"
+    if value is None:
+        if has_node(data_key) or is_ragged(data_key):
+            raise ValueError("an array has no place for None")
+        return None
+    converted = _converted(np.asarray(value), dtype)  # ValueError if it is ragged
+    if is_ragged(data_key):
+        if converted.size == 0:
+            converted = converted.reshape((0, *shape[1:]))
+        if converted.ndim != len(shape) or converted.shape[1:] != shape[1:]:
+            raise ValueError(f"an array of shape {converted.shape} is not one of shape {shape}")
+        return converted
+    if not has_node(data_key):
+        if converted.ndim == 0 and not shape:
+            converted = converted.reshape(1)
+        if converted.ndim != max(1, len(shape)):
             raise ValueError(f"a column cannot store an array of {converted.shape} {dtype}")
-        return converted.tolist()
-    if dtype.kind == "f" and converted.ndim == len(shape) == 1:
-        missing = max(0, math.prod(shape) - len(converted))
+        return _column_cell(converted)
+    if dtype.kind in "fc" and converted.ndim == len(shape) == 1:
+        missing = max(0, shape[0] - len(converted))
         converted = np.pad(converted, (0, missing), constant_values=np.nan)
     if converted.shape != shape:
         raise ValueError(f"an array of shape {converted.shape} is not one of shape {shape}")
     return converted
+
+
+def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Convert an array, unless that would change its values, but for the digits of floats.
+
+    Raises:
+        ValueError: it would.
+    """
+    if array.size == 0:
+        return array.astype(dtype) if array.dtype.kind in "biufc" else np.empty(array.shape, dtype)
+    if array.dtype.kind == "U" and dtype.kind == "S":
+        array = np.char.encode(array, "utf-8")  # ophyd-async describes lists of strings so
+    numbers = set("biufc") if dtype.kind == "c" else set("biuf")
+    if not ({array.dtype.kind, dtype.kind} <= numbers or array.dtype.kind == dtype.kind):
+        raise ValueError(f"an array of {array.dtype} is not an array of {dtype}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        converted = array.astype(dtype)
+    is_float = dtype.kind in "fc"
+    kept = (np.isfinite(converted), np.isfinite(array)) if is_float else (converted, array)
+    if not np.array_equal(*kept):
+        raise ValueError(f"an array of {array.dtype} is not an array of {dtype}")
+    return converted
+
+
+def _column_cell(array: np.ndarray) -> Any:
+    """Return nested lists, the innermost of which is an array if pyarrow could mistake its type."""
+    if array.dtype.kind != "u" or array.ndim == 0:
+        return array.tolist()
+    return array if array.ndim == 1 else [_column_cell(row) for row in array]

@@ -6,7 +6,6 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.tiled.address import TiledAddress
 
 from .._periodic import Backoff, PeriodicThread
+from ._refusal import Refusal
 from ._run_ending import RunEnding
 
 if TYPE_CHECKING:
@@ -26,19 +26,7 @@ logger = logging.getLogger(__name__)
 
 POLL_INTERVAL = 0.02  # seconds between two checks of the journals
 BACKOFF = (0.5, 10.0)  # seconds, first and longest wait while Tiled is unreachable
-RUN_BACKOFF = (1.0, 600.0)  # seconds, first and longest wait before a refused run is tried again
 SERVER_ERRORS = {401, 403, 429, 502, 503, 504}  # HTTP statuses that do not depend on the run
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Postponed:
-    """A run that Tiled refused."""
-
-    why: str
-    backoff: Backoff
-    """of the pauses between attempts"""
-    until: float
-    """time of the next attempt, on the monotonic clock"""
 
 
 class Feeder:
@@ -46,6 +34,10 @@ class Feeder:
 
     While Tiled is unreachable, slow or refuses everything, one request is tried after each wait (a
     circuit breaker, not a retry per document). Then every run continues from what Tiled has.
+
+    Tiled is taken for unreachable only if its health page does not answer either. Otherwise an
+    error is the run's own: the run is tried again after all others, at most one such run in each
+    round, and in a simpler form (`Fallback`) if it is refused again.
 
     Args:
         layout: the storage folder.
@@ -57,7 +49,7 @@ class Feeder:
         self, layout: Layout, ledger: LedgerWriter, address: Callable[[], TiledAddress | None]
     ):
         self._trouble = ""
-        self._postponed: dict[Path, _Postponed] = {}
+        self._refusals: dict[Path, Refusal] = {}
         self._layout = layout
         self._ledger = ledger
         self._address = address
@@ -72,8 +64,8 @@ class Feeder:
     @property
     def trouble(self) -> str:
         """Why runs do not become complete; empty when all is well."""
-        postponed = [run.why for run in list(self._postponed.values())]
-        return "; ".join(filter(None, [self._trouble, *postponed]))
+        refused = [run.why for run in list(self._refusals.values())]
+        return "; ".join(filter(None, [self._trouble, *refused]))
 
     def add(self, journal: Path, ending: RunEnding) -> None:
         """Add a run, or restart it; `ending` is updated by the caller when the run ends."""
@@ -99,28 +91,52 @@ class Feeder:
     def _step(self, create_feed: type[RunFeed]) -> None:
         if self._client is None:
             self._client = self._connect()
-        for journal, ending in list(self._journals.items()):
-            if journal in self._restarted:
-                self._restarted.discard(journal)
-                self._drop(journal)
-                self._postponed.pop(journal, None)
-            if journal in self._postponed and time.monotonic() < self._postponed[journal].until:
-                continue
+        for journal in self._in_turn():
             feed = self._feeds.get(journal)
+            refusal = self._refusals.get(journal)
             if feed is None:
                 feed = self._feeds[journal] = create_feed(
-                    journal, self._client, self._ledger, self._layout, ending
-                )
+                    journal, self._client, self._ledger, self._layout, self._journals[journal],
+                    refusal and refusal.fallback,
+                )  # fmt: skip
             try:
                 complete = feed.step()
-                self._postponed.pop(journal, None)
             except Exception as exc:
-                if _is_server_error(exc):
-                    raise
-                self._postpone(journal, exc)
+                self._refuse(journal, exc)
                 continue
+            if refusal is not None:
+                refusal.why = ""
             if complete and journal not in self._restarted:
                 del self._journals[journal], self._feeds[journal]
+                self._refusals.pop(journal, None)
+
+    def _in_turn(self) -> list[Path]:
+        """Return the runs to try now: all that Tiled takes, then one that it refused."""
+        for journal in self._restarted & self._journals.keys():
+            self._restarted.discard(journal)
+            self._drop(journal)
+            self._refusals.pop(journal, None)
+        waiting = {path: run for path, run in self._refusals.items() if run.why}
+        due = [path for path, run in waiting.items() if run.until <= time.monotonic()]
+        runs = [path for path in list(self._journals) if path not in waiting]
+        runs.sort(key=self._refusals.__contains__)
+        return [*runs, *sorted(due, key=lambda path: waiting[path].until)[:1]]
+
+    def _refuse(self, journal: Path, exc: Exception) -> None:
+        """Find out whether an error is the run's own; then only this run waits.
+
+        Raises:
+            Exception: Tiled is away or refuses everything.
+        """
+        feed = self._feeds[journal]
+        self._drop(journal)
+        refusal = self._refusals.setdefault(journal, Refusal(journal.stem))
+        is_remote = isinstance(exc, httpx.HTTPError)
+        if _is_for_all(exc):
+            raise exc
+        if is_remote:
+            check_health(self._client)
+        refusal.add(exc, feed, repeat=is_remote)
 
     def _connect(self) -> Any:
         from tiled.client import from_uri
@@ -135,18 +151,6 @@ class Feeder:
         feed = self._feeds.pop(journal, None)
         if feed is not None:
             feed.close()
-
-    def _postpone(self, journal: Path, exc: Exception) -> None:
-        """Try a run again later: if Tiled refuses it, the other runs must not wait."""
-        if journal not in self._postponed:
-            logger.exception("run %s is postponed", journal.stem, extra={"action": "catalog"})
-        self._drop(journal)
-        before = self._postponed.get(journal)
-        backoff = before.backoff if before else Backoff(*RUN_BACKOFF)
-        self._postponed[journal] = _Postponed(
-            why=f"Tiled refuses run {journal.stem}, its data are safe: {exc}",
-            backoff=backoff, until=time.monotonic() + backoff.next_delay(),
-        )  # fmt: skip
 
     def _open_circuit(self, exc: Exception) -> None:
         trouble = f"Tiled: {exc}"
@@ -163,8 +167,25 @@ class Feeder:
         self._thread.pause(self._backoff.next_delay())
 
 
-def _is_server_error(exc: Exception) -> bool:
-    """Return whether Tiled is unreachable or refuses everything, not only this run."""
+def check_health(client: Any) -> None:
+    """Ask Tiled's health page, which needs neither catalog nor key.
+
+    Tiled closes a connection after an internal error, so the first request may only find that out.
+    After this one the client has a connection that works.
+
+    Raises:
+        httpx.HTTPError: Tiled does not answer, or refuses that page, too.
+    """
+    http = client.context.http_client
+    page = f"{str(client.context.api_uri).rpartition('/api/')[0]}/healthz"
+    try:
+        answer = http.get(page)
+    except httpx.TransportError:
+        answer = http.get(page)
+    answer.raise_for_status()
+
+
+def _is_for_all(exc: Exception) -> bool:
+    """Check whether an error does not depend on the run."""
     status = getattr(getattr(exc, "response", None), "status_code", None)
-    unreachable = (ConnectionError, httpx.TransportError, sqlite3.OperationalError)
-    return isinstance(exc, unreachable) or status in SERVER_ERRORS
+    return isinstance(exc, (ConnectionError, sqlite3.OperationalError)) or status in SERVER_ERRORS

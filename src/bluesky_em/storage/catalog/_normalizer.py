@@ -7,56 +7,101 @@ from collections.abc import Mapping
 from typing import Any
 
 from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
+from event_model import schema_validators
 
-from bluesky_em.files.tiled.values import blank, columns, fit, json_ready
+from bluesky_em.files.plain_values import encodable
+from bluesky_em.files.tiled.storable import as_text, storable
+from bluesky_em.files.tiled.values import (
+    address_name,
+    blank,
+    columns,
+    fit,
+    json_ready,
+    text,
+    text_name,
+)
+
+from ._fallback import Fallback
 
 NOTES_LIMIT = 100  # notes of one run
 _VALUE_LIMIT = 80  # characters of a value in a note
+_REASON_LIMIT = 200  # characters of an error in a note
 
 
 class Normalizer(RunNormalizer):
     """Changes the documents of a run so that Tiled can store all of them.
 
-    A column is renamed, a value that does not match its descriptor is left out, and data without a
-    datum document are missing. The run's `notes` in Tiled record this; the journal has everything.
+    A column is renamed, or becomes text; a value that does not match its descriptor is left out,
+    and data without a datum document are missing. The run's `notes` in Tiled record this; the
+    journal has everything.
+
+    Args:
+        fallback: what is text or left out in any case, since Tiled has refused the run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fallback: Fallback | None = None) -> None:
         super().__init__()
+        self._fallback = fallback or Fallback()
         self._keys: dict[str, dict[str, Any]] = {}
+        self._texts: dict[str, set[str]] = {}
         self._columns: dict[str, dict[str, str]] = {}
+        self._arrays: dict[str, str] = {}
         self._omitted = 0
+
+    def stray(self, doc: Any) -> None:
+        """Note a document that belongs to no run; only the journal has it."""
+        self._note(f"a {doc['name']} document is only in the journal: {doc['why']}")
 
     def start(self, doc: Any) -> None:
         """Pass on the start document, with metadata that JSON can store."""
+        if self._fallback.frames_only:
+            rest = {key: value for key, value in doc.items() if key not in ("uid", "time")}
+            doc = {"uid": doc["uid"], "time": doc["time"], "as_text": text(rest)}
         super().start(json_ready(doc))
 
     def descriptor(self, doc: Any) -> None:
-        """Pass on a descriptor, with column names that a database accepts."""
+        """Pass on a descriptor, with data keys and names that Tiled accepts."""
         doc = copy.deepcopy(doc)
-        keys = {key: about for key, about in doc["data_keys"].items() if "external" not in about}
-        names = columns(keys)
-        renamed = {key: name for key, name in names.items() if key != name}
-        self._keys[doc["uid"]], self._columns[doc["uid"]] = keys, renamed
-        for key, name in renamed.items():
-            self._note(f"{key!r} of stream {doc['name']!r} is column {name!r} here")
-        doc["data_keys"] = _rename(doc["data_keys"], renamed)
-        for obj, obj_keys in doc.get("object_keys", {}).items():
-            doc["object_keys"][obj] = [renamed.get(key, key) for key in obj_keys]
+        if self._fallback.frames_only:
+            doc = self._frames_only(doc)
+        self._rename_stream(doc)
+        given = {key: about for key, about in doc["data_keys"].items() if "external" not in about}
+        stored = {key: self._storable(doc["name"], key, about) for key, about in given.items()}
+        names = self._names(doc, given)
+        texts = {key for key, about in given.items() if stored[key]["dtype"] != about.get("dtype")}
+        for key in given:
+            if (doc["name"], names[key]) in self._fallback.text:
+                self._refused(doc["name"], key)
+                names[key], stored[key] = text_name(names[key], names.values()), as_text(given[key])
+                texts.add(key)
+        self._keys[doc["uid"]], self._texts[doc["uid"]] = stored, texts
+        self._columns[doc["uid"]] = names
+        doc["data_keys"] = _rename(doc["data_keys"] | stored, names)
+        for obj, keys in doc.get("object_keys", {}).items():
+            doc["object_keys"][obj] = [names[key] for key in keys if key in names]
         for about in doc.get("configuration", {}).values():
             about["data"] = json_ready(about.get("data", {}))
         super().descriptor(doc)
 
     def event(self, doc: Any) -> None:
         """Pass on an event, with values of the types that its descriptor promises."""
-        renamed, data = self._columns[doc["descriptor"]], dict(doc["data"])
+        names, texts = self._columns[doc["descriptor"]], self._texts[doc["descriptor"]]
+        data = {key: value for key, value in doc["data"].items() if key in names}
         for key, about in self._keys[doc["descriptor"]].items():
-            if key in data:
+            if key in texts and key in data:
+                data[key] = text(data[key])
+            elif key in data:
                 data[key] = self._fitted(doc["seq_num"], key, data[key], about)
-        doc = {**doc, "data": _rename(data, renamed)}
+        doc = {**doc, "data": _rename(data, names)}
         for field in ("timestamps", "filled"):
-            doc[field] = _rename(doc.get(field, {}), renamed)
+            kept = {key: value for key, value in doc.get(field, {}).items() if key in names}
+            doc[field] = _rename(kept, names)
         super().event(doc)
+
+    def stream_resource(self, doc: Any) -> None:
+        """Pass on a stream resource, with the name that its array has."""
+        key = doc.get("data_key", "")
+        super().stream_resource({**doc, "data_key": self._arrays.get(key, key)})
 
     def stop(self, doc: Any) -> None:
         """Pass on the stop document, with notes about references without a datum document."""
@@ -71,10 +116,57 @@ class Normalizer(RunNormalizer):
             self.notes.append(f"and {self._omitted} more like these")
         super().stop(json_ready(doc))
 
+    def emit(self, name: Any, doc: Any) -> None:
+        """Pass on a document, with a note if its schema forbids it: a run must not be missing."""
+        try:
+            schema_validators[name].validate(doc)
+        except Exception as exc:  # a ValidationError, or what an unexpected value raises
+            why = getattr(exc, "message", str(exc))[:_REASON_LIMIT]
+            self._note(f"the {name.name} document breaks its schema: {why}")
+        self.dispatcher.process(name, doc)
+
+    def _frames_only(self, doc: Any) -> Any:
+        """Return a descriptor of the data in files; only the journal has everything else."""
+        self._note(
+            f"values and configuration of stream {doc['name']!r} are only in the journal, since "
+            f"Tiled refused them: {self._fallback.why[:_REASON_LIMIT]}"
+        )
+        kept = {key: doc[key] for key in ("uid", "run_start", "time", "name")}
+        external = {key: about for key, about in doc["data_keys"].items() if "external" in about}
+        return {**kept, "data_keys": external, "configuration": {}, "hints": {}, "object_keys": {}}
+
+    def _rename_stream(self, doc: Any) -> None:
+        name = doc["name"]
+        doc["name"] = address_name(name)
+        if doc["name"] != name:
+            self._note(f"the stream {name!r} is {doc['name']!r} here")
+
+    def _names(self, doc: Any, internal: Mapping[str, Any]) -> dict[str, str]:
+        """Return the name that each data key has in Tiled."""
+        names = columns(internal)
+        for key in doc["data_keys"].keys() - internal.keys():
+            names[key] = self._arrays[key] = address_name(key)
+        for key, name in names.items():
+            if key != name:
+                self._note(f"{key!r} of stream {doc['name']!r} is column {name!r} here")
+        return names
+
+    def _storable(self, stream: str, key: str, about: Mapping[str, Any]) -> dict[str, Any]:
+        stored = storable(about)
+        if stored["dtype"] != about.get("dtype"):
+            self._note(f"{key!r} of stream {stream!r} is JSON text here")
+        return stored
+
+    def _refused(self, stream: str, key: str) -> None:
+        self._note(
+            f"{key!r} of stream {stream!r} is JSON text here, since Tiled refused it: "
+            f"{self._fallback.why[:_REASON_LIMIT]}"
+        )
+
     def _fitted(self, seq_num: int, key: str, value: Any, data_key: Mapping[str, Any]) -> Any:
         try:
             return fit(value, data_key)
-        except (ValueError, TypeError):
+        except Exception:  # whatever the conversion of an unexpected value raises
             self._note(
                 f"{key} of event {seq_num} is left out here: {str(value)[:_VALUE_LIMIT]!r} is not "
                 f"of type {data_key['dtype']} and shape {data_key.get('shape')}, as its descriptor "
@@ -84,7 +176,7 @@ class Normalizer(RunNormalizer):
 
     def _note(self, note: str) -> None:
         if len(self.notes) < NOTES_LIMIT:
-            self.notes.append(note)
+            self.notes.append(encodable(note))
         else:
             self._omitted += 1
 

@@ -16,9 +16,11 @@ from bluesky_em.files import manifest, master
 from bluesky_em.files.journal_reader import JournalReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger_writer import LedgerWriter
+from bluesky_em.files.plain_values import simplify
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 
+from ._fallback import Fallback
 from ._normalizer import Normalizer
 from ._run_ending import RunEnding
 from ._run_writer import TiledRunWriter
@@ -47,10 +49,17 @@ class RunFeed:
         ledger: holds the frames' stages; catalogued frames are marked there.
         layout: the storage folder.
         ending: how the run ends; the writer changes it meanwhile.
+        fallback: what is text or left out, since Tiled has refused the run.
     """
 
     def __init__(
-        self, path: Path, client: Any, ledger: LedgerWriter, layout: Layout, ending: RunEnding
+        self,
+        path: Path,
+        client: Any,
+        ledger: LedgerWriter,
+        layout: Layout,
+        ending: RunEnding,
+        fallback: Fallback | None = None,
     ):
         self._path = path
         self._layout = layout
@@ -67,8 +76,11 @@ class RunFeed:
         self._start: Document = {}
         self._streams: dict[str, str] = {}
         self._events: Counter[str] = Counter()
-        self._tiled = TiledRunWriter(client, self._frames_of, lambda p: (layout.root / p).as_uri())
-        self._normalizer = Normalizer()
+        self._fallback = fallback or Fallback()
+        self._tiled = TiledRunWriter(
+            client, self._frames_of, lambda p: (layout.root / p).as_uri(), self._fallback
+        )
+        self._normalizer = Normalizer(self._fallback)
         self._normalizer.subscribe(self._tiled)
 
     def step(self) -> bool:
@@ -100,6 +112,10 @@ class RunFeed:
             pause = max(FLUSH_INTERVAL - took, min(PAUSE_FACTOR * took, PAUSE_LIMIT))
             self._next_flush = began + took + pause
         return False
+
+    def simplify(self, exc: Exception) -> bool:
+        """Make the run's next attempt simpler after an error; return False if nothing is left."""
+        return self._fallback.simplify(exc, self._tiled.columns, self._tiled.guilty)
 
     def close(self) -> None:
         """Close the journal."""
@@ -167,6 +183,9 @@ class RunFeed:
         return self._frames.get(uid, [])
 
     def _release(self, name: str, document: dict[str, Any]) -> None:
+        if name == documents.STRAY:
+            self._normalizer.stray(document)
+            return
         if name == "start":
             self._start = document
         elif name == "descriptor":
@@ -177,7 +196,7 @@ class RunFeed:
         for event in documents.events(name, document):
             self._events[self._streams[event["descriptor"]]] += 1
         self._tracker.learn(name, document)
-        self._normalizer(name, copy.deepcopy(document))
+        self._normalizer(name, _copy(document))
         self._unflushed += 1
 
     def _flush(self) -> None:
@@ -188,3 +207,10 @@ class RunFeed:
         for done in (self._released, self._released_fly_scans, self._frames):
             done.clear()
         self._unflushed = 0
+
+
+def _copy(document: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return copy.deepcopy(document)
+    except RecursionError:  # hundreds of levels
+        return simplify(document)

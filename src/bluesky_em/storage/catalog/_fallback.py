@@ -1,0 +1,69 @@
+"""What of a run is kept as text or left out in Tiled, after Tiled has refused it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bluesky_em.files.tiled.storable import has_node, is_ragged
+
+Column = tuple[str, str]
+"""A stream and a data key, as they are called in Tiled."""
+
+
+class Fallback:
+    """The last resort of a run: each refusal makes its next attempt simpler.
+
+    First the columns that cannot be written become text, or those that are not scalars if it is
+    not clear which these are; then all columns of the stream; at last only the frames of our
+    detectors are left, with the events' numbers and times. The journal keeps everything.
+    """
+
+    def __init__(self) -> None:
+        self.text: set[Column] = set()
+        """columns that are JSON text, under another name; other packages' files are left out"""
+        self.frames_only = False
+        """whether only frames of our detectors are written"""
+        self.why = ""
+        """what Tiled said"""
+
+    def __str__(self) -> str:
+        if self.frames_only:
+            return "with its frames only"
+        return f"with {sorted(key for _, key in self.text)} as text"
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether Tiled has refused the run."""
+        return bool(self.text) or self.frames_only
+
+    def leaves_out(self, column: Column) -> bool:
+        """Check whether the data of other packages' files in a column are left out."""
+        return self.frames_only or column in self.text
+
+    def simplify(
+        self, exc: Exception, columns: Mapping[Column, Mapping[str, Any]], guilty: Iterable[Column]
+    ) -> bool:
+        """Make the next attempt simpler; return False if nothing is left to try.
+
+        Args:
+            exc: the error.
+            columns: the storable data keys of the stream that was being written; none if it was
+                the run itself.
+            guilty: those of them that are known not to be writable.
+        """
+        if self.frames_only:
+            return False
+        self.why = str(exc) or repr(exc)
+        named = {column for column in columns if f"'{column[1]}'" in self.why}
+        complex_ones = {c for c, key in columns.items() if has_node(key) or _is_array(key)}
+        for suspects in (set(guilty), named, complex_ones, set(columns)):
+            if suspects - self.text:
+                self.text |= suspects
+                return True
+        self.frames_only = True
+        return True
+
+
+def _is_array(data_key: Mapping[str, Any]) -> bool:
+    return is_ragged(data_key) or data_key["dtype"] == "array" or "external" in data_key
