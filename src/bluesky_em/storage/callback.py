@@ -17,7 +17,7 @@ from bluesky.utils import Msg, MsgGenerator
 from bluesky_em import documents
 from bluesky_em.data import Data
 from bluesky_em.documents import ReferenceTracker, RunOf
-from bluesky_em.errors import StorageFailed
+from bluesky_em.errors import DuplicateReference, StorageFailed
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 
@@ -114,6 +114,7 @@ class Storage:
 
         Raises:
             FileExistsError: a run with this uid has begun already.
+            DuplicateReference: two devices of the run have handed out the same reference.
             OSError: as `Journal.append` does.
         """
         try:
@@ -147,6 +148,8 @@ class Storage:
             for datum in tracker.datums(name, document):
                 documents.check_ours(datum)
             handed_out = tracker.handed_out(name, document, last=True)
+        except DuplicateReference:  # two frames under one name: going on would lose one
+            raise
         except Exception as exc:  # whatever a field of an unexpected type leads to
             self._set_aside(name, document, str(exc) or repr(exc))
             return
