@@ -67,7 +67,7 @@ class RunFeed:
         self._start: Document = {}
         self._streams: dict[str, str] = {}
         self._events: Counter[str] = Counter()
-        self._tiled = TiledRunWriter(client, self._frames_of, lambda p: (layout.root / p).as_uri())
+        self._tiled = TiledRunWriter(client, self._frames_of, layout.root)
         self._normalizer = Normalizer()
         self._normalizer.subscribe(self._tiled)
 
