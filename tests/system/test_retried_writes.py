@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def documents(events: int) -> Documents:
 
 
 def attempt(catalog: Any, documents: Documents, *, flush_after: int | None = None) -> None:
-    tiled, normalizer = TiledRunWriter(catalog, lambda _: None, str), Normalizer()
+    tiled, normalizer = TiledRunWriter(catalog, lambda _: [], Path()), Normalizer()
     normalizer.subscribe(tiled)
     for n, (name, document) in enumerate(documents):
         normalizer(name, copy.deepcopy(document))

@@ -19,5 +19,7 @@ def check(frames: NDArray, energy: Floats) -> None:
             f"frames of shape {frames.shape} do not match energies of shape {energy.shape}; "
             "the last dimension of the frames must be that of the energies"
         )
-    if len(energy) < 3 or energy[0] >= energy[-1]:
-        raise ValueError(f"energies must ascend over at least three channels, not {energy}")
+    if len(energy) < 3 or not energy[0] < energy[-1] or not np.isfinite(energy).all():
+        raise ValueError(
+            f"energies must ascend over at least three channels, without NaN, not {energy}"
+        )

@@ -7,7 +7,7 @@ from typing import Any
 
 from bluesky_em.errors import NotReady
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.tiled.address import address_of
+from bluesky_em.files.tiled.address import address_of, last_address, why_not_ready
 
 SERVER_START_TIMEOUT = 180.0  # seconds; a Tiled server needs 10-15, minutes on a busy computer
 
@@ -31,7 +31,7 @@ class Catalog:
         """Return the client; wait until an embedded server has started.
 
         Raises:
-            NotReady: the embedded server has not started within 180 s.
+            NotReady: the embedded server has not started within 180 s, or cannot start.
         """
         if self._client is None:
             self._client = self._connect()
@@ -46,7 +46,7 @@ class Catalog:
         if self._client is None and self._uri is None:
             assert self._layout is not None
             if address_of(self._layout) is None:
-                raise ConnectionError(f"the Tiled server of {self._layout.root} is not ready")
+                raise ConnectionError(f"{why_not_ready(self._layout)} ({self._layout.root})")
         return self.connect()
 
     def close(self) -> None:
@@ -63,11 +63,14 @@ class Catalog:
         assert self._layout is not None
         deadline = time.monotonic() + SERVER_START_TIMEOUT
         while (address := address_of(self._layout)) is None:
+            last = last_address(self._layout)
+            if last is not None and last.final:
+                raise NotReady(why_not_ready(self._layout))
             if time.monotonic() >= deadline:
                 raise NotReady(
-                    f"the embedded Tiled server of {self._layout.root} has not started within "
-                    f"{SERVER_START_TIMEOUT:g} s: is a Storage open on that folder? Its log: "
-                    f"{self._layout.catalog / 'server.log'}"
+                    f"{why_not_ready(self._layout)}. Its start was awaited for "
+                    f"{SERVER_START_TIMEOUT:g} s: is a Storage open on {self._layout.root}? Its "
+                    f"log: {self._layout.catalog / 'server.log'}"
                 )
             time.sleep(0.1)
         return from_uri(address.uri, api_key=address.api_key)

@@ -57,7 +57,7 @@ class Data:
     ):
         if tiled is None and storage is None:
             raise ValueError("Data needs a Tiled address, a storage folder, or both")
-        layout = Layout(Path(storage).expanduser().absolute()) if storage else None
+        layout = Layout.of(storage) if storage else None
         self._catalog = Catalog(tiled, api_key, layout)
         in_tiled = TiledSource(self._catalog.connect_now)
         self._source: FolderSource | TiledSource = FolderSource(layout.root) if layout else in_tiled

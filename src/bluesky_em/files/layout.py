@@ -36,6 +36,15 @@ class Layout:
         self.writer_lock = root / "writer.lock"
         self.writer_log = root / "writer.log"
 
+    @classmethod
+    def of(cls, folder: str | Path) -> Layout:
+        """Return the layout of a folder that a user names.
+
+        `..` and links are followed: whatever way leads to a folder, its files have one address in
+        Tiled, which refuses all that are not below the folder it serves.
+        """
+        return cls(Path(folder).expanduser().resolve())
+
     def try_writing(self) -> None:
         """Check that journals can be written, by touching a file.
 

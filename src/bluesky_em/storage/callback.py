@@ -20,6 +20,7 @@ from bluesky_em.documents import ReferenceTracker, RunOf
 from bluesky_em.errors import DuplicateReference, StorageFailed
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.tiled.file_uri import check_folder
 
 from .failure_monitor import FailureMonitor
 from .failure_policy import OnFailure
@@ -50,7 +51,8 @@ class Storage:
     ended, and the next Storage on the folder finishes what is left.
 
     Args:
-        directory: the storage folder; created if absent.
+        directory: the storage folder; created if absent. Its path may contain all but `#`, `?` and
+            control characters. It may be moved or renamed while no Storage is open on it.
         tiled: address of a Tiled server; None starts an embedded one.
         api_key: that server's key; defaults to the environment's TILED_API_KEY.
         durability: "process": a document survives the death of any process as soon as it has been
@@ -74,7 +76,8 @@ class Storage:
             raise ValueError(f"durability is 'process' or 'power', not {durability!r}")
         if on_failure not in list(OnFailure):
             raise ValueError(f"on_failure is 'continue', 'pause' or 'abort', not {on_failure!r}")
-        self.layout = Layout(Path(directory).expanduser().absolute())
+        self.layout = Layout.of(directory)
+        check_folder(self.layout.root)
         try:
             self.layout.journal.mkdir(parents=True, exist_ok=True)
             self.layout.try_writing()

@@ -18,6 +18,9 @@ from typing import Any
 BUSY = 75
 """Exit code of a process whose work another process does already."""
 
+USELESS = 78
+"""Exit code of a process that would fail again: it is not started again."""
+
 _AT_ONCE = b"h"
 _START_NICENESS = 5
 _BACKGROUND_NICENESS = 15  # the plan and the instrument come before storage

@@ -10,6 +10,7 @@ from pathlib import Path
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import HEARTBEAT_TIMEOUT, Ledger
 from bluesky_em.files.locks import is_held
+from bluesky_em.files.tiled.address import last_address, why_not_ready
 from bluesky_em.reference import ReferenceState
 
 RATE_INTERVAL = 30.0  # seconds over which the rate is averaged
@@ -85,11 +86,17 @@ def status_of(layout: Layout, ledger: Ledger) -> StorageStatus:
         eta=round(waiting / rate, 1) if rate else None,
         activity=silent if silence > HEARTBEAT_TIMEOUT else "working" if waiting else "idle",
         writer="running" if is_held(layout.writer_lock) else "not running",
-        tiled="running" if is_held(layout.catalog_lock) else "not running",
+        tiled=_tiled(layout),
         trouble=heartbeat.trouble,
         failures=tuple(ledger.newest_failures(FAILURES_LIMIT)),
         free=_free(layout.root),
     )
+
+
+def _tiled(layout: Layout) -> str:
+    state = "running" if is_held(layout.catalog_lock) else "not running"
+    last = last_address(layout)
+    return f"{state}; {why_not_ready(layout)}" if last and (last.error or last.note) else state
 
 
 def _free(root: Path) -> int:

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 CHECK_INTERVAL = 0.25  # seconds
 BACKOFF = (0.5, 30.0)  # seconds, first and longest pause before a process is started again
 SHUTDOWN_TIMEOUT = 60.0  # seconds a process may take to end once its work is done
+TAIL_BYTES = 8192  # of a log, among which its last line is
 STEADY_AFTER = 60.0  # seconds of life after which the next pause is the first one again
 
 
@@ -57,6 +58,8 @@ class ChildProcess:
         self._backoff = Backoff(*BACKOFF)
         self._start_at = 0.0
         self._started = 0.0
+        self._failures = 0
+        self._why = ""
 
     @property
     def pid(self) -> int | None:
@@ -70,7 +73,12 @@ class ChildProcess:
             return "running"
         if is_held(self._lock):
             return "running, started by another process"
-        return f"died, will be started again; see {self._log}"
+        if self._start_at == float("inf"):
+            return f"ended, and is not started again: {self._why}. See {self._log}"
+        if not self._failures:
+            return f"not started yet; see {self._log}"
+        times = "once" if self._failures == 1 else f"{self._failures} times"
+        return f"died {times}, will be started again: {self._why}. See {self._log}"
 
     def check(self) -> None:
         """Start the process if it does not run and its pause is over."""
@@ -102,12 +110,22 @@ class ChildProcess:
         self._process = None
         if now - self._started > STEADY_AFTER:
             self._backoff.reset()
+            self._failures = 0
         if code == processes.BUSY:  # another process was faster: no failure, no longer pauses
             self._start_at = now + BACKOFF[0]
+        elif code == processes.USELESS:
+            self._why, self._start_at = _last_line(self._log), float("inf")
+            logger.error(
+                "the %s ended, and is not started again: %s", self.name, self._why,
+                extra={"action": "restart"},
+            )  # fmt: skip
         else:
+            self._why = f"exit code {code}, {_last_line(self._log)}"
             self._start_later(now, f"ended (exit code {code})")
 
     def _start_later(self, now: float, what: str) -> None:
+        self._failures += 1
+        self._why = self._why or what
         delay = self._backoff.next_delay()
         self._start_at = now + delay
         logger.warning(
@@ -115,6 +133,17 @@ class ChildProcess:
             self.name, what, delay, self._log,
             extra={"action": "restart"},
         )  # fmt: skip
+
+
+def _last_line(log: Path) -> str:
+    """Return the last line of a log, where a process that fails says why."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return "its log cannot be read"
+    return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
 
 
 class Supervisor:

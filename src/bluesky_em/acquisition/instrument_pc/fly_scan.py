@@ -17,6 +17,7 @@ from typing import Any, Dict, NamedTuple, Optional
 
 import numpy as np
 
+from .calibration import checked
 from .exposure import Exposure
 from .faults import step
 
@@ -294,6 +295,7 @@ class _Channel:
 
     def add(self, row):
         """Add a row, an `Exposure` whose array has shape (n, *frame)."""
+        row = checked(row)
         if self._order.entry == "line":
             row = _as_frame(row)
         if self._axes not in (None, row.axes):

@@ -14,6 +14,7 @@ import numpy as np
 import Pyro5.api
 
 from . import credentials
+from .calibration import checked
 from .connections import Daemon
 from .faults import step
 from .fly_scan import FlyOrder, FlyScan
@@ -108,7 +109,7 @@ class AcquisitionServer:
             if not again:
                 self._spool.check_new([reference])
             self._spool.check_room(self._size(detector, options))
-            exposure = self._driver.expose(detector, options)
+            exposure = checked(self._driver.expose(detector, options))
             step("server: exposed")
             return self._put(reference, exposure, thumbnail)
         finally:

@@ -37,6 +37,8 @@ def find_zero_loss(
         in the range, no counts above 0, counts that do not fall to half of the maximum on both
         sides within the range, or a maximum that does not stand out of the noise.
     """
+    if not np.isfinite(energy).all() or (len(energy) > 1 and energy[0] == energy[-1]):
+        return np.full(frames.shape[:-1], np.nan)  # no calibration
     low, high = within or SEARCH_RANGE
     searched = np.flatnonzero((energy >= low) & (energy <= high))
     nothing = np.full(frames.shape[:-1], np.nan)

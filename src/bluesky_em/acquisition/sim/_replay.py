@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bluesky_em.acquisition.instrument_pc.calibration import is_possible
+
 
 class Recording:
     """An EELS spectrum or spectrum image read from a DigitalMicrograph file.
@@ -39,6 +41,12 @@ class Recording:
         self.data = np.ascontiguousarray(data.reshape((1,) * (3 - data.ndim) + data.shape))
         self.start = float(energy["offset"])
         self.dispersion = float(energy["scale"])
+        if not is_possible(self.start, self.dispersion):
+            raise ValueError(
+                f"{self.path} has an energy axis that begins at {self.start} eV with "
+                f"{self.dispersion} eV per channel, which cannot be right. Calibrate it in "
+                "DigitalMicrograph (a dispersion above 0), save it, and replay that file."
+            )
 
     def spectrum(self, x: float, y: float) -> NDArray[Any]:
         """Return the spectrum (channels,) recorded at a fraction x, y of the scan."""

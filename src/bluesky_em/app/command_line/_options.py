@@ -24,7 +24,7 @@ def layout_of(storage: Path) -> Layout:
     Raises:
         FileNotFoundError: it is not a storage folder.
     """
-    layout = Layout(storage.expanduser().absolute())
+    layout = Layout.of(storage)
     if not layout.journal.is_dir():
         raise FileNotFoundError(
             f"{layout.root} is not a storage folder: nothing was ever stored there. Use --storage"

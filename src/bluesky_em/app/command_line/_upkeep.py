@@ -22,9 +22,12 @@ def writer(
     storage: Annotated[Path, typer.Argument(help="The storage folder.")], tiled: Tiled = None
 ) -> None:
     """Run the writer of a storage folder as a service, until interrupted."""
+    from bluesky_em.files.tiled.file_uri import check_folder
     from bluesky_em.storage.supervisor import Supervisor
 
-    supervisor = Supervisor(Layout(storage.expanduser().absolute()), tiled=tiled, api_key=None)
+    layout = Layout.of(storage)
+    check_folder(layout.root)
+    supervisor = Supervisor(layout, tiled=tiled, api_key=None)
     print(f"The writer of {storage} is running; Ctrl-C ends it, nothing is lost.")
     try:
         while True:

@@ -24,6 +24,14 @@ class TiledAddress:
     """for publishing results; empty for none"""
     ready: bool = True
     """False while the embedded server starts"""
+    starts: int = 0
+    """how often the embedded server was started without ever being ready"""
+    note: str = ""
+    """what it does while it starts, if that takes long"""
+    error: str = ""
+    """why its last start failed"""
+    final: bool = False
+    """whether it is not started again, since that would fail again"""
 
 
 def runs_of(client: Any) -> Any:
@@ -39,6 +47,18 @@ def address_of(layout: Layout) -> TiledAddress | None:
     """Return the embedded server's address, or None while it is not ready."""
     address = last_address(layout)
     return address if address and address.ready else None
+
+
+def why_not_ready(layout: Layout) -> str:
+    """Return why the embedded server has no address (yet), in words."""
+    last = last_address(layout)
+    if last is None or last.ready or not last.error:
+        often = f", start {last.starts}" if last and last.starts > 1 else ""
+        doing = (last and last.note) or "it takes 10-15 s"
+        return f"the embedded Tiled server is not ready yet ({doing}{often})"
+    again = "is not started again" if last.final else f"tried {last.starts} times"
+    log = layout.catalog / "server.log"
+    return f"the embedded Tiled server cannot start ({again}): {last.error}. Its log: {log}"
 
 
 def last_address(layout: Layout) -> TiledAddress | None:

@@ -13,7 +13,7 @@ import httpx
 
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger_writer import LedgerWriter
-from bluesky_em.files.tiled.address import TiledAddress
+from bluesky_em.files.tiled.address import TiledAddress, why_not_ready
 
 from .._periodic import Backoff, PeriodicThread
 from ._refusal import Refusal
@@ -143,7 +143,7 @@ class Feeder:
 
         address = self._address()
         if address is None:
-            raise ConnectionError("the embedded Tiled server is not ready yet (it takes 10-15 s)")
+            raise ConnectionError(why_not_ready(self._layout))
         client = from_uri(address.uri, api_key=address.writer_key or None)
         return client.include_data_sources()  # type: ignore
 

@@ -77,9 +77,7 @@ class RunFeed:
         self._streams: dict[str, str] = {}
         self._events: Counter[str] = Counter()
         self._fallback = fallback or Fallback()
-        self._tiled = TiledRunWriter(
-            client, self._frames_of, lambda p: (layout.root / p).as_uri(), self._fallback
-        )
+        self._tiled = TiledRunWriter(client, self._frames_of, layout.root, self._fallback)
         self._normalizer = Normalizer(self._fallback)
         self._normalizer.subscribe(self._tiled)
 

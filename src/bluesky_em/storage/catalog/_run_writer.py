@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from bluesky_tiled_plugins.writing.tiled_writer import _RunWriter
 
 from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.files.tiled.columns import column_types, is_column, of_schema
+from bluesky_em.files.tiled.file_uri import file_uri, unquoted
 from bluesky_em.files.tiled.nodes import IdempotentNode
 from bluesky_em.files.tiled.row_map import KEY, RowMap
 from bluesky_em.files.tiled.storable import has_node, is_ragged
 from bluesky_em.frame import Frame
 
+from . import _read_back
 from ._fallback import Column, Fallback
 from ._updates import UpdateMap, UpdatesConsolidator
 
@@ -28,7 +31,8 @@ class TiledRunWriter(_RunWriter):
     Extends bluesky-tiled-plugins' run writer (private; its version is pinned, and tests cover it),
     which defines the layout. Added here: nodes and rows of an earlier attempt are found instead of
     created twice; documents are flushed on request, not by count; all frames of a detector in a
-    stream form one array, whatever resources they belong to.
+    stream form one array, whatever resources they belong to; the first one of each array is read
+    back.
 
     After any error this object is unusable: create another and pass it the run's documents again.
 
@@ -36,7 +40,7 @@ class TiledRunWriter(_RunWriter):
         client: the catalog.
         frames_of: returns our frames of a datum id, or of a stream datum's uid; none for other
             packages' data.
-        uri_of: returns the URI of a path in the storage folder.
+        root: the storage folder.
         fallback: what is left out, since Tiled has refused the run.
     """
 
@@ -44,13 +48,15 @@ class TiledRunWriter(_RunWriter):
         self,
         client: Any,
         frames_of: Callable[[str], list[Frame]],
-        uri_of: Callable[[str], str],
+        root: Path,
         fallback: Fallback,
     ):
         super().__init__(IdempotentNode(client), batch_size=sys.maxsize)  # type: ignore
         self._frames_of = frames_of
-        self._uri_of = uri_of
+        self._root = root
         self._maps: dict[str, RowMap] = {}
+        self._unread: dict[str, Frame] = {}
+        self._read: set[str] = set()
         self._rows_found: dict[str, int] = {}
         self._rows_given: dict[str, int] = {}
         self._tables: dict[str, Any] = {}
@@ -129,6 +135,10 @@ class TiledRunWriter(_RunWriter):
             metadata = {"data_keys": truncate_json_overflow(doc["data_keys"])}
             self._desc_nodes[doc["uid"]].update_metadata(metadata=metadata, drop_revision=True)
 
+    def stream_resource(self, doc: Any) -> None:
+        """Add a resource; a quoted URI of another package's file becomes one that Tiled reads."""
+        super().stream_resource({**doc, "uri": unquoted(doc["uri"])})
+
     def stream_datum(self, doc: Any) -> None:
         """Add the rows of a stream datum."""
         frames = self._frames_of(doc["uid"])
@@ -137,11 +147,12 @@ class TiledRunWriter(_RunWriter):
         if frames:
             for frame in frames:
                 self._map_of(frame).add(frame)
+                self._read_back_later(frame)
             start, stop = frames[0].rows.start, frames[-1].rows.stop
             key = _key(frames[0])
             if key not in self._stream_resource_cache:
                 resource = self._stream_resource_cache[doc["stream_resource"]]
-                ours = {**resource, "uid": key, "uri": self._uri_of(frames[0].path)}
+                ours = {**resource, "uid": key, "uri": file_uri(self._root / frames[0].path)}
                 self._stream_resource_cache[key] = ours  # type: ignore
             doc = {**doc, "stream_resource": key}
             doc["indices"] = {"start": start, "stop": stop}
@@ -176,6 +187,22 @@ class TiledRunWriter(_RunWriter):
         if isinstance(rows, UpdateMap):
             # after the array: an update that is counted must be readable
             _describe(node, rows.dump())
+        self._read_back(doc["stream_resource"], node)
+
+    def _read_back_later(self, frame: Frame) -> None:
+        """Choose the first frame of an array that has data."""
+        key = _key(frame)
+        if key not in self._read and not self._map_of(frame).failed.keys() & set(
+            map(str, frame.rows)
+        ):
+            self._unread.setdefault(key, frame)
+
+    def _read_back(self, key: str, node: Any) -> None:
+        """Read one frame of an array, once: Tiled's server is asked only whether it can."""
+        frame = self._unread.pop(key, None)
+        if frame is not None:
+            _read_back.check(node, frame, self._root)
+            self._read.add(key)
 
     def _write_internal_data(self, data_cache: list[dict[str, Any]], desc_node: Any) -> None:
         stream = desc_node.item["id"]

@@ -18,8 +18,9 @@ from bluesky_em.files.locks import is_held
 from bluesky_em.files.tiled.address import TiledAddress, last_address, publish
 
 from .. import processes
+from . import _catalog_version, _moved_folder
 from ._duckdb import connection_per_request
-from ._tiled_config import tables_uri, tiled_config
+from ._tiled_config import CATALOG, catalog_uri, tables_uri, tiled_config
 
 _POLL_INTERVAL = 0.5  # seconds between two checks for a writer, after the parent has exited
 _SHUTDOWN_TIMEOUT = 20.0  # seconds the server may take to finish its requests
@@ -35,31 +36,47 @@ def serve(root: Path) -> None:
 
     Raises:
         filelock.Timeout: another process serves it already.
+        UnusableCatalog: the installed Tiled cannot serve it.
+        Exception: it cannot be served for another reason, which is published with the address.
     """
     layout = Layout(root)
     layout.catalog.mkdir(parents=True, exist_ok=True)
     layout.data.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(layout.catalog_lock, timeout=0):
         processes.lower_priority(starting=True)
-        _run(layout)
+        try:
+            _run(layout)
+        except Exception as exc:
+            _publish_error(layout, exc)
+            raise
+
+
+def _publish_error(layout: Layout, exc: Exception) -> None:
+    """Let every process that asks for the address read why there is none."""
+    last = last_address(layout)
+    if last is not None:
+        is_final = isinstance(exc, _catalog_version.UnusableCatalog)
+        words = " ".join(str(exc).split()) or repr(exc)
+        publish(layout, replace(last, ready=False, error=words, final=is_final, note=""))
+
+
+def _tell(layout: Layout, what: str) -> None:
+    last = last_address(layout)
+    if last is not None:
+        publish(layout, replace(last, note=what))
 
 
 def _run(layout: Layout) -> None:
+    address, listener = _new_address(layout)
+    catalog = layout.catalog / CATALOG
+    _catalog_version.upgrade(catalog, catalog_uri(layout), lambda what: _tell(layout, what))
+    _moved_folder.follow(catalog, layout.root)
+
     # These imports take seconds, so they are done only here.
     import uvicorn
     from tiled.server.app import build_app_from_config
 
     from . import _access
-
-    last = last_address(layout)
-    listener = _bind(int(last.uri.rpartition(":")[2]) if last else 0)
-    address = TiledAddress(
-        uri=f"http://127.0.0.1:{listener.getsockname()[1]}",
-        api_key=(last and last.api_key) or secrets.token_hex(32),
-        writer_key=(last and last.writer_key) or secrets.token_hex(32),
-        analyst_key=(last and last.analyst_key) or secrets.token_hex(32),
-    )
-    publish(layout, replace(address, ready=False))
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -69,7 +86,7 @@ def _run(layout: Layout) -> None:
 
     # Tiled 0.2.20 tries to set this and fails. With it, readers and the feed do not block each
     # other.
-    with closing(sqlite3.connect(layout.catalog / "catalog.db")) as database:
+    with closing(sqlite3.connect(catalog)) as database:
         database.execute("PRAGMA journal_mode=WAL")
     app = build_app_from_config(tiled_config(layout))
     keys = {
@@ -93,6 +110,22 @@ def _run(layout: Layout) -> None:
     with connection_per_request(tables_uri(layout)):
         server.run(sockets=[listener])
     publish(layout, replace(address, ready=False))
+
+
+def _new_address(layout: Layout) -> tuple[TiledAddress, socket.socket]:
+    """Bind the last port, publish that the server starts, and return what it will publish."""
+    last = last_address(layout)
+    listener = _bind(int(last.uri.rpartition(":")[2]) if last else 0)
+    address = TiledAddress(
+        uri=f"http://127.0.0.1:{listener.getsockname()[1]}",
+        api_key=(last and last.api_key) or secrets.token_hex(32),
+        writer_key=(last and last.writer_key) or secrets.token_hex(32),
+        analyst_key=(last and last.analyst_key) or secrets.token_hex(32),
+    )
+    starts = 1 + (last.starts if last else 0)
+    error = last.error if last else ""  # until it is known whether this start fails, too
+    publish(layout, replace(address, ready=False, starts=starts, error=error))
+    return address, listener
 
 
 def _bind(port: int) -> socket.socket:

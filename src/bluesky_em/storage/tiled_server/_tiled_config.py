@@ -9,6 +9,9 @@ from bluesky_em.files.layout import Layout
 
 from ._live_settings import LiveCache
 
+CATALOG, TABLES = "catalog.db", "tables.duckdb"
+"""Names of the database of nodes and of the database of event tables."""
+
 
 def tiled_config(layout: Layout) -> dict[str, Any]:
     """Return the configuration of a server for this catalog, as `tiled serve config` reads it.
@@ -24,7 +27,7 @@ def tiled_config(layout: Layout) -> dict[str, Any]:
                 "path": "/",
                 "tree": "catalog",
                 "args": {
-                    "uri": f"sqlite:///{(layout.catalog / 'catalog.db').as_posix()}",
+                    "uri": catalog_uri(layout),
                     "init_if_not_exists": True,
                     "readable_storage": [str(layout.data)],
                     "writable_storage": [
@@ -46,6 +49,11 @@ def tiled_config(layout: Layout) -> dict[str, Any]:
     }
 
 
+def catalog_uri(layout: Layout) -> str:
+    """Return the URI of the database of nodes."""
+    return f"sqlite:///{(layout.catalog / CATALOG).as_posix()}"
+
+
 def tables_uri(layout: Layout) -> str:
     """Return the URI of the database of event tables."""
-    return f"duckdb:///{(layout.catalog / 'tables.duckdb').as_posix()}"
+    return f"duckdb:///{(layout.catalog / TABLES).as_posix()}"

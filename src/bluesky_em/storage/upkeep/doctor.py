@@ -28,6 +28,7 @@ from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.locks import is_held
 from bluesky_em.files.operator_requests import Action, Request
+from bluesky_em.files.tiled.address import last_address, why_not_ready
 
 from ..disk_reserve import RESERVE_BYTES
 from .audit import Finding, FindingKind, Location, audit_run
@@ -63,6 +64,7 @@ def examine(layout: Layout, catalog: Callable[[], Any] | None, newest: int) -> I
         yield from _packages()
         yield from _folder(layout, ledger)
         yield from _leftovers(layout)
+        yield from _tiled_server(layout)
         yield from _servers(ledger)
         yield from _torn_files(layout)
         yield from _runs(layout, ledger, catalog, newest)
@@ -106,6 +108,16 @@ def _folder(layout: Layout, ledger: Ledger) -> Iterator[Problem]:
         yield Problem(
             what=f"{len(waiting)} runs are not complete, and no writer works on {layout.root}",
             remedy=f"open a Storage on it, or `bluesky-em writer {layout.root}`",
+        )
+
+
+def _tiled_server(layout: Layout) -> Iterator[Problem]:
+    last = last_address(layout)
+    if last is not None and last.error and not last.ready:
+        yield Problem(
+            what=why_not_ready(layout),
+            remedy="do what it says, and open a Storage on the folder again; the catalog can also "
+            f"be made again from journals and files, without {layout.catalog}",
         )
 
 
@@ -192,7 +204,9 @@ def _repair(layout: Layout, path: Path) -> None:
 def _runs(
     layout: Layout, ledger: Ledger, catalog: Callable[[], Any] | None, newest: int
 ) -> Iterator[Problem]:
-    client = catalog() if catalog else None
+    last = last_address(layout)
+    cannot_start = last is not None and last.error and not last.ready
+    client = catalog() if catalog and not cannot_start else None
     journals = sorted(layout.journals(), key=lambda path: path.stat().st_mtime)
     for path in reversed(journals[-newest:] if newest else []):
         try:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bluesky_em.acquisition.instrument_pc.gatan.driver import SpectrometerDriver
-from bluesky_em.acquisition.sim import Beam, Recording, digital_micrograph
+from bluesky_em.acquisition.sim import Beam, Recording, _replay, digital_micrograph
 
 DATA = Path(__file__).parents[5] / "shared/data"
 SPECTRUM_IMAGE = "rosettasciio_EELS_SI.dm4"
@@ -63,3 +63,16 @@ def test_a_file_without_a_spectrum_is_refused_by_name(tmp_path: Path):
 def test_a_missing_recording_is_reported_as_missing(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="no recording at"):
         Recording(tmp_path / "gone.dm4")
+
+
+@pytest.mark.parametrize(
+    ("offset", "scale"), [(0.0, 0.0), (0.0, -0.3), (0.0, np.nan), (np.inf, 0.3), (np.nan, 0.3)]
+)
+def test_a_recording_whose_calibration_cannot_be_right_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: float, scale: float
+) -> None:
+    axis = {"units": "eV", "offset": offset, "scale": scale, "index_in_array": 0}
+    signal = {"data": np.ones(2048, "<f4"), "axes": [axis]}
+    monkeypatch.setattr(_replay, "_read", lambda path: [signal])
+    with pytest.raises(ValueError, match=r"cannot be right. Calibrate it .*dispersion above 0"):
+        Recording(tmp_path / "wrong.dm4")

@@ -14,6 +14,7 @@ import threading
 import time
 from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
+from ..calibration import checked
 from ..driver import Driver
 from ..exposure import Exposure
 from . import images
@@ -105,19 +106,20 @@ class MicroscopeDriver(Driver):
             ValueError: an option is not allowed.
             RuntimeError: the microscope refuses, or the exposure was aborted. The beam is blanked.
         """
-        checked = self._check_options(detector, options)
+        wanted = self._check_options(detector, options)
         with self._calling("take a {}".format(detector)):
             self._aborted.clear()
             with self._beam.on():
                 if self._aborted.is_set():
                     raise RuntimeError("The exposure was aborted before it began; no image.")
                 started = time.time()
-                image = images.acquire(self._client, self._structures, self._enumerations, checked)
+                image = images.acquire(self._client, self._structures, self._enumerations, wanted)
                 ended = time.time()
             array = images.pixels_of(image)
             self._dtypes[detector] = array.dtype.str
-            axes = images.axes_of(image, array.shape, checked)
-            return Exposure(array, axes, images.metadata_of(image, checked, axes), started, ended)
+            axes = images.axes_of(image, array.shape, wanted)
+            metadata = images.metadata_of(image, wanted, axes)
+            return checked(Exposure(array, axes, metadata, started, ended))
 
     def check_fly_scan(
         self, detector: str, options: Mapping[str, Any], scan: Optional[Mapping[str, Any]]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 
+from ..calibration import number
 from ..limits import in_limits, one_of, region_in_scan
 from .settings import STAGE_AXES
 
@@ -156,20 +158,20 @@ def metadata_of(image: Any, options: ImageOptions, axes: List[Dict[str, Any]]) -
         r"<AccelerationVoltage>([^<]+)<", str(_follow(image.metadata, "metadata_as_xml"))
     )
     if voltage is not None:
-        facts["beam_energy"] = float(voltage.group(1)) / 1e3  # keV
+        facts["beam_energy"] = number(voltage.group(1)) / 1e3  # keV; NaN is left out
     for name, path in (
         ("defocus", "optics.defocus"),
         ("scan_rotation", "scan_settings.scan_rotation"),
     ):
         value = _follow(image.metadata, path)
         if value is not None:
-            facts[name] = float(value)
+            facts[name] = number(value)
     position = _follow(image.metadata, "stage_settings.stage_position")
     if position is not None:
         facts["stage"] = {
-            name: float(getattr(position, axis))
+            name: number(getattr(position, axis))
             for name, axis in STAGE_AXES.items()
-            if getattr(position, axis, None) is not None
+            if math.isfinite(number(getattr(position, axis, None)))
         }
     return facts
 
@@ -221,7 +223,7 @@ def _pixel_size(image: Any) -> Tuple[Tuple[float, float], str]:
     if pixel is None:
         return (1.0, 1.0), "px"
     units = _follow(result, "pixel_size_x_unit")
-    return (float(pixel.x), float(pixel.y)), "m" if units is None else str(units)
+    return (number(pixel.x), number(pixel.y)), "m" if units is None else str(units)
 
 
 def _follow(node: Any, path: str) -> Any:

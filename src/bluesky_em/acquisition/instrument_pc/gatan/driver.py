@@ -6,9 +6,11 @@ module is an argument, so the same code runs on the look-alike in `acquisition.s
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from ..calibration import checked, is_possible
 from ..driver import Driver
 from ..exposure import Exposure, Rows
 from ..limits import in_limits
@@ -140,7 +142,8 @@ class SpectrometerDriver(Driver):
             state = self._ready_state()
             taken = self._camera.acquire(exposure, frames, state, check_not_aborted)
             metadata = self._metadata(exposure, frames, state, taken.tags, taken.energy)
-        return Exposure(taken.array, [taken.energy], metadata, taken.started, taken.ended)
+        exposed = Exposure(taken.array, [taken.energy], metadata, taken.started, taken.ended)
+        return checked(exposed)
 
     def check_fly_scan(
         self, detector: str, options: Mapping[str, Any], scan: Optional[Mapping[str, Any]]
@@ -248,12 +251,13 @@ class SpectrometerDriver(Driver):
         tags: Mapping[str, float],
         energy: Mapping[str, Any],
     ) -> Dict[str, Any]:
+        dispersion = energy["scale"]
         metadata = {
             "signal_type": "EELS",
             "exposure": exposure,
             "frames": frames,
             "energy_offset": state["energy_offset"],
-            "dispersion": energy["scale"],
+            "dispersion": dispersion if is_possible(energy["offset"], dispersion) else math.nan,
             "aperture": state["aperture"],
             "spectrometer": self._camera.name,
         }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from ..calibration import is_possible
 from ..limits import in_limits, one_of
 from .scan import axis
 
@@ -59,6 +60,7 @@ class ImagingFilter:
         apertures: Mapping[int, str],
         energy_limits: Tuple[float, float],
     ) -> None:
+        _check_map(dispersions, energy_limits)
         self._dm = digital_micrograph
         self._dispersions = dict(dispersions)
         self._apertures = dict(apertures)
@@ -115,11 +117,11 @@ class ImagingFilter:
             )
         answers = self._ask(questions)
         if self._has["IFCGetFilterMode"]:
-            in_spectroscopy = int(answers["mode"]) == SPECTROSCOPY
+            in_spectroscopy = _whole(answers["mode"]) == SPECTROSCOPY
         else:
-            in_spectroscopy = bool(answers["mode"])
-        index = int(answers.get("dispersion", -1))
-        aperture = int(answers.get("aperture", -1))
+            in_spectroscopy = _whole(answers["mode"]) not in (-1, 0)
+        index = _whole(answers.get("dispersion", -1))
+        aperture = _whole(answers.get("aperture", -1))
         return {
             "energy_offset": answers.get("energy_offset", math.nan),
             "dispersion": self._dispersions.get(index, math.nan),
@@ -143,16 +145,10 @@ class ImagingFilter:
     def energy_axis(self, state: Mapping[str, Any], channels: int) -> Dict[str, Any]:
         """Return the energy axis (eV) that follows from the filter's state.
 
-        Raises:
-            RuntimeError: energy offset or dispersion is unknown.
+        Its numbers are NaN where offset or dispersion is unknown.
         """
         scale = state["dispersion"]
         origin = state["energy_offset"] - ZERO_LOSS_CHANNEL * scale
-        if not math.isfinite(origin):
-            raise RuntimeError(
-                "The spectrum has no energy axis: the camera's image has none, and the filter's "
-                "state is not in the dispersion map {}.".format(self._dispersions)
-            )
         return axis("energy", "eV", origin, scale, channels)
 
     def compare_dispersion(self, measured: float, mapped: float) -> None:
@@ -160,6 +156,8 @@ class ImagingFilter:
 
         A contradiction is kept as `warning`; until it is gone, the dispersion cannot be set.
         """
+        if not is_possible(0.0, measured):
+            return  # says nothing about the map
         nearest = min(self._dispersions.values(), key=lambda d: abs(math.log(d / measured)))
         self.warning = (
             ""
@@ -264,6 +262,31 @@ def _setting(
         "limits": limits,
         "choices": choices,
     }
+
+
+def _whole(answer: float) -> int:
+    """Return an index that DigitalMicrograph gave; -1, which is none, for NaN and infinity."""
+    return int(answer) if math.isfinite(answer) else -1
+
+
+def _check_map(dispersions: Mapping[int, float], limits: Tuple[float, float]) -> None:
+    """Check what the user gave.
+
+    Raises:
+        ValueError: a dispersion is not above 0, or the limits are not two numbers in order.
+    """
+    for index, dispersion in dispersions.items():
+        if not is_possible(0.0, dispersion):
+            raise ValueError(
+                "dispersions[{}] is {}; give eV per channel, a number above 0, e.g. 0.3.".format(
+                    index, dispersion
+                )
+            )
+    if not (all(map(math.isfinite, limits)) and limits[0] < limits[1]):
+        raise ValueError(
+            "energy_limits is {}; give the lowest and the highest energy offset in eV, e.g. "
+            "(-200.0, 3000.0).".format(tuple(limits))
+        )
 
 
 def _index_of(choice: Any, choices: Mapping[int, Any]) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
+from ..calibration import is_possible
 from ..exposure import Exposure, Rows
 from ..limits import in_limits, region_in_scan
 
@@ -65,6 +66,19 @@ def map_axes(scan: Mapping[str, Any], whole: float, units: str) -> List[Dict[str
     ]
 
 
+def _calibrated(
+    scan: Mapping[str, Any], field_of_view: Any, facts: Dict[str, Any]
+) -> List[Dict[str, Any]]:
+    """Return a map's axes in m; in fractions of the scan where its width cannot be right."""
+    if is_possible(0.0, field_of_view):
+        return map_axes(scan, field_of_view, "m")
+    facts["warning"] = (
+        "The map is not calibrated: the width of its field of view is {} m, which cannot be "
+        "right.".format(field_of_view)
+    )
+    return map_axes(scan, 1.0, "")
+
+
 def axis(name: str, units: str, offset: float, scale: float, size: int) -> Dict[str, Any]:
     """Return an axis in the form that documents have."""
     return {"name": name, "units": units, "offset": offset, "scale": scale, "size": size}
@@ -95,7 +109,7 @@ def fly_lines(
     left, top, width, height = scan["region"]
     with lock:
         energy, facts = expose_for_facts()
-        axes = map_axes(scan, read_line.field_of_view, "m")
+        axes = _calibrated(scan, read_line.field_of_view, facts)
         facts.update(scan=axes, dwell_time=dwell)
     first = 0
     while first < count:

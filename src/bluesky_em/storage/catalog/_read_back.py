@@ -1,0 +1,95 @@
+"""Reading of what Tiled was given, before it is called catalogued."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bluesky_em.files.hdf5 import FramesReader
+from bluesky_em.frame import Frame
+
+WHOLE_BYTES = 1 << 20  # bytes of a frame, or a block of them, that is read back as a whole
+PART_BYTES = 1 << 14  # bytes that are read back of a larger one
+REFUSED = {401, 403, 429, 502, 504}  # HTTP statuses that do not depend on what is read
+
+Region = tuple[slice, ...]
+
+
+class ReadBackError(RuntimeError):
+    """Tiled does not give what is in the file."""
+
+
+def check(array: Any, frame: Frame, root: Path) -> None:
+    """Read one frame back through Tiled, with one request.
+
+    A small frame must have its checksum, or be equal to the file. Of a large one, and of an array
+    that updates change, a small part must be equal to that part of the file.
+
+    Args:
+        array: the array's node in Tiled.
+        frame: a frame that is stored and registered in Tiled.
+        root: the storage folder.
+
+    Raises:
+        ReadBackError: Tiled cannot read the file, or gives something else.
+        httpx.HTTPError: Tiled is away, or refuses everything.
+    """
+    path = root / frame.path
+    region, shape = _whole(frame)
+    is_small = frame.update is None and frame.nbytes <= WHOLE_BYTES
+    if not is_small:
+        region = _part(region, shape, np.dtype(frame.dtype).itemsize)
+    before = b"" if is_small else _in_file(path, region)
+    found = _read(array, region, frame, path)
+    if is_small and zlib.crc32(found) == frame.checksum:
+        return
+    # An array that updates change may have changed meanwhile; a cut block has no checksum.
+    if found not in (before, _in_file(path, region)):
+        raise _error(frame, path, "it gives other values than the file has")
+
+
+def _whole(frame: Frame) -> tuple[Region, tuple[int, ...]]:
+    """Return where a frame's values are in its array, and the shape of that region."""
+    if frame.update is None:
+        start, shape = (frame.row, *(0 for _ in frame.shape)), (frame.count, *frame.shape)
+    else:
+        start = frame.index or (0,) * len(frame.update["shape"])
+        shape = (1,) * (len(start) - len(frame.shape)) + frame.shape
+    return tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True)), shape
+
+
+def _part(region: Region, shape: tuple[int, ...], itemsize: int) -> Region:
+    """Return the first `PART_BYTES` of a region, or less: whole lines of the last axes."""
+    most, part = max(1, PART_BYTES // itemsize), list(region)
+    for axis in reversed(range(len(shape))):
+        size = min(shape[axis], most)
+        part[axis] = slice(region[axis].start, region[axis].start + size)
+        most = max(1, most // max(1, size))
+    return tuple(part)
+
+
+def _in_file(path: Path, region: Region) -> bytes:
+    with FramesReader(path) as reader:
+        return reader.read(region).tobytes()
+
+
+def _read(array: Any, region: Region, frame: Frame, path: Path) -> bytes:
+    """Ask for the bytes as any client does, but once: the feed itself tries again later."""
+    response = array.context.http_client.get(
+        array.item["links"]["full"],
+        headers={"Accept": "application/octet-stream"},
+        params={"slice": ",".join(f"{axis.start}:{axis.stop}" for axis in region)},
+    )
+    if response.is_success or response.status_code in REFUSED:
+        return response.raise_for_status().read()
+    raise _error(frame, path, f"HTTP {response.status_code}, {response.text[:200]}")
+
+
+def _error(frame: Frame, path: Path, why: str) -> ReadBackError:
+    return ReadBackError(
+        f"Tiled cannot read back {frame.reference} ({why}); the data are safe in {path}. Its "
+        "server must be able to read that folder, and serve it under this name"
+    )
