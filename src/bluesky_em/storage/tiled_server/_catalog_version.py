@@ -51,9 +51,9 @@ def upgrade(catalog: Path, uri: str, tell: Callable[[str], None]) -> None:
     except Exception as exc:
         put_back(copy, catalog)
         raise UnusableCatalog(
-            f"the installed Tiled {version('tiled')} cannot upgrade {catalog} from revision {found} "
-            f"to {REQUIRED_REVISION} ({str(exc).splitlines()[0]}); the catalog is as it was. "
-            "Install the tiled that was used before, or make the catalog again from journals and "
+            f"the installed Tiled {version('tiled')} cannot upgrade {catalog} from revision "
+            f"{found} to {REQUIRED_REVISION} ({str(exc).splitlines()[0]}); the catalog is as it "
+            "was. Install the tiled that was used before, or make the catalog again from journals and "
             "files. Measuring and storing continue without it"
         ) from exc
     logger.warning(
