@@ -137,7 +137,7 @@ class TiledRunWriter(_RunWriter):
 
     def stream_resource(self, doc: Any) -> None:
         """Add a resource; a quoted URI of another package's file becomes one that Tiled reads."""
-        super().stream_resource({**doc, "uri": unquoted(doc["uri"])})
+        super().stream_resource({**doc, "uri": unquoted(doc["uri"])})  # type: ignore (a mapping)
 
     def stream_datum(self, doc: Any) -> None:
         """Add the rows of a stream datum."""
@@ -224,7 +224,7 @@ class TiledRunWriter(_RunWriter):
         import ragged
 
         content = awkward.from_numpy(np.concatenate(arrays), regulararray=True)
-        array = ragged.array(awkward.unflatten(content, [len(each) for each in arrays]))
+        array: Any = ragged.array(awkward.unflatten(content, [len(each) for each in arrays]))
         name = f"{stream.item['id']}/{key}"
         node = self._internal_arrays.get(name)
         if node is not None:

@@ -52,9 +52,9 @@ def upgrade(catalog: Path, uri: str, tell: Callable[[str], None]) -> None:
         put_back(copy, catalog)
         raise UnusableCatalog(
             f"the installed Tiled {version('tiled')} cannot upgrade {catalog} from revision "
-            f"{found} to {REQUIRED_REVISION} ({str(exc).splitlines()[0]}); the catalog is as it was. "
-            "Install the tiled that was used before, or make the catalog again from journals and "
-            "files. Measuring and storing continue without it"
+            f"{found} to {REQUIRED_REVISION} ({str(exc).splitlines()[0]}); the catalog is as it "
+            "was. Install the tiled that was used before, or make the catalog again from journals "
+            "and files. Measuring and storing continue without it"
         ) from exc
     logger.warning(
         "%s has been upgraded from revision %s to %s. As it was: %s",
@@ -69,7 +69,8 @@ def _migrate(uri: str) -> None:
     from tiled.utils import ensure_specified_sql_driver
 
     address = ensure_specified_sql_driver(uri)
-    alembic_utils.upgrade(ALEMBIC_INI_TEMPLATE_PATH, ALEMBIC_DIR, address, "head")
+    template, folder = Path(ALEMBIC_INI_TEMPLATE_PATH), Path(ALEMBIC_DIR)
+    alembic_utils.upgrade(template, folder, address, "head")
 
 
 def _revision(catalog: Path) -> str | None:

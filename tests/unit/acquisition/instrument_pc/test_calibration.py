@@ -21,6 +21,10 @@ IMPOSSIBLE = [0.0, -0.3, math.nan, math.inf, -math.inf]
 UNCALIBRATED = {"name": "energy", "units": "channel", "offset": 0.0, "scale": 1.0, "size": 4}
 
 
+def simulated() -> Any:
+    return digital_micrograph(beam=Beam(), latency=False)
+
+
 def spectrum(offset: Any, scale: Any, **metadata: Any) -> Exposure:
     energy = {"name": "energy", "units": "eV", "offset": offset, "scale": scale, "size": 4}
     return Exposure(np.arange(4, dtype="<f4"), [energy], metadata, 0.0, 1.0)
@@ -79,7 +83,7 @@ def test_what_is_no_number_is_nan(given: Any) -> None:
 def test_a_spectrum_whose_image_is_calibrated_wrongly_is_kept(
     monkeypatch: pytest.MonkeyPatch, scale: float
 ) -> None:
-    dm = digital_micrograph(beam=Beam(), latency=False)
+    dm = simulated()
     monkeypatch.setattr(dm, "energy_calibration", lambda: (-10.0, scale))
     frame = SpectrometerDriver(dm).expose("eels", {"exposure": 0.001})
     assert frame.array.shape == (2048,) and frame.array.sum() > 0
@@ -93,7 +97,7 @@ def test_a_spectrum_whose_image_is_calibrated_wrongly_is_kept(
 def test_a_spectrum_without_any_calibration_is_kept(
     monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    dm = digital_micrograph(beam=Beam(), latency=False)
+    dm = simulated()
     driver = SpectrometerDriver(dm)
     monkeypatch.setattr(dm, "energy_calibration", lambda: (0.0, 1.0))
     state = {**driver._filter.state(), key: math.nan}
@@ -110,15 +114,13 @@ def test_a_spectrum_without_any_calibration_is_kept(
 @pytest.mark.parametrize("dispersion", IMPOSSIBLE)
 def test_a_dispersion_of_the_users_map_that_cannot_be_right_is_refused(dispersion: float) -> None:
     with pytest.raises(ValueError, match=r"dispersions\[2\] is .*a number above 0, e.g. 0.3"):
-        SpectrometerDriver(
-            digital_micrograph(beam=Beam(), latency=False), dispersions={2: dispersion}
-        )
+        SpectrometerDriver(simulated(), dispersions={2: dispersion})
 
 
 @pytest.mark.parametrize("limits", [(0.0, math.nan), (3000.0, -200.0), (-math.inf, 10.0)])
 def test_energy_limits_that_are_none_are_refused(limits: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="energy_limits is .*lowest and the highest"):
-        SpectrometerDriver(digital_micrograph(beam=Beam(), latency=False), energy_limits=limits)
+        SpectrometerDriver(simulated(), energy_limits=limits)
 
 
 @pytest.mark.parametrize("step", [0.0, math.nan])
