@@ -1,8 +1,14 @@
 import contextlib
+from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -86,20 +92,61 @@ def test_another_run_cannot_append_to_an_existing_journal(path: Path):
     assert [name for name, _ in read(path)] == ["start"]
 
 
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass
+class Sample:
+    name: str
+
+
+ITSELF: list[Any] = [1]
+ITSELF.append(ITSELF)
+
+
 @pytest.mark.parametrize(
-    ("value", "words"),
-    [(object(), "not object <object"), (1j, "not complex 1j"), (print, "not builtin_function_or"),
-     (np.array([object()]), "not ndarray"), (np.zeros(1, [("a", "<i4")]), "not ndarray")],
-)  # fmt: skip
-def test_values_that_cannot_be_serialised_are_refused_with_type_and_value(
-    path: Path, value: Any, words: str
+    ("value", "kept", "form"),
+    [
+        (datetime(2026, 1, 1, 12), "2026-01-01T12:00:00", "datetime: ISO text"),
+        (date(2026, 1, 1), "2026-01-01", "date: ISO text"),
+        (timedelta(days=1), 86400.0, "timedelta: seconds"),
+        (np.datetime64("2026-01-01"), "2026-01-01", "datetime64: ISO text"),
+        (UUID(int=5), "00000000-0000-0000-0000-000000000005", "UUID: text"),
+        (Decimal("1.50"), "1.50", "Decimal: text"),
+        (Colour.RED, "red", "Colour: its value"),
+        (2**70, "1180591620717411303424", "int: text, since it has more than 64 bits"),
+        (1 + 2j, [1.0, 2.0], "complex: [real, imaginary]"),
+        (np.longdouble(1.5), 1.5, "longdouble: a float"),
+        (np.longdouble("0.1"), str(np.longdouble("0.1")), "longdouble: text"),
+        ({3, 1, 2}, [1, 2, 3], "set: a list"),
+        (deque([1, 2]), [1, 2], "deque: a list"),
+        (range(3), [0, 1, 2], "range: a list"),
+        ({"a": 1}.keys(), ["a"], "dict_keys: a list"),
+        (np.array([1, None]), [1, None], "ndarray: a list"),
+        (np.ma.masked_array([1.0, 2.0], [False, True]), [1.0, None], "MaskedArray: a list, with"),
+        (np.ma.masked, None, "MaskedConstant: None"),
+        (Sample("Si"), {"name": "Si"}, "Sample: a mapping of its fields"),
+        (np.zeros((), [("x", "<i4")])[()], {"x": 0}, "void: a mapping of its fields"),
+        (Path("a"), "a", "text"),
+        (print, "<built-in function print>", "builtin_function_or_method: text"),
+        (..., "Ellipsis", "ellipsis: text"),
+        (slice(1, 2), "slice(1, 2, None)", "slice: text"),
+        ("\ud800", "\\ud800", ""),
+        (ITSELF, [1, "[1, [1, [1, [1, [1, [1, [...]]]]]]]"], "list: text, since it is too deep"),
+        ({date(2026, 1, 1): 1, frozenset([1]): 2}, {"2026-01-01": 1, "[1]": 2}, "date: ISO text"),
+    ],
+)
+def test_a_value_that_is_no_plain_data_is_kept_in_a_readable_form_and_noted(
+    path: Path, value: Any, kept: Any, form: str
 ):
-    journal = Journal(path)
-    with pytest.raises(TypeError, match="plain data and numpy arrays, " + words):
-        journal.append("event", {"value": value})
+    noted: list[str] = []
+    journal = Journal(path, note=lambda kind, words: noted.append(f"{kind.__name__}: {words}"))
+    journal.append("event", {"value": value})
     journal.append("stop", {})
     journal.close()
-    assert [name for name, _ in read(path)] == ["stop"]
+    assert read(path) == [["event", {"value": kept}], ["stop", {}]]
+    assert form in "\n".join(noted)
 
 
 def test_syncing_and_closing_twice_is_harmless(path: Path):

@@ -134,13 +134,13 @@ def _is_column(key: str) -> bool:
     return bool(_COLUMN.fullmatch(key)) and len(key.encode()) <= _NAME_BYTES
 
 
-def _fit_integer(value: int, data_key: Mapping[str, Any]) -> int:
+def _fit_integer(value: int, data_key: Mapping[str, Any]) -> int | np.uint64:
     dtype = numpy_dtype(data_key)
     is_unsigned = dtype is not None and dtype.kind == "u" and dtype.itemsize == 8
     low, high = (0, 2**64) if is_unsigned else (-(2**63), 2**63)
     if not low <= value < high:
         raise ValueError(f"{value} is not in the range of {dtype}")
-    return value
+    return np.uint64(value) if is_unsigned else value  # pyarrow would take an int for signed
 
 
 def _fit_array(value: Any, data_key: Mapping[str, Any]) -> Any:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bluesky_em.files.tiled.storable import has_node, is_ragged
-
 Column = tuple[str, str]
 """A stream and a data key, as they are called in Tiled."""
 
@@ -14,8 +12,8 @@ Column = tuple[str, str]
 class Fallback:
     """The last resort of a run: each refusal makes its next attempt simpler.
 
-    First the columns that cannot be written become text, or those that are not scalars if it is
-    not clear which these are; then all columns of the stream; at last only the frames of our
+    First the columns that cannot be written become text, or those that are not simple scalars if it
+    is not clear which these are; then all columns of the stream; at last only the frames of our
     detectors are left, with the events' numbers and times. The journal keeps everything.
     """
 
@@ -54,10 +52,10 @@ class Fallback:
         """
         if self.frames_only:
             return False
-        self.why = str(exc) or repr(exc)
+        self.why = (str(exc) or repr(exc)).splitlines()[0]
         named = {column for column in columns if f"'{column[1]}'" in self.why}
-        complex_ones = {c for c, key in columns.items() if has_node(key) or _is_array(key)}
-        for suspects in (set(guilty), named, complex_ones, set(columns)):
+        unusual = {column for column, key in columns.items() if _is_unusual(key)}
+        for suspects in (set(guilty), named, unusual, set(columns)):
             if suspects - self.text:
                 self.text |= suspects
                 return True
@@ -65,5 +63,7 @@ class Fallback:
         return True
 
 
-def _is_array(data_key: Mapping[str, Any]) -> bool:
-    return is_ragged(data_key) or data_key["dtype"] == "array" or "external" in data_key
+def _is_unusual(data_key: Mapping[str, Any]) -> bool:
+    """Check whether the values are arrays, files, or integers beyond 63 bits."""
+    wide = data_key.get("dtype_numpy") == "<u8"
+    return wide or data_key["dtype"] == "array" or "external" in data_key

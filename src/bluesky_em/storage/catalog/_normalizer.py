@@ -57,7 +57,12 @@ class Normalizer(RunNormalizer):
         if self._fallback.frames_only:
             rest = {key: value for key, value in doc.items() if key not in ("uid", "time")}
             doc = {"uid": doc["uid"], "time": doc["time"], "as_text": text(rest)}
-        super().start(json_ready(doc))
+        doc = json_ready(doc)
+        for name in ("tiled_specs", "tiled_access_tags"):  # they have a meaning for the run writer
+            if not isinstance(doc.get(name) or [], list):
+                doc[f"{name}_"] = doc.pop(name)
+                self._note(f"{name!r} is no list, so it is metadata {name + '_'!r} here")
+        super().start(doc)
 
     def descriptor(self, doc: Any) -> None:
         """Pass on a descriptor, with data keys and names that Tiled accepts."""

@@ -50,7 +50,7 @@ class Refusal:
         if repeat and now - before >= REPEAT_INTERVAL:
             logger.warning("%s", self.why, extra={"action": "catalog"})
             self.until += self._backoff.next_delay()
-        elif feed.simplify(exc):
+        elif feed.simplify(exc, self.fallback):
             logger.warning(
                 "run %s is written in a simpler form, %s: %s", self._run, self.fallback, exc,
                 exc_info=exc, extra={"action": "catalog"},

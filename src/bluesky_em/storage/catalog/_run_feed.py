@@ -76,9 +76,9 @@ class RunFeed:
         self._start: Document = {}
         self._streams: dict[str, str] = {}
         self._events: Counter[str] = Counter()
-        self._fallback = fallback or Fallback()
-        self._tiled = TiledRunWriter(client, self._frames_of, layout.root, self._fallback)
-        self._normalizer = Normalizer(self._fallback)
+        fallback = fallback or Fallback()
+        self._tiled = TiledRunWriter(client, self._frames_of, layout.root, fallback)
+        self._normalizer = Normalizer(fallback)
         self._normalizer.subscribe(self._tiled)
 
     def step(self) -> bool:
@@ -111,9 +111,9 @@ class RunFeed:
             self._next_flush = began + took + pause
         return False
 
-    def simplify(self, exc: Exception) -> bool:
-        """Make the run's next attempt simpler after an error; return False if nothing is left."""
-        return self._fallback.simplify(exc, self._tiled.columns, self._tiled.guilty)
+    def simplify(self, exc: Exception, fallback: Fallback) -> bool:
+        """Make the run's next attempt simpler after an error, as `Fallback.simplify` does."""
+        return fallback.simplify(exc, self._tiled.columns, self._tiled.guilty)
 
     def close(self) -> None:
         """Close the journal."""

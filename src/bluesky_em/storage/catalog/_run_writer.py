@@ -211,7 +211,7 @@ class TiledRunWriter(_RunWriter):
                 self._write_ragged(desc_node, key, [row.pop(key) for row in data_cache])
         try:
             super()._write_internal_data(data_cache, desc_node)
-        except pyarrow.ArrowException:
+        except (pyarrow.ArrowException, OverflowError):
             columns = {key for row in data_cache for key in row} & self.data_keys.keys()
             for key in columns:
                 if not is_column([row.get(key) for row in data_cache], self.data_keys[key]):

@@ -1,0 +1,237 @@
+"""Any run gets into Tiled, whatever the dtypes, shapes and names of its values are.
+
+The server is a real Tiled in this process, with the tables of production (DuckDB).
+"""
+
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bluesky_em import Storage
+from bluesky_em.files.journal_reader import read
+from bluesky_em.files.layout import Layout
+from bluesky_em.files.ledger_writer import LedgerWriter
+from bluesky_em.files.tiled.storable import _WIDER
+from bluesky_em.storage import callback
+from bluesky_em.storage.catalog import Feeder, RunEnding
+from tests.support.tiled_app import catalog_of
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using .httpx. with .starlette.testclient"),
+    pytest.mark.filterwarnings("ignore:The data type .* does not have a Zarr V3 specification"),
+]
+
+PATIENCE = 60.0  # seconds
+TABLE = [["x", "<f4"], ["label", "<U4"]]
+DTYPES = [
+    "|b1", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8", ">f8",
+    np.dtype(np.longdouble).str, "<c8", "<c16", "<U3", "<U0", "|S3", "<M8[ns]", "<m8[s]", "|O",
+    TABLE,
+]  # fmt: skip
+SHAPES: list[list[int | None]] = [
+    [], [0], [1], [3], [2, 2], [20], [None], [None, 2], [2, None], [0, 2],
+]  # fmt: skip
+SCALARS = ["number", "integer", "boolean", "string", "table"]
+NAMES = [
+    "time", "seq_num", "internal", "a.b", "a/b", "Größe", "TS_x", "x", "X", "ts_y", "what?", "50%",
+    "a b", "..",
+]  # fmt: skip
+
+
+class Column(NamedTuple):
+    """A data key, and its values in the events of a run."""
+
+    data_key: dict[str, Any]
+    values: list[Any]
+
+
+@st.composite
+def arrays(draw: st.DrawFn, events: int) -> Column:
+    dtype, shape = draw(st.sampled_from(DTYPES)), draw(st.sampled_from(SHAPES))
+    key = {"source": "sim", "dtype": "array", "shape": shape, "dtype_numpy": dtype}
+    return Column(key, [draw(st.none() | an_array(dtype, shape)) for _ in range(events)])
+
+
+@st.composite
+def an_array(draw: st.DrawFn, dtype: Any, shape: list[int | None]) -> Any:
+    sizes = tuple(draw(st.integers(0, 3)) if size is None else size for size in shape)
+    if dtype == TABLE:
+        return np.zeros(sizes, [("x", "<f4"), ("label", "<U4")])
+    filled = np.dtype(dtype)
+    if filled.kind == "u" and draw(st.booleans()):
+        return np.full(sizes, np.iinfo(filled).max, filled)  # of 64 bits: more than 2**63
+    if filled.kind in "OUS":
+        return np.full(sizes, draw(st.sampled_from(["", "ab"]))).astype(filled)
+    return np.full(sizes, draw(st.integers(0, 1)), filled)
+
+
+@st.composite
+def scalars(draw: st.DrawFn, events: int) -> Column:
+    key = {"source": "sim", "dtype": draw(st.sampled_from(SCALARS)), "shape": []}
+    if draw(st.booleans()):
+        key["dtype_numpy"] = draw(st.sampled_from(DTYPES))
+    values = st.sampled_from(
+        [None, True, 0, -1, 2**63 + 5, 2**70, 0.5, float("nan"), float("-inf"), "on", "", b"\xff",
+         1 + 2j, {1, 2}, {"a": [1]}, [1, [2]], np.float16(0.5), np.longdouble(0.1), np.array(1.5),
+         np.datetime64("2026-01-01"), Path("x"), ..., "\ud800"]
+    )  # fmt: skip
+    return Column(key, [draw(values) for _ in range(events)])
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> tuple[dict[str, Column], int]:
+    events = draw(st.integers(1, 3))
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
+    return {name: draw(arrays(events) | scalars(events)) for name in names}, events
+
+
+class Idle:
+    """Takes the place of a Storage's supervisor; starts no processes."""
+
+    def __init__(self, *_: Any, **__: Any):
+        pass
+
+    def close(self, **_: Any) -> None:
+        pass
+
+
+class Catalogued:
+    """A storage folder whose runs are catalogued in this process."""
+
+    def __init__(self, folder: Path, client: Any):
+        self.client = client
+        self.storage = Storage(folder, tiled="http://127.0.0.1:1")
+        self.ledger = LedgerWriter(Layout(folder).ledger)
+        self.feeder = Feeder(self.storage.layout, self.ledger, lambda: None)
+
+    def close(self) -> None:
+        self.feeder.stop()
+        self.ledger.close()
+        self.storage.close()
+
+    def run(self, columns: dict[str, Column], events: int, stream: str) -> str:
+        """Pass a run to the callback, and its journal to the feed; return its uid."""
+        uid = str(uuid.uuid4())
+        self.storage("start", {"uid": uid, "time": 1.0})
+        keys = {name: column.data_key for name, column in columns.items()}
+        self.storage(
+            "descriptor",
+            {"uid": f"d-{uid}", "run_start": uid, "time": 1.0, "name": stream, "data_keys": keys,
+             "object_keys": {"device": [*keys]}, "configuration": {}, "hints": {}},
+        )  # fmt: skip
+        for number in range(events):
+            data = {name: column.values[number] for name, column in columns.items()}
+            self.storage(
+                "event",
+                {"uid": f"{uid}-{number}", "descriptor": f"d-{uid}", "time": 2.0 + number,
+                 "seq_num": number + 1, "data": data, "timestamps": dict.fromkeys(data, 2.0),
+                 "filled": {}},
+            )  # fmt: skip
+        stop = {"uid": f"s-{uid}", "run_start": uid, "time": 9.0, "exit_status": "success"}
+        self.storage("stop", stop)
+        self.ledger.add_run(uid)
+        self.feeder.add(self.storage.layout.journal_of(uid), RunEnding(files_closed=True))
+        return uid
+
+    def wait(self, uid: str) -> Any:
+        """Return the run in the catalog once it is complete."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.ledger.is_complete(uid):
+            assert time.monotonic() < deadline, f"{uid} is not complete: {self.feeder.trouble}"
+            time.sleep(0.005)
+        return self.client[uid]
+
+
+@pytest.fixture(scope="module")
+def catalogued() -> Iterator[Catalogued]:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        with catalog_of(Layout(Path(folder))) as client:
+            patch.setattr(callback, "Supervisor", Idle)
+            patch.setattr(Feeder, "_connect", lambda _: client)
+            made = Catalogued(Path(folder), client)
+            yield made
+            made.close()
+
+
+GOOD = Column({"source": "sim", "dtype": "number", "shape": []}, [0.0, 1.0, 2.0])
+
+
+def test_every_run_is_in_the_catalog_with_its_other_columns_whole(
+    catalogued: Catalogued, long: bool
+) -> None:
+    @settings(
+        derandomize=False,
+        print_blob=True,
+        max_examples=2000 if long else 100,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(runs(), st.sampled_from(["primary", "a/b", "Größe", ".."]))
+    def is_in(drawn: tuple[dict[str, Column], int], stream: str) -> None:
+        columns, events = drawn
+        uid = catalogued.run({**columns, "good": GOOD}, events, stream)
+        run = catalogued.wait(uid)
+        (name,) = run
+        base = run[name].base
+        table = base["internal"].read()
+        notes = run.metadata.get("notes", [])
+        assert list(table["seq_num"]) == [*range(1, events + 1)]
+        good = list(table["good"]) if "good" in table else []
+        assert good == GOOD.values[:events], notes
+        assert run.metadata["stop"]["exit_status"] == "success"
+        lengths = {key: len(base[key]) for key in base if not key.startswith("internal")}
+        assert set(lengths.values()) <= {events}, lengths
+        assert len(run[name].metadata["data_keys"]) == len(columns) + 1
+        assert [each for each, _ in read(catalogued.storage.layout.journal_of(uid))] == [
+            "start", "descriptor", *["event"] * events, "stop",
+        ]  # fmt: skip
+
+    is_in()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "values", "expected"),
+    [
+        ("<f2", [3], [np.ones(3, np.float16)], [[1.0, 1.0, 1.0]]),
+        ("<u8", [2], [np.array([2**64 - 1, 1], np.uint64)], [[2**64 - 1, 1]]),
+        ("<u8", [20], [np.full(20, 2**64 - 1, np.uint64)], [[2**64 - 1] * 20]),
+        ("<c16", [2], [np.array([1j, 2])], [[1j, 2]]),
+        ("<f8", [None], [np.ones(2), None, np.ones(1)], [[1.0, 1.0], [], [1.0]]),
+        ("<U2", [None], [np.array(["a", "bc"])], ['["a", "bc"]']),
+        (TABLE, [1], [np.array([(1, "a")], [("x", "<f4"), ("label", "<U4")])],
+         ['{"x": [1.0], "label": ["a"]}']),
+        ("<f8", [0], [np.ones(0)], [[]]),
+    ],
+)  # fmt: skip
+def test_values_that_a_table_cannot_hold_are_right_in_an_array_or_as_text(
+    catalogued: Catalogued, dtype: Any, shape: list[Any], values: list[Any], expected: list[Any]
+) -> None:
+    key = {"source": "sim", "dtype": "array", "shape": shape, "dtype_numpy": dtype}
+    uid = catalogued.run({"k": Column(key, values)}, len(values), "primary")
+    base = catalogued.wait(uid)["primary"].base
+    found = base["k"].read() if "k" in base else base["internal"].read()["k"]
+    assert [np.asarray(each).tolist() for each in found] == expected
+
+
+def test_a_column_that_tiled_refuses_becomes_text_with_a_note_and_the_others_stay(
+    catalogued: Catalogued, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_WIDER, "float16", "<f2")  # as if nobody knew that Tiled has no float16
+    key = {"source": "sim", "dtype": "array", "shape": [2], "dtype_numpy": "<f2"}
+    values = [np.ones(2, np.float16), np.zeros(2, np.float16)]
+    uid = catalogued.run({"k": Column(key, values), "good": GOOD}, 2, "primary")
+    run = catalogued.wait(uid)
+    stream = run["primary"].read()
+    assert list(stream["good"].values) == [0.0, 1.0]
+    assert list(stream["k_text"].values) == ["[1.0, 1.0]", "[0.0, 0.0]"]
+    assert "'k' of stream 'primary' is JSON text here, since Tiled refused it" in str(
+        run.metadata["notes"]
+    )
+    assert catalogued.feeder.trouble == ""
