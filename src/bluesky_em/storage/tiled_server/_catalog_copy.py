@@ -31,7 +31,7 @@ def copy_catalog(catalog: Path, why: str) -> Path:
 
 
 def restore(copy: Path, catalog: Path) -> None:
-    """Give a catalog the content of a copy, which remains."""
+    """Restore the content of a catalog from a copy, which remains."""
     with closing(sqlite3.connect(copy)) as source, closing(sqlite3.connect(catalog)) as database:
         source.backup(database)
 
