@@ -155,6 +155,7 @@ def folder(session: Session, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return folder, uid
 
 
+@pytest.mark.filterwarnings("ignore:No path_separator found:DeprecationWarning")  # Tiled's own
 def test_a_folder_that_was_moved_and_is_of_an_older_tiled_opens_with_its_runs(
     folder: tuple[Path, str], tmp_path: Path
 ) -> None:
