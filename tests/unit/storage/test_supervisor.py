@@ -9,7 +9,7 @@ import pytest
 
 from bluesky_em.files.layout import Layout
 from bluesky_em.storage import processes, supervisor
-from bluesky_em.storage.processes import BUSY
+from bluesky_em.storage.processes import BUSY, USELESS
 from bluesky_em.storage.supervisor import ChildProcess, Supervisor
 
 TILED = "http://tiled.example"
@@ -200,3 +200,32 @@ def test_one_process_that_cannot_be_started_does_not_keep_the_other_from_it(
     Supervisor(layout, tiled=None, api_key=None).close()
     assert len(spawner.commands) == 2
     assert all(record.levelno == logging.WARNING for record in caplog.records)
+
+
+def test_a_process_that_would_fail_again_is_not_started_again_and_says_why(
+    child: ChildProcess, tmp_path: Path, clock: Clock, spawner: Spawner,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    (tmp_path / "log").write_text("Tiled version 0\ninstall a newer tiled\n\n")
+    spawner.codes = [USELESS]
+    child.check()
+    for _ in range(3):
+        child.check()
+        clock.now += 600.0
+    assert len(spawner.commands) == 1
+    assert child.state.startswith("ended, and is not started again: install a newer tiled. See ")
+    assert "is not started again: install a newer tiled" in caplog.text
+
+
+def test_the_state_has_the_number_of_failures_and_the_last_line_of_the_log(
+    child: ChildProcess, tmp_path: Path, clock: Clock, spawner: Spawner
+) -> None:
+    (tmp_path / "log").write_text("Traceback\nOSError: disk is away\n")
+    spawner.codes = [1, 1, 1]
+    child.check()
+    for _ in range(2):
+        child.check()
+        clock.now += 1.0
+        child.check()
+    child.check()
+    assert "died 3 times, will be started again: exit code 1, OSError: disk" in child.state

@@ -58,5 +58,5 @@ def check_folder(folder: Path) -> None:
 
 
 def _cannot_be_carried(character: str) -> bool:
-    """Tell what ends a URI's path (`#`, `?`), is removed from it, or is not UTF-8."""
+    """Check for what ends a URI's path (`#`, `?`), is removed from it, or is not UTF-8."""
     return character in _ENDS_PATH or unicodedata.category(character) in ("Cc", "Cs")

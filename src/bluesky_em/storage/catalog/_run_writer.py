@@ -137,7 +137,7 @@ class TiledRunWriter(_RunWriter):
 
     def stream_resource(self, doc: Any) -> None:
         """Add a resource; a quoted URI of another package's file becomes one that Tiled reads."""
-        super().stream_resource({**doc, "uri": unquoted(doc["uri"])})  # type: ignore (a mapping)
+        super().stream_resource({**doc, "uri": unquoted(doc["uri"])})  # type: ignore (a TypedDict)
 
     def stream_datum(self, doc: Any) -> None:
         """Add the rows of a stream datum."""

@@ -1,6 +1,5 @@
 """Serve a storage folder's catalog: `python -m bluesky_em.storage.tiled_server <storage>`."""
 
-import logging
 import sys
 import traceback
 from pathlib import Path
@@ -12,7 +11,6 @@ from ._catalog_version import UnusableCatalog
 from ._server import serve
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     try:
         serve(Path(sys.argv[1]))
     except filelock.Timeout:

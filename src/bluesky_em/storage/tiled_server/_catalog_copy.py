@@ -30,6 +30,12 @@ def copy_catalog(catalog: Path, why: str) -> Path:
     return copy
 
 
+def restore(copy: Path, catalog: Path) -> None:
+    """Restore the content of a catalog from a copy, which remains."""
+    with closing(sqlite3.connect(copy)) as source, closing(sqlite3.connect(catalog)) as database:
+        source.backup(database)
+
+
 def put_back(copy: Path, catalog: Path) -> None:
     """Replace a catalog, of which a change was begun, by the copy made before."""
     for suffix in ("-wal", "-shm"):

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
-from ._catalog_copy import copy_catalog, put_back
+from ._catalog_copy import copy_catalog, put_back, restore
 
 logger = logging.getLogger(__name__)
 
 _HAS_REVISION = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"
+
+
+_COLUMNS = (
+    "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c "
+    "WHERE t.type = 'table' AND t.name != 'alembic_version' AND t.name NOT LIKE 'sqlite_%'"
+)
 
 
 class UnusableCatalog(RuntimeError):
@@ -47,7 +55,7 @@ def upgrade(catalog: Path, uri: str, tell: Callable[[str], None]) -> None:
     tell(f"it upgrades the catalog from revision {found} to {REQUIRED_REVISION} first")
     copy = copy_catalog(catalog, str(found))
     try:
-        _migrate(uri)
+        _migrate(catalog, uri, copy)
     except Exception as exc:
         put_back(copy, catalog)
         raise UnusableCatalog(
@@ -62,15 +70,47 @@ def upgrade(catalog: Path, uri: str, tell: Callable[[str], None]) -> None:
     )  # fmt: skip
 
 
-def _migrate(uri: str) -> None:
-    """Do what `tiled catalog upgrade-database` does."""
+def _migrate(catalog: Path, uri: str, copy: Path) -> None:
+    """Do what `tiled catalog upgrade-database` does.
+
+    SQLite keeps the steps of an upgrade that was killed, but not the new revision, and repeating
+    them fails. So a catalog that has all the newest tables and columns only gets the revision.
+    """
     from tiled import alembic_utils
     from tiled.catalog.alembic_constants import ALEMBIC_DIR, ALEMBIC_INI_TEMPLATE_PATH
     from tiled.utils import ensure_specified_sql_driver
 
-    address = ensure_specified_sql_driver(uri)
     template, folder = Path(ALEMBIC_INI_TEMPLATE_PATH), Path(ALEMBIC_DIR)
-    alembic_utils.upgrade(template, folder, address, "head")
+    address = ensure_specified_sql_driver(uri)
+    try:
+        alembic_utils.upgrade(template, folder, address, "head")
+    except Exception:
+        if _tables(copy) != _newest_tables():
+            raise
+        restore(copy, catalog)
+        alembic_utils.stamp_head(template, folder, address)
+
+
+def _newest_tables() -> set[tuple[str, str]]:
+    """Return the tables and columns of a new catalog."""
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from tiled.catalog.core import initialize_database
+
+    async def create(path: Path) -> None:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{path.as_posix()}")
+        await initialize_database(engine)
+        await engine.dispose()
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "catalog.db"
+        asyncio.run(create(path))
+        return _tables(path)
+
+
+def _tables(catalog: Path) -> set[tuple[str, str]]:
+    """Return each table with each of its columns, but for the one that holds the revision."""
+    with closing(sqlite3.connect(catalog)) as database:
+        return set(database.execute(_COLUMNS).fetchall())
 
 
 def _revision(catalog: Path) -> str | None:

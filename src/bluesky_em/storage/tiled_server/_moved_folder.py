@@ -28,7 +28,7 @@ _URI = re.compile(r"(file://(?:localhost)?|duckdb://(?:localhost)?/?(?=/))(/.*)"
 
 
 def follow(catalog: Path, root: Path) -> None:
-    """Give the files of a catalog the addresses that they have in the folder `root`.
+    """Replace the addresses of a catalog's files by those that they have in the folder `root`.
 
     Tiled stores the whole path of each file and of its database of events; the latter tells where
     the folder was. Paths below another folder are replaced, in one transaction, after a copy of

@@ -52,7 +52,7 @@ def serve(root: Path) -> None:
 
 
 def _publish_error(layout: Layout, exc: Exception) -> None:
-    """Let every process that asks for the address read why there is none."""
+    """Publish why there is no address, for every process that asks for it."""
     last = last_address(layout)
     if last is not None:
         is_final = isinstance(exc, _catalog_version.UnusableCatalog)

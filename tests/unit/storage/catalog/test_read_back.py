@@ -57,7 +57,7 @@ def test_a_frame_that_tiled_gives_as_it_was_exposed_takes_one_request(
     assert array.asked == ["1:2,0:3,0:4"]
 
 
-def test_other_values_are_told_with_reference_and_file(stored: Frame, tmp_path: Path) -> None:
+def test_other_values_are_an_error_with_reference_and_file(stored: Frame, tmp_path: Path) -> None:
     with pytest.raises(ReadBackError) as caught:
         check(FakeArray(pixels(0).tobytes()), stored, tmp_path)
     assert str(caught.value).startswith(
@@ -67,7 +67,9 @@ def test_other_values_are_told_with_reference_and_file(stored: Frame, tmp_path: 
 
 
 @pytest.mark.parametrize("status", [404, 422, 500, 503])
-def test_a_refusal_is_told_with_tileds_words(stored: Frame, tmp_path: Path, status: int) -> None:
+def test_a_refusal_is_an_error_with_the_words_of_tiled(
+    stored: Frame, tmp_path: Path, status: int
+) -> None:
     with pytest.raises(ReadBackError, match=f"HTTP {status}, no such file"):
         check(FakeArray(b"no such file", status), stored, tmp_path)
 

@@ -35,7 +35,7 @@ def test_an_older_catalog_is_upgraded_after_a_copy(
     catalog: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(_catalog_version, "_migrate", lambda uri: stamp(catalog, NEWEST))
+    monkeypatch.setattr(_catalog_version, "_migrate", lambda *_: stamp(catalog, NEWEST))
     upgrade(catalog, "sqlite:///x", said.append)
     assert said == [f"it upgrades the catalog from revision {BEFORE} to {NEWEST} first"]
     assert revision_of(catalog) == NEWEST
@@ -46,7 +46,7 @@ def test_an_older_catalog_is_upgraded_after_a_copy(
 def test_an_upgrade_that_fails_leaves_the_catalog_as_it_was(
     catalog: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(uri: str) -> None:
+    def fail(*_: object) -> None:
         stamp(catalog, "half")
         raise sqlite3.OperationalError("no such column\nand much more")
 
