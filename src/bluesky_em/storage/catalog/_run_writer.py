@@ -197,7 +197,7 @@ class TiledRunWriter(_RunWriter):
         import ragged
 
         content = awkward.from_numpy(np.concatenate(arrays), regulararray=True)
-        array = ragged.array(awkward.unflatten(content, [len(each) for each in arrays]))
+        array: Any = ragged.array(awkward.unflatten(content, [len(each) for each in arrays]))
         name = f"{stream.item['id']}/{key}"
         node = self._internal_arrays.get(name)
         if node is not None:
