@@ -1,6 +1,7 @@
 """A proxy before a real Tiled server: it refuses, delays or passes on requests."""
 
 import contextlib
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ class TiledProxy(ThreadingHTTPServer):
     Attributes:
         refusal: the HTTP status of every answer; 0 passes requests on.
         delay: s before each answer.
+        refuses_new: refuse the runs that are created from now on: 500 to every request about them,
+            and the connection is closed, as Tiled does after an internal error.
+        refused: uids of those runs.
         asked: number of requests by HTTP status of the answer.
     """
 
@@ -27,6 +31,8 @@ class TiledProxy(ThreadingHTTPServer):
         self.uri = f"http://127.0.0.1:{self.server_address[1]}"
         self.refusal = 0
         self.delay = 0.0
+        self.refuses_new = False
+        self.refused: set[str] = set()
         self.asked: Counter[int] = Counter()
         self.stopping = threading.Event()
         self.client = httpx.Client(base_url=target, timeout=60)
@@ -42,7 +48,10 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         self.server.stopping.wait(self.server.delay)
-        if self.server.refusal:
+        if self.is_refused(body):
+            status, headers, content = 500, {}, b'{"detail": "Internal server error"}'
+            self.close_connection = True
+        elif self.server.refusal:
             status, headers, content = self.server.refusal, {}, b'{"detail": "refused"}'
         else:
             kept = {k: v for k, v in self.headers.items() if k.lower() != "accept-encoding"}
@@ -58,6 +67,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+    def is_refused(self, body: bytes) -> bool:
+        """Whether a request is about a refused run; the first one creates its node."""
+        created = self.path.split("?")[0].endswith("/metadata/") and self.command == "POST"
+        if created and self.server.refuses_new:
+            self.server.refused.add(json.loads(body)["id"])
+        about = self.path.encode() + (body if created else b"")
+        return any(uid.encode() in about for uid in set(self.server.refused))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
 

@@ -125,7 +125,7 @@ def _form(value: Any) -> _Form:
     if isinstance(value, os.PathLike):
         return encodable(os.fsdecode(value)), "text"
     if isinstance(value, (np.ndarray, np.generic)):
-        return _numpy_form(value)
+        return _numpy_form(value, value.dtype.kind)
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value), "bytes"
     fields = _fields(value)
@@ -138,18 +138,17 @@ def _form(value: Any) -> _Form:
     return text_of(value), "text"
 
 
-def _numpy_form(value: Any) -> _Form:
+def _numpy_form(value: Any, kind: str) -> _Form:
     if value is np.ma.masked:
         return None, "None"
-    kind = value.dtype.kind
+    if kind == "V" and value.dtype.names:
+        return {name: value[name] for name in value.dtype.names}, "a mapping of its fields"
     if isinstance(value, np.generic) and kind in "mM":
         return str(value), "ISO text"
     if isinstance(value, np.generic) and kind == "c":
         return [float(value.real), float(value.imag)], "[real, imaginary]"
     if isinstance(value, np.generic) and kind == "f":
         return (float(value), "a float") if float(value) == value else (str(value), "text")
-    if kind == "V" and value.dtype.names:
-        return {name: value[name] for name in value.dtype.names}, "a mapping of its fields"
     if kind == "V":
         return value.tobytes(), "bytes"
     if isinstance(value, np.ma.MaskedArray):

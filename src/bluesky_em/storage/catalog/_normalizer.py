@@ -106,7 +106,8 @@ class Normalizer(RunNormalizer):
     def stream_resource(self, doc: Any) -> None:
         """Pass on a stream resource, with the name that its array has."""
         key = doc.get("data_key", "")
-        super().stream_resource({**doc, "data_key": self._arrays.get(key, key)})  # type: ignore (a mapping)
+        doc = {**doc, "data_key": self._arrays.get(key, key)}
+        super().stream_resource(doc)
 
     def stop(self, doc: Any) -> None:
         """Pass on the stop document, with notes about references without a datum document."""

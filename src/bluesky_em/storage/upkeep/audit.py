@@ -20,6 +20,7 @@ from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Entry, Ledger
 from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.row_map import KEY
+from bluesky_em.files.tiled.values import address_name, columns
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 
@@ -204,11 +205,11 @@ def _check_catalog(
     if (found := node.metadata.get(KEY, {}).get("references")) != stages:
         yield FindingKind.WRONG, f"the manifest in Tiled says {found}, the ledger says {stages}"
     for stream, events in _events_by_stream(run_documents).items():
-        base = node[stream].base
+        base = node[address_name(stream)].base
         yield from _check_events(base, stream, [event["seq_num"] for event in events])
         yield from _check_arrays(base, stream, events)
     for stream in sorted({e.frame.stream for e in entries if e.stage is ReferenceState.CATALOGUED}):
-        yield from _check_frames(layout, node[stream].base, stream, entries)
+        yield from _check_frames(layout, node[address_name(stream)].base, stream, entries)
 
 
 def _events_by_stream(run_documents: list[tuple[str, Document]]) -> dict[str, list[Document]]:
@@ -236,10 +237,11 @@ def _check_arrays(node: Any, stream: str, events: list[Document]) -> _Findings:
 
     An array of few numbers is a column of the table, as long as the stream.
     """
-    given = Counter(key for event in events for key in event["data"])
-    inside = {key for key, about in node.metadata["data_keys"].items() if "external" not in about}
-    for key in sorted(inside & set(node)):
-        if (found := node[key].shape[0]) != given[key]:
+    external = {key for key, about in node.metadata["data_keys"].items() if "external" in about}
+    given = Counter(key for event in events for key in event["data"] if key not in external)
+    existing = set(node)
+    for key, name in sorted(columns(given).items()):
+        if name in existing and (found := node[name].shape[0]) != given[key]:
             kind = FindingKind.LOST if found < given[key] else FindingKind.DOUBLED
             yield kind, f"{stream}/{key} has {found} rows in Tiled, events: {given[key]}"
 
