@@ -192,7 +192,7 @@ def latency(session: Session, events: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def one_run(session: Session) -> Iterator[None]:
-    """Let detectors know of one open run, as Storage does where it is subscribed."""
+    """Open a run for the detectors, as Storage does where it is subscribed."""
     paths, run = session.storage.path_provider, str(uuid.uuid4())
     paths.opened(run, time.time())
     yield
