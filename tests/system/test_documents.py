@@ -1,5 +1,6 @@
 """Documents of a run, as any other consumer of Bluesky documents reads them."""
 
+import asyncio
 import copy
 import subprocess
 import sys
@@ -14,7 +15,6 @@ import pytest
 from bluesky.utils import MsgGenerator
 from bluesky_tiled_plugins import TiledWriter
 from event_model import DocumentNames, Filler, schema_validators
-from ophyd_async.core import init_devices
 from tiled.client import from_uri
 
 from bluesky_em import Data
@@ -190,8 +190,8 @@ def test_a_second_device_of_the_same_name_is_refused_and_the_frames_of_the_first
 ) -> None:
     first = session.devices["eels"]
     paths = session.storage.path_provider
-    with init_devices():
-        second = Spectrometer(first.uri, path_provider=paths, name="eels")
+    second = Spectrometer(first.uri, path_provider=paths, name="eels")
+    asyncio.run_coroutine_threadsafe(second.connect(), session.RE.loop).result(60)
 
     @bpp.stage_decorator([first, second])
     @bpp.run_decorator()

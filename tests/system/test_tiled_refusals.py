@@ -1,10 +1,10 @@
 """A Tiled server that refuses, fails or is slow affects neither the plan nor the files."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 
 import pytest
-from ophyd_async.core import init_devices
 
 from bluesky_em import Data, Storage
 from bluesky_em.app.session import Session
@@ -30,8 +30,8 @@ def storage(session: Session, tiled: TiledAddress, proxy: TiledProxy) -> Iterato
         token = session.RE.subscribe(storage)
         assert session.pcs is not None
         uri = session.pcs.uris["gatan"]
-        with init_devices():
-            eels = Spectrometer(uri, path_provider=storage.path_provider, name="eels")
+        eels = Spectrometer(uri, path_provider=storage.path_provider, name="eels")
+        asyncio.run_coroutine_threadsafe(eels.connect(), session.RE.loop).result(PATIENCE)
         session.devices["eels"], before = eels, session.devices["eels"]
         yield storage
         session.devices["eels"] = before
