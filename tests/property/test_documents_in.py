@@ -222,7 +222,7 @@ def test_values_that_a_table_cannot_hold_are_right_in_an_array_or_as_text(
 def test_a_column_that_tiled_refuses_becomes_text_with_a_note_and_the_others_stay(
     catalogued: Catalogued, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(_WIDER, "float16", "<f2")  # as if nobody knew that Tiled has no float16
+    monkeypatch.setitem(_WIDER, "float16", "<f2")  # as if Tiled had float16
     key = {"source": "sim", "dtype": "array", "shape": [2], "dtype_numpy": "<f2"}
     values = [np.ones(2, np.float16), np.zeros(2, np.float16)]
     uid = catalogued.run({"k": Column(key, values), "good": GOOD}, 2, "primary")

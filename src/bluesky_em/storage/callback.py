@@ -110,7 +110,7 @@ class Storage:
 
         What is in a document never stops a plan. A value that is no plain data is kept in a
         readable form; a document that cannot belong to a run is kept in the journal of the newest
-        open run, beside that run's documents. Both are told by a warning.
+        open run, beside that run's documents. Both are logged as warnings.
 
         Raises:
             FileExistsError: a run with this uid has begun already.

@@ -1,4 +1,4 @@
-"""What of a run is kept as text or left out in Tiled, after Tiled has refused it."""
+"""The form in which a run is written after Tiled has refused it: columns as text, or left out."""
 
 from __future__ import annotations
 
