@@ -199,7 +199,7 @@ class Storage:
             self._journals.append(run, documents.STRAY, stray)
 
     def _note(self, kind: type, form: str) -> None:
-        """Tell once of each type that is kept in another form."""
+        """Log once for each type that is kept in another form."""
         if (kind, form) not in self._noted:
             self._noted.add((kind, form))
             logger.warning(

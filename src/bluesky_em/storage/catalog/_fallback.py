@@ -42,7 +42,7 @@ class Fallback:
     def simplify(
         self, exc: Exception, columns: Mapping[Column, Mapping[str, Any]], guilty: Iterable[Column]
     ) -> bool:
-        """Make the next attempt simpler; return False if nothing is left to try.
+        """Simplify the next attempt; return False if nothing is left to try.
 
         Args:
             exc: the error.
