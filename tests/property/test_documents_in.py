@@ -155,6 +155,7 @@ def catalogued() -> Iterator[Catalogued]:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         with catalog_of(Layout(Path(folder))) as client:
             patch.setattr(callback, "Supervisor", Idle)
+            patch.setattr("tiled.client.utils.TILED_RETRY_ATTEMPTS", 1)  # as in the writer
             patch.setattr(Feeder, "_connect", lambda _: client)
             made = Catalogued(Path(folder), client)
             yield made
@@ -222,7 +223,7 @@ def test_values_that_a_table_cannot_hold_are_right_in_an_array_or_as_text(
 def test_a_column_that_tiled_refuses_becomes_text_with_a_note_and_the_others_stay(
     catalogued: Catalogued, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(_WIDER, "float16", "<f2")  # as if nobody knew that Tiled has no float16
+    monkeypatch.setitem(_WIDER, "float16", "<f2")  # as if Tiled had float16
     key = {"source": "sim", "dtype": "array", "shape": [2], "dtype_numpy": "<f2"}
     values = [np.ones(2, np.float16), np.zeros(2, np.float16)]
     uid = catalogued.run({"k": Column(key, values), "good": GOOD}, 2, "primary")
@@ -234,3 +235,16 @@ def test_a_column_that_tiled_refuses_becomes_text_with_a_note_and_the_others_sta
         run.metadata["notes"]
     )
     assert catalogued.feeder.trouble == ""
+
+
+def test_the_text_of_a_column_is_in_a_second_table_where_the_first_one_exists_already(
+    catalogued: Catalogued,
+) -> None:
+    key = {"source": "sim", "dtype": "integer", "shape": [], "dtype_numpy": "<u8"}
+    values = [None, 2**64 - 1, 3]  # Tiled creates the table, and refuses these rows
+    run = catalogued.wait(catalogued.run({"k": Column(key, values), "good": GOOD}, 3, "primary"))
+    base = run["primary"].base
+    assert {"internal", "internal_text"} <= set(base)
+    assert list(base["internal"].read()["good"]) == GOOD.values
+    assert list(base["internal_text"].read()["k_text"].dropna()) == [str(2**64 - 1), "3"]
+    assert list(run["primary"].read()["good"].values) == GOOD.values

@@ -349,7 +349,7 @@ def test_an_event_without_its_datum_is_kept_beside_the_run_since_it_could_never_
     assert "read the detector itself" in stray[1]["why"]
 
 
-def test_a_document_that_comes_before_any_run_is_told_and_stops_no_plan(
+def test_a_document_that_comes_before_any_run_is_logged_and_stops_no_plan(
     caplog: pytest.LogCaptureFixture,
 ):
     event = {"uid": "e", "descriptor": "d", "time": 2.0, "seq_num": 1, "data": {}, "timestamps": {}}
@@ -360,7 +360,7 @@ def test_a_document_that_comes_before_any_run_is_told_and_stops_no_plan(
     assert "Subscribe Storage before the run begins" in caplog.text
 
 
-def test_each_kind_of_value_is_told_once(caplog: pytest.LogCaptureFixture):
+def test_each_kind_of_value_is_logged_once(caplog: pytest.LogCaptureFixture):
     with tempfile.TemporaryDirectory() as folder:
         with Storage(folder, tiled="http://127.0.0.1:1") as kept:
             for number in range(3):

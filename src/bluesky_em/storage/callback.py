@@ -113,7 +113,7 @@ class Storage:
 
         What is in a document never stops a plan. A value that is no plain data is kept in a
         readable form; a document that cannot belong to a run is kept in the journal of the newest
-        open run, beside that run's documents. Both are told by a warning.
+        open run, beside that run's documents. Both are logged as warnings.
 
         Raises:
             FileExistsError: a run with this uid has begun already.
@@ -206,7 +206,7 @@ class Storage:
             self._journals.append(run, documents.STRAY, stray)
 
     def _note(self, kind: type, form: str) -> None:
-        """Tell once of each type that is kept in another form."""
+        """Log once for each type that is kept in another form."""
         if (kind, form) not in self._noted:
             self._noted.add((kind, form))
             logger.warning(

@@ -1,4 +1,4 @@
-"""What of a run is kept as text or left out in Tiled, after Tiled has refused it."""
+"""The form in which a run is written after Tiled has refused it: columns as text, or left out."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Fallback:
     def simplify(
         self, exc: Exception, columns: Mapping[Column, Mapping[str, Any]], guilty: Iterable[Column]
     ) -> bool:
-        """Make the next attempt simpler; return False if nothing is left to try.
+        """Simplify the next attempt; return False if nothing is left to try.
 
         Args:
             exc: the error.

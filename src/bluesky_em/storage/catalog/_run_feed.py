@@ -112,7 +112,7 @@ class RunFeed:
         return False
 
     def simplify(self, exc: Exception, fallback: Fallback) -> bool:
-        """Make the run's next attempt simpler after an error, as `Fallback.simplify` does."""
+        """Simplify the run's next attempt after an error, as `Fallback.simplify` does."""
         return fallback.simplify(exc, self._tiled.columns, self._tiled.guilty)
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ class Client:
 
 
 class Feeds:
-    """Makes feeds that fail with the errors given for their run, one after the other."""
+    """Creates feeds that fail with the errors given for their run, one after the other."""
 
     def __init__(self, **errors: list[Exception]):
         self.errors = errors
