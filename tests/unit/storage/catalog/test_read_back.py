@@ -110,3 +110,26 @@ def test_of_an_array_that_updates_change_the_newest_part_is_compared(
     assert array.asked == ["1:2,0:3,0:4"]
     with pytest.raises(ReadBackError, match="other values"):
         check(FakeArray(pixels(0).tobytes()), line, tmp_path)
+
+
+@pytest.mark.parametrize(("looks", "is_right"), [((b"a", b"c"), True), ((b"a", b"a"), False)])
+def test_a_value_that_came_between_two_looks_at_a_changing_file_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, looks: tuple[bytes, bytes], is_right: bool
+) -> None:
+    monkeypatch.setattr(_read_back, "_in_file", lambda *_, left=[*looks]: left.pop(0))
+    update = {"mode": "replace", "shape": [3, 4], "dtype": "<f4", "keep_versions": 1}
+    live = replace(frame(1), update=update)
+    if is_right:
+        check(FakeArray(b"b"), live, tmp_path)
+        return
+    with pytest.raises(ReadBackError, match="other values"):
+        check(FakeArray(b"b"), live, tmp_path)
+
+
+def test_a_changing_file_is_no_excuse_for_fewer_values(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_read_back, "_in_file", lambda *_, left=[b"aa", b"cc"]: left.pop(0))
+    update = {"mode": "replace", "shape": [3, 4], "dtype": "<f4", "keep_versions": 1}
+    with pytest.raises(ReadBackError, match="other values"):
+        check(FakeArray(b"b"), replace(frame(1), update=update), tmp_path)
