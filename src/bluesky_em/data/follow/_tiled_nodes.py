@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,11 @@ ANNOUNCED_TIMEOUT = 10.0  # seconds from a row's announcement until it can be re
 KNOWN_ROWS_LIMIT = 10_000  # newest rows that are recognized when they are announced again
 
 Row = dict[str, Any]
+
+
+def read_rows(client: Any) -> list[Row]:
+    """Read all rows of a table's node, with the values as they were written."""
+    return _decode(_get(client, client.item["links"]["full"], {}, ARROW))
 
 
 class Table:
@@ -63,7 +69,7 @@ class Table:
                 self._add(row)
 
     def _read(self) -> None:
-        stored = _decode(_get(self._client, self._client.item["links"]["full"], {}, ARROW))
+        stored = read_rows(self._client)
         if 0 < self.count <= len(stored) and _key(stored[self.count - 1]) != self._last_key:
             # a repeated number hid a missing row: take all rows that were not returned from here
             self._rows, self.count = deque(), self._first
@@ -147,11 +153,31 @@ class Array:
 
     @property
     def _parts(self) -> dict[str, Any]:
-        return {part: self.about.get(part, ()) for part in ("segments", "failed")}
+        return {part: self.about.get(part, ()) for part in ("segments", "failed", "facts")}
 
     def _is_behind(self) -> bool:
         """Return whether our metadata do not describe the frames in the last rows yet."""
         return any(self._announced.get(part, 0) > len(known) for part, known in self._parts.items())
+
+
+class RaggedArray:
+    """An array of rows of different lengths; a row is written before its event.
+
+    Args:
+        client: of its node.
+    """
+
+    def __init__(self, client: Any):
+        self._client = client
+
+    @property
+    def count(self) -> float:
+        """Number of its points: as many as there are events."""
+        return math.inf
+
+    def __getitem__(self, index: int) -> Any:
+        """Read a row over HTTP, as nested lists."""
+        return self._client.refresh().read(slice(index, index + 1)).tolist()[0]
 
 
 def _key(row: Row) -> tuple[Any, Any]:

@@ -22,14 +22,20 @@ _NAME_BYTES = 56  # a database accepts 63, and the name of a time stamp column b
 _RESERVED = {"time", "seq_num"}
 
 
-def columns(keys: Iterable[str]) -> dict[str, str]:
+def columns(keys: Iterable[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the name of each data key's column: the key itself if a database accepts it.
 
     Names differ even if case is ignored, and differ from the columns that every table has.
+
+    Args:
+        keys: of one descriptor.
+        known: the names that an earlier descriptor of the stream gave; they do not change.
     """
-    names: dict[str, str] = {}
-    taken = set(_RESERVED)
-    for key in sorted(keys, key=lambda key: (not _is_column(key) or key in _RESERVED, key)):
+    keys, known = list(keys), known or {}
+    names = {key: known[key] for key in keys if key in known}
+    taken = _RESERVED | {name.lower() for name in known.values()}
+    new = [key for key in keys if key not in known]
+    for key in sorted(new, key=lambda key: (not _is_column(key) or key in _RESERVED, key)):
         name = key if _is_column(key) else _safe_name(key)
         while name.lower() in taken:
             name = f"{name}_"
@@ -78,6 +84,12 @@ def numpy_dtype(data_key: Mapping[str, Any]) -> np.dtype | None:
         return np.dtype(dtype) if isinstance(dtype, str) else None
     except TypeError:
         return None
+
+
+def has_node(data_key: Mapping[str, Any]) -> bool:
+    """Return whether the values of an array key are an array of their own, not a column."""
+    dtype = numpy_dtype(data_key)
+    return dtype is not None and _has_node(data_key, dtype)
 
 
 def json_ready(value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
 
+from bluesky_em.files.tiled.row_map import KEY
 from bluesky_em.files.tiled.values import blank, columns, fit, json_ready
 
 NOTES_LIMIT = 100  # notes of one run
@@ -25,6 +26,7 @@ class Normalizer(RunNormalizer):
         super().__init__()
         self._keys: dict[str, dict[str, Any]] = {}
         self._columns: dict[str, dict[str, str]] = {}
+        self._names: dict[str, dict[str, str]] = {}
         self._omitted = 0
 
     def start(self, doc: Any) -> None:
@@ -35,7 +37,9 @@ class Normalizer(RunNormalizer):
         """Pass on a descriptor, with column names that a database accepts."""
         doc = copy.deepcopy(doc)
         keys = {key: about for key, about in doc["data_keys"].items() if "external" not in about}
-        names = columns(keys)
+        of_stream = self._names.setdefault(doc["name"], {})
+        names = columns(keys, of_stream)
+        of_stream.update(names)
         renamed = {key: name for key, name in names.items() if key != name}
         self._keys[doc["uid"]], self._columns[doc["uid"]] = keys, renamed
         for key, name in renamed.items():
@@ -43,6 +47,8 @@ class Normalizer(RunNormalizer):
         doc["data_keys"] = _rename(doc["data_keys"], renamed)
         for obj, obj_keys in doc.get("object_keys", {}).items():
             doc["object_keys"][obj] = [renamed.get(key, key) for key in obj_keys]
+        if columns_of_stream := {key: name for key, name in of_stream.items() if key != name}:
+            doc[KEY] = {"columns": columns_of_stream}  # a reader must find the keys again
         for about in doc.get("configuration", {}).values():
             about["data"] = json_ready(about.get("data", {}))
         super().descriptor(doc)

@@ -13,7 +13,10 @@ from bluesky_em.files.tiled.columns import column_types
 from bluesky_em.files.tiled.nodes import IdempotentNode
 from bluesky_em.files.tiled.row_map import KEY, RowMap
 from bluesky_em.frame import Frame
+from bluesky_em.reference import Reference
 
+from ._key_groups import KeyGroups
+from ._later_node import LaterNode
 from ._updates import UpdateMap, UpdatesConsolidator
 
 
@@ -45,9 +48,15 @@ class TiledRunWriter(_RunWriter):
         self._rows_given: dict[str, int] = {}
         self._tables: dict[str, Any] = {}
         self._data_keys: dict[str, dict[str, Any]] = {}
+        self._groups: dict[str, KeyGroups] = {}
+        self._descriptors: dict[str, list[str]] = {}
+        self._other_uids: dict[str, None] = {}
+        self._other_uids_described = 0
 
     def flush(self) -> None:
         """Write what was added since the last flush: first the files' new rows, then the events."""
+        if len(self._other_uids) > self._other_uids_described:
+            self._describe_run({})
         for document in self._external_data_cache.values():
             self._write_external_data(document)
         self._external_data_cache.clear()
@@ -55,7 +64,8 @@ class TiledRunWriter(_RunWriter):
         for stream, rows in self._internal_data_cache.items():
             if rows:
                 self.data_keys = dict(self._data_keys[stream])  # other streams may have others
-                self._write_internal_data(rows, self._desc_nodes[stream])
+                for number, group in enumerate(self._groups[stream].divide(rows)):
+                    self._write_internal_data(group, self._group_node(stream, number))
                 rows.clear()
         step("feed: events appended")
 
@@ -77,25 +87,43 @@ class TiledRunWriter(_RunWriter):
                 raise RuntimeError(
                     f"Tiled acknowledged {acknowledged} events of {uri}, but has {found}"
                 )
+        for key, rows in self._maps.items():
+            if rows.is_behind and key in self._sres_nodes:
+                _describe(self._sres_nodes[key], rows.dump())
         if self.root_node is not None:
-            _describe(self.root_node, manifest)
+            self._describe_run(manifest)
 
     def descriptor(self, doc: Any) -> None:
         """Create the stream's node, or add a later descriptor to it once."""
-        self._data_keys.setdefault(doc["name"], {}).update(doc["data_keys"])
-        node = self._desc_nodes.get(doc["name"])
+        name = doc["name"]
+        self._data_keys.setdefault(name, {}).update(doc["data_keys"])
+        self._descriptors.setdefault(name, []).append(doc["uid"])
+        node = self._desc_nodes.get(name)
         updates: Any = node.metadata.get("_config_updates", []) if node is not None else []
         if any(update["uid"] == doc["uid"] for update in updates):
-            self._desc_nodes[doc["uid"]] = self._desc_nodes[doc["name"]]
+            self._desc_nodes[doc["uid"]] = self._desc_nodes[name]
         else:
             super().descriptor(doc)
+        if name not in self._groups:
+            self._groups[name] = KeyGroups(doc["data_keys"])
+        elif self._groups[name].add(doc["data_keys"]):
+            later = {**doc.get(KEY, {}), "later_keys": self._groups[name].later}
+            _describe(self._desc_nodes[name], later)
+
+    def event(self, doc: Any) -> None:
+        """Add an event."""
+        self._groups[self._desc_nodes[doc["descriptor"]].item["id"]].count(doc)
+        super().event(doc)
 
     def stream_datum(self, doc: Any) -> None:
         """Add the rows of a stream datum."""
         frames = self._frames_of(doc["uid"])
         if frames:
+            descriptor = self._descriptors[frames[0].stream].index(doc["descriptor"])
             for frame in frames:
-                self._map_of(frame).add(frame)
+                self._map_of(frame).add(frame, descriptor)
+                uid = Reference.parse(frame.reference).run
+                self._other_uids |= {} if uid == frame.run else {uid: None}
             start, stop = frames[0].rows.start, frames[-1].rows.stop
             key = _key(frames[0])
             if key not in self._stream_resource_cache:
@@ -125,16 +153,17 @@ class TiledRunWriter(_RunWriter):
     def _write_external_data(self, doc: Any) -> None:
         node, consolidator, patch = self._update_consolidator(doc)
         rows = self._maps.get(doc["stream_resource"])
-        if rows is not None and rows.changed and not isinstance(rows, UpdateMap):
+        about = rows.dump() if rows is not None and rows.changed else None
+        if about is not None and not isinstance(rows, UpdateMap):
             # before the rows: a client that sees a row must find its reference
-            _describe(node, rows.dump())
+            _describe(node, about)
         source = consolidator.get_data_source()
         if rows is not None:  # a follower of the array waits for a row map of this size
             source.properties = {**source.properties, **rows.size}
         self._update_data_source_for_node(node, source, patch)
-        if isinstance(rows, UpdateMap):
+        if about is not None and isinstance(rows, UpdateMap):
             # after the array: an update that is counted must be readable
-            _describe(node, rows.dump())
+            _describe(node, about)
 
     def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:
         """Append the missing rows; if the result is unknown, the next attempt checks it."""
@@ -148,6 +177,25 @@ class TiledRunWriter(_RunWriter):
         table = table.slice(max(0, self._rows_found[key] - given))
         if table.num_rows:
             df_client.append_partition(0, table.cast(column_types(table.schema, self.data_keys)))
+
+    def _group_node(self, stream: str, number: int) -> Any:
+        """Return the stream's node for a group of keys; see `KeyGroups`."""
+        if number == 0:
+            return self._desc_nodes[stream]
+        node = LaterNode(self._desc_nodes[stream], number)
+        name = node.item["id"]
+        if name not in self._desc_nodes:
+            self._desc_nodes[name] = node  # type: ignore (it is one to the run writer)
+            _, keys = self._groups[stream].groups[number]
+            self._int_array_keys[name], self._int_ragged_array_keys[name] = node.arrays(keys)
+        return node
+
+    def _describe_run(self, manifest: dict[str, Any]) -> None:
+        """Describe the run: its manifest, and the other uids that references to it have."""
+        assert self.root_node is not None, "a run begins with its start document"
+        self._other_uids_described = len(self._other_uids)
+        uids = {"uids": " ".join(self._other_uids)} if self._other_uids else {}
+        _describe(self.root_node, {**manifest, **uids})
 
     def _map_of(self, frame: Frame) -> RowMap:
         key = _key(frame)
