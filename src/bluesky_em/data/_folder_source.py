@@ -23,7 +23,7 @@ from bluesky_em.frame import Frame
 from bluesky_em.reference import Reference, ReferenceState
 
 from ._descriptors import Descriptors
-from ._frame_metadata import valid_for
+from ._frame_metadata import completed, valid_for
 from ._reference_status import ReferenceStatus
 from ._results import ResultStore
 from ._stored_frame import StoredFrame
@@ -169,7 +169,7 @@ class FolderSource:
     def _metadata(self, entry: Entry) -> dict[str, Any]:
         frame, descriptors = entry.frame, self._descriptors_of(entry.frame.run)
         valid = descriptors.valid_at(frame.stream, frame.row)
-        configurations = [each.get("configuration", {}) for each in valid]
+        configurations = [completed(each.get("configuration", {})) for each in valid]
         return {
             "start": descriptors.start,
             "configuration": valid_for(frame.detector, frame.metadata, configurations),

@@ -7,6 +7,9 @@ from typing import Any
 
 from bluesky_em.files.tiled.row_map import descriptor_at, facts_at
 
+_NUMPY = {"number": "<f8", "array": "<f8", "boolean": "|b1", "string": "<U0", "integer": "<i8"}
+"""dtype that Tiled has for a data key without one"""
+
 Configuration = Mapping[str, Mapping[str, Any]]
 """by device: `data`, `timestamps` and `data_keys`"""
 
@@ -33,6 +36,21 @@ def valid_for(
         for key, value in own.get("data", {}).items()
     }
     return {**valid, detector: {**own, "data": data}}
+
+
+def completed(configuration: Configuration) -> dict[str, Any]:
+    """Return a descriptor's configuration with the data keys that it has in Tiled."""
+    return {
+        device: {**about, "data_keys": _completed(about.get("data_keys", {}))}
+        for device, about in configuration.items()
+    }
+
+
+def _completed(data_keys: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: {**about, "dtype_numpy": about.get("dtype_numpy") or _NUMPY.get(about.get("dtype"))}
+        for key, about in data_keys.items()
+    }
 
 
 def metadata_in_tiled(

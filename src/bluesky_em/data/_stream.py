@@ -15,9 +15,11 @@ from bluesky_em.files.document_values import column, to_json
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.run_documents import RunDocuments
 from bluesky_em.files.tiled.row_map import KEY, axes_at, common_facts
+from bluesky_em.files.tiled.values import json_ready
 from bluesky_em.frame import Frame
 
 from ._dataset import Events, Frames, compose
+from ._frame_metadata import completed
 from ._tiled_columns import read_columns
 
 
@@ -61,7 +63,7 @@ def from_folder(
     )
     ours = sorted((f for f in frames if f.stream == stream), key=lambda f: (f.path, f.row))
     files = [list(group) for _, group in groupby(ours, key=lambda frame: frame.path)]
-    attrs = _about_run(run.start, stream, about.configuration)
+    attrs = _about_run(run.start, stream, completed(about.configuration))
     return compose(events, [_from_file(root, group) for group in files], attrs)
 
 
@@ -157,9 +159,19 @@ def _about_run(start: Mapping[str, Any], stream: str, configuration: Any) -> dic
     return {
         "run": start["uid"],
         "stream": stream,
-        "start": to_json(start),
-        "configuration": to_json(configuration),
+        "start": to_json(_as_in_tiled(start)),
+        "configuration": to_json(_as_in_tiled(configuration)),
     }
+
+
+def _as_in_tiled(value: Any) -> Any:
+    """Return metadata as Tiled keeps them: NaN is None, and what JSON cannot hold is text."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_in_tiled(each) for key, each in value.items()}
+    ready = json_ready(value)
+    if isinstance(ready, list):
+        return [_as_in_tiled(each) for each in ready]
+    return None if isinstance(ready, float) and ready != ready else ready
 
 
 def _common(metadata: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -179,9 +179,11 @@ class TiledSource:
 
     def _run_with(self, uid: str) -> Any:
         """Find the run whose references have another uid: several runs were open then."""
+        from tiled.client.container import Container
         from tiled.queries import Contains
 
-        found = runs_of(self._client()).search(Contains(f"{KEY}.uids", uid))
+        # not the client's own `search`: bluesky-tiled-plugins' looks in the start document
+        found = Container.search(runs_of(self._client()), Contains(f"{KEY}.uids", uid))
         return next(iter(found.values()), None)
 
     def _run(self, run: str) -> Any:

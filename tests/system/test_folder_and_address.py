@@ -1,0 +1,180 @@
+"""A reader with the storage folder and one with the Tiled address have the same."""
+
+import json
+import math
+import random
+import uuid
+from pathlib import Path
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+import hypothesis
+import numpy as np
+import pytest
+import xarray
+from bluesky.preprocessors import set_run_key_wrapper as in_run
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from ophyd_async.core import TriggerInfo
+
+from bluesky_em import Data, MapInfo
+from bluesky_em.app.session import Session
+from bluesky_em.data.export import FileFormat, select, write
+from bluesky_em.plan_stubs import fly, per_shot
+
+DTYPES = ["|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<f4", "<f8"]
+WORD_DTYPES = ["<U3", "|S9"]
+SHAPES: list[list[int]] = [[1], [3], [2, 2], [16], [17], [40], [3, 7]]
+RAGGED_SHAPES: list[list[int | None]] = [[None], [None, 3]]
+RAGGED_DTYPES = ["<i4", "<i8", "<f4", "<f8"]
+NAMES = [
+    "x", "X", "x_", "y", "time", "seq_num", "ts_x", "energy", "a-b", "a b", "a_1", "a", "_a", "Δ",
+    "it's", 'q"q', "select", "n" * 70, "x,y", "x;y", "$x", "1", "(x)", "x=1", "internal_later",
+]  # fmt: skip
+STREAMS = ["primary", "baseline", "dark field", "Δ"]
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=3)
+SCALARS: dict[str, st.SearchStrategy[Any]] = {
+    "number": st.floats(), "integer": st.integers(-(2**53), 2**53), "boolean": st.booleans(),
+    "string": WORDS,
+}  # fmt: skip
+METADATA = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner, max_size=2),
+    max_leaves=4,
+)
+UNITS = st.sampled_from([{}, {"units": "nA"}, {"units": None}])
+
+
+def _array(dtype: str, shape: list[int]) -> st.SearchStrategy[Any]:
+    words = dtype in WORD_DTYPES
+    numpy = "<U3" if words else dtype
+    elements: dict[str, Any] = {"elements": WORDS.filter(lambda w: len(w.encode()) <= 9)}
+    arrays = npst.arrays(numpy, tuple(shape), **(elements if words else {}))
+    return arrays | arrays.map(np.ndarray.tolist)
+
+
+@st.composite
+def _keys(draw: st.DrawFn) -> tuple[dict[str, Any], st.SearchStrategy[Any]]:
+    """A data key and its values; None is among those that a column or an array can hold."""
+    common = {"source": "s", **draw(UNITS)}
+    kind = draw(st.sampled_from([*SCALARS, "array", "array", "words", "ragged"]))
+    if kind in SCALARS:
+        return {**common, "dtype": kind, "shape": []}, st.none() | SCALARS[kind]
+    if kind == "ragged":
+        shape, dtype = draw(st.sampled_from(RAGGED_SHAPES)), draw(st.sampled_from(RAGGED_DTYPES))
+        values = st.integers(0, 3).flatmap(lambda n: npst.arrays(dtype, (n, *shape[1:])))
+    else:
+        shape = draw(st.sampled_from(SHAPES))
+        dtype = draw(st.sampled_from(DTYPES if kind == "array" else WORD_DTYPES))
+        values = st.none() | _array(dtype, shape)
+    return {**common, "dtype": "array", "shape": shape, "dtype_numpy": dtype}, values
+
+
+@st.composite
+def _streams(draw: st.DrawFn, name: str, run: str) -> list[tuple[str, Any]]:
+    """The documents of one stream: some descriptors, and events of any of them."""
+    keys = draw(st.dictionaries(st.sampled_from(NAMES), _keys(), min_size=1, max_size=5))
+    documents: list[tuple[str, Any]] = []
+    for number in range(draw(st.integers(1, 3))):
+        mine = sorted(draw(st.sets(st.sampled_from(sorted(keys)), min_size=1)))
+        uid = str(uuid.uuid4())
+        lamp = {"data": {"lamp-power": number}, "timestamps": {"lamp-power": 1.5}}
+        lamp["data_keys"] = {"lamp-power": {"source": "s", "dtype": "number", "shape": []}}
+        documents.append((
+            "descriptor",
+            {
+                "uid": uid, "name": name, "run_start": run, "time": 1.0, "hints": {},
+                "data_keys": {key: keys[key][0] for key in mine}, "configuration": {"lamp": lamp},
+                "object_keys": {"device": mine},
+            },
+        ))  # fmt: skip
+        for _ in range(draw(st.integers(0, 2))):
+            data = {key: draw(keys[key][1]) for key in mine}
+            seq_num = sum(kind == "event" for kind, _ in documents) + 1
+            documents.append((
+                "event",
+                {
+                    "uid": str(uuid.uuid4()), "descriptor": uid, "seq_num": seq_num,
+                    "time": 100.0 + seq_num, "data": data, "filled": {},
+                    "timestamps": dict.fromkeys(data, 99.5),
+                },
+            ))  # fmt: skip
+    return documents
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[tuple[str, Any]]:
+    """The documents of one run."""
+    uid = str(uuid.uuid4())
+    metadata = draw(st.dictionaries(st.sampled_from(["sample", "operator", "n"]), METADATA))
+    documents = [("start", {"uid": uid, "time": 86400.0, **metadata})]
+    for name in draw(st.lists(st.sampled_from(STREAMS), min_size=1, max_size=2, unique=True)):
+        documents += draw(_streams(name, uid))
+    stop = {"uid": str(uuid.uuid4()), "run_start": uid, "time": 86401.0, "exit_status": "success"}
+    return [*documents, ("stop", stop)]
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Check two values of events, or of metadata, for equality; NaN equals NaN."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, np.ndarray):
+        assert (one.dtype.kind, one.shape) == (other.dtype.kind, other.shape)
+        np.testing.assert_array_equal(one, other)
+    else:
+        both_nan = isinstance(one, float) and math.isnan(one) and math.isnan(other)
+        assert both_nan or (one == other and type(one) is type(other)), (one, other)
+
+
+def assert_same_stream(folder: xarray.Dataset, address: xarray.Dataset) -> None:
+    xarray.testing.assert_identical(folder, address)
+    for name in folder.variables:
+        assert folder[name].dtype == address[name].dtype, name
+
+
+def followed(data: Data, uid: str) -> list[dict[str, Any]]:
+    points = [
+        {
+            "stream": point.stream, "index": point.index, "seq_num": point.seq_num,
+            "time": point.time, "data": dict(point.data), "references": dict(point.references),
+            "failed": dict(point.failed),
+        }
+        for point in data.follow(uid, streams=None, patience=60)
+    ]  # fmt: skip
+    return sorted(points, key=lambda point: (point["stream"], point["index"]))
+
+
+def test_any_run_reads_the_same_by_folder_and_by_address(
+    session: Session, http: Data, long: bool
+) -> None:
+    """The seed and, after a failure, the example are printed."""
+    number = random.randrange(2**32)
+    print(f"seed {number}")
+
+    @hypothesis.seed(number)
+    @settings(
+        max_examples=2000 if long else 25, derandomize=False, print_blob=True, deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(runs())
+    def same(documents: list[tuple[str, Any]]) -> None:
+        (_, start), *_ = documents
+        for name, document in documents:
+            session.storage(name, document)
+        session.data.wait(start["uid"], timeout=60)
+        notes = session.data.catalog[start["uid"]].metadata.get("notes", [])
+        assert not [note for note in notes if "left out" in note]
+        for stream in {d["name"] for name, d in documents if name == "descriptor"}:
+            assert_same_stream(
+                session.data.stream(start["uid"], stream), http.stream(start["uid"], stream)
+            )
+        folder, address = followed(session.data, start["uid"]), followed(http, start["uid"])
+        assert len(folder) == len(address) == sum(name == "event" for name, _ in documents)
+        for one, other in zip(folder, address, strict=True):
+            assert_same(one, other)
+
+    same()
