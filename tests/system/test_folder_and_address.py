@@ -1,6 +1,5 @@
 """A reader with the storage folder and one with the Tiled address have the same."""
 
-import json
 import math
 import random
 import uuid
@@ -9,6 +8,7 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
+import h5py
 import hypothesis
 import numpy as np
 import pytest
@@ -41,7 +41,10 @@ SCALARS: dict[str, st.SearchStrategy[Any]] = {
 }  # fmt: skip
 METADATA = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.text("abΔ_ ", min_size=1), inner, max_size=2)
+    ),
     max_leaves=4,
 )
 UNITS = st.sampled_from([{}, {"units": "nA"}, {"units": None}])
@@ -108,7 +111,7 @@ def _streams(draw: st.DrawFn, name: str, run: str) -> list[tuple[str, Any]]:
 def runs(draw: st.DrawFn) -> list[tuple[str, Any]]:
     """The documents of one run."""
     uid = str(uuid.uuid4())
-    metadata = draw(st.dictionaries(st.sampled_from(["sample", "operator", "n"]), METADATA))
+    metadata = draw(st.dictionaries(st.sampled_from(["note", "place", "n"]), METADATA))
     documents = [("start", {"uid": uid, "time": 86400.0, **metadata})]
     for name in draw(st.lists(st.sampled_from(STREAMS), min_size=1, max_size=2, unique=True)):
         documents += draw(_streams(name, uid))
@@ -167,7 +170,7 @@ def test_any_run_reads_the_same_by_folder_and_by_address(
             session.storage(name, document)
         session.data.wait(start["uid"], timeout=60)
         notes = session.data.catalog[start["uid"]].metadata.get("notes", [])
-        assert not [note for note in notes if "left out" in note]
+        assert not [note for note in notes if "left out" in note and "'None'" not in note]
         for stream in {d["name"] for name, d in documents if name == "descriptor"}:
             assert_same_stream(
                 session.data.stream(start["uid"], stream), http.stream(start["uid"], stream)
@@ -178,3 +181,117 @@ def test_any_run_reads_the_same_by_folder_and_by_address(
             assert_same(one, other)
 
     same()
+
+
+def assert_same_frames(session: Session, http: Data, references: list[str]) -> None:
+    """Check status, metadata, axes and pixels of frames; only the folder knows a frame's `time`."""
+    for reference in references:
+        assert http.wait(reference) == session.data.wait(reference)
+        assert http.status(reference) == session.data.status(reference)
+        folder, address = session.data.open(reference), http.open(reference)
+        assert folder.axes == address.axes
+        np.testing.assert_array_equal(folder.read(), address.read())
+        facts = {key: value for key, value in folder.metadata["frame"].items() if key != "time"}
+        assert address.metadata["frame"] == facts
+        assert address.metadata["configuration"] == folder.metadata["configuration"]
+        assert address.metadata["start"] == folder.metadata["start"]
+
+
+def test_a_frame_has_the_exposure_that_was_set_when_it_was_taken(
+    session: Session, http: Data, tmp_path: Path
+) -> None:
+    eels, references = session.devices["eels"], []
+    exposures, offsets = (0.01, 0.02, 0.05), (0.0, 100.0, 400.0)
+
+    @bpp.stage_decorator([eels])
+    @bpp.run_decorator()
+    def plan():
+        for exposure, offset in zip(exposures, offsets, strict=True):
+            yield from bps.mv(eels.exposure, exposure, eels.energy_offset, offset)
+            references.extend((yield from per_shot([eels])))
+
+    (uid,) = session.RE(plan()).run_start_uids
+    session.data.wait(uid)
+    session.RE(bps.mv(eels.energy_offset, 0.0))
+    assert_same_frames(session, http, references)
+    for reference, exposure, offset in zip(references, exposures, offsets, strict=True):
+        metadata = http.open(reference).metadata
+        settings_then = metadata["configuration"]["eels"]["data"]
+        assert metadata["frame"]["exposure"] == settings_then["eels-exposure"] == exposure
+        assert settings_then["eels-energy_offset"] == metadata["frame"]["energy_offset"] == offset
+    assert_same_stream(session.data.stream(uid), http.stream(uid))
+    assert "exposure" not in http.stream(uid).eels.attrs
+    for data in (session.data, http):
+        whole, one = select(data, uid), select(data, uid, rows=range(1, 2))
+        assert "energy" not in whole.array.coords
+        with pytest.raises(ValueError, match=r"have different axes.*from row 1 on energy .*--rows"):
+            write(whole, tmp_path / "all.hspy", FileFormat.HSPY)
+        write(one, tmp_path / "one.csv", FileFormat.CSV)
+        energies = np.loadtxt(tmp_path / "one.csv", delimiter=",", skiprows=1)[:, 0]
+        np.testing.assert_allclose(energies, session.data.open(references[1]).axes[0].values)
+        (tmp_path / "one.csv").unlink()
+
+
+@pytest.mark.parametrize(
+    "info",
+    [TriggerInfo(number_of_events=3, livetime=0.004), MapInfo(shape=(2, 3), livetime=0.003)],
+    ids=["series", "map"],
+)
+def test_a_fly_scan_has_its_own_exposure_not_that_of_the_settings(
+    session: Session, http: Data, info: Any, tmp_path: Path
+) -> None:
+    eels = session.devices["eels"]
+    session.RE(bps.mv(eels.exposure, 0.002))
+
+    @bpp.stage_decorator([eels])
+    @bpp.run_decorator()
+    def plan():
+        yield from fly([eels], info)
+
+    (uid,) = session.RE(plan()).run_start_uids
+    session.data.wait(uid)
+    assert_same_frames(session, http, [f"{uid}/eels/{number}" for number in (0, 2)])
+    metadata = http.open(f"{uid}/eels/0").metadata
+    assert metadata["frame"]["exposure"] == info.livetime
+    settings_then = metadata["configuration"].get("eels", {}).get("data", {})
+    assert settings_then.get("eels-exposure") in (None, info.livetime)
+    assert_same_stream(session.data.stream(uid), http.stream(uid))
+    assert http.stream(uid).eels.attrs["exposure"] == info.livetime
+    for data, name in ((session.data, "folder.nxs"), (http, "address.nxs")):
+        write(select(data, uid), tmp_path / name, FileFormat.NXS)
+    assert _content(tmp_path / "folder.nxs") == _content(tmp_path / "address.nxs")
+
+
+def test_frames_of_runs_that_are_open_at_once_are_found_by_address(
+    session: Session, http: Data
+) -> None:
+    eels, haadf = session.devices["eels"], session.devices["haadf"]
+    references: list[str] = []
+
+    def plan():
+        yield from in_run(bps.open_run({}), "a")
+        yield from in_run(bps.open_run({}), "b")
+        for _ in range(2):
+            references.extend((yield from in_run(per_shot([eels]), "a")))
+            references.extend((yield from in_run(per_shot([haadf]), "b")))
+        yield from in_run(bps.close_run(), "b")
+        yield from in_run(bps.close_run(), "a")
+
+    uids = session.RE(plan()).run_start_uids
+    assert all(reference.partition("/")[0] not in uids for reference in references)
+    for uid in uids:
+        session.data.wait(uid)
+    assert_same_frames(session, http, references)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, node: (
+                found.update({name: np.asarray(node[()]).tolist()})
+                if isinstance(node, h5py.Dataset)
+                else None
+            )
+        )
+    return found
