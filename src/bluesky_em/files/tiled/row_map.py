@@ -17,8 +17,8 @@ from bluesky_em.reference import Reference
 KEY = "bluesky_em"
 """Key of our metadata: of an array node its row map, of a stream its `StreamKeys`, of a run its
 manifest."""
-FACTS_LIMIT = 256  # changes of facts that are described at each flush; more: see `RowMap`
-FACTS_GROWTH = 1.1  # beyond the limit, by how much they must have grown to be described again
+FACTS_LIMIT = 256  # number of changes from which facts are not described at each flush: see `RowMap`
+FACTS_GROWTH = 1.1  # factor by which the rows must have grown then
 
 
 class RowMap:
@@ -32,8 +32,8 @@ class RowMap:
 
     Facts (`Frame.metadata`) may change with every row, so they are not in the segments, but in a
     list of changes, `[row, {fact: value}]`; None: the fact is absent from that row on. Since Tiled
-    replaces the map as a whole, a long list is described only when it has grown by a tenth, and in
-    the end; `facts_end` is then the first row whose facts are not in it yet.
+    replaces the map as a whole, a long list is described only when the rows have grown by a tenth,
+    and in the end; `facts_end` is then the first row whose facts are not in it yet.
     """
 
     def __init__(self) -> None:
@@ -44,18 +44,24 @@ class RowMap:
         self._next: tuple[str, int, int] | None = None
         self._last_facts: dict[str, Any] = {}
         self._facts_described = 0
+        self._facts_end: int | None = None
 
     @property
     def changed(self) -> bool:
         """Whether Tiled must have the map again before a client sees the rows."""
-        count = len(self.facts)
-        due = FACTS_GROWTH * self._facts_described if count > FACTS_LIMIT else 0
-        return self._changed or (self.is_behind and count >= due)
+        due = FACTS_GROWTH * (self._facts_end or 0)
+        return self._changed or (self.is_behind and self._rows >= due)
 
     @property
     def is_behind(self) -> bool:
-        """Whether facts have changed since the map was described."""
-        return len(self.facts) > self._facts_described
+        """Whether the map that was described lacks the facts of some rows."""
+        end = self._facts_end
+        is_short = end is not None and self._rows > end
+        return is_short or len(self.facts) > self._facts_described
+
+    @property
+    def _rows(self) -> int:
+        return self._next[2] if self._next is not None else 0
 
     def add(self, frame: Frame, descriptor: int = 0) -> None:
         """Add the next row, or the rows of a block of frames.
@@ -97,10 +103,9 @@ class RowMap:
     def dump(self) -> dict[str, Any]:
         """Return the metadata that Tiled keeps under `KEY`."""
         self._changed, self._facts_described = False, len(self.facts)
-        described = {"segments": self.segments, "failed": self.failed, "facts": self.facts}
-        if len(self.facts) > FACTS_LIMIT and self._next is not None:
-            described["facts_end"] = self._next[2]
-        return described
+        self._facts_end = self._rows if len(self.facts) >= FACTS_LIMIT else None
+        described = {"segments": self.segments, "failed": self.failed, "facts": [*self.facts]}
+        return described | ({} if self._facts_end is None else {"facts_end": self._facts_end})
 
     def _add_facts(self, frame: Frame) -> None:
         facts = {key: value for key, value in frame.metadata.items() if _is_known(value)}

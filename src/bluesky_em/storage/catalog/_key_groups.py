@@ -7,8 +7,10 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from bluesky_em.files.tiled.stream_keys import Keys
-from bluesky_em.files.tiled.values import blank
+from bluesky_em.files.tiled.values import blank, numpy_dtype
 
 _SHARED = ("seq_num", "time")
 _STAMP = "ts_"  # prefix of a time stamp's column
@@ -81,5 +83,12 @@ def _internal(data_keys: Keys) -> Keys:
 def _template(keys: Keys) -> Row:
     """Return the row of an event without values."""
     stamps = {f"{_STAMP}{key}": math.nan for key in keys}
-    ragged = {key for key, about in keys.items() if None in (about.get("shape") or ())}
-    return {key: [] if key in ragged else blank(about) for key, about in keys.items()} | stamps
+    return {key: _missing(about) for key, about in keys.items()} | stamps
+
+
+def _missing(data_key: Mapping[str, Any]) -> Any:
+    """Return the placeholder of a missing value; a ragged array has a row without elements."""
+    shape, dtype = data_key.get("shape") or (), numpy_dtype(data_key)
+    if data_key.get("dtype") == "array" and None in shape and dtype is not None:
+        return np.zeros([size or 0 for size in shape], dtype)
+    return blank(data_key)
