@@ -17,7 +17,7 @@ from bluesky_em.reference import Reference
 KEY = "bluesky_em"
 """Key of our metadata: of an array node its row map, of a stream its `StreamKeys`, of a run its
 manifest."""
-FACTS_LIMIT = 256  # number of changes from which facts are not described at each flush: see `RowMap`
+FACTS_LIMIT = 256  # changes; from there on facts are not described at each flush: see `RowMap`
 FACTS_GROWTH = 1.1  # factor by which the rows must have grown then
 
 
