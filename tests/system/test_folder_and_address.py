@@ -31,7 +31,7 @@ RAGGED_SHAPES: list[tuple[None, *tuple[int, ...]]] = [(None,), (None, 3)]
 RAGGED_DTYPES = ["<i4", "<i8", "<f4", "<f8"]
 NAMES = [
     "x", "X", "x_", "y", "time", "seq_num", "ts_x", "energy", "a-b", "a b", "a_1", "a", "_a", "Δ",
-    "it's", 'q"q', "select", "n" * 70, "x,y", "x;y", "$x", "1", "(x)", "x=1", "internal_later",
+    "it's", 'q"q', "select", "n" * 70, "x,y", "x;y", "$x", "1", "(x)", "x=1", "internal_later_1",
 ]  # fmt: skip
 STREAMS = ["primary", "baseline", "dark field", "Δ"]
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=3)
@@ -151,6 +151,7 @@ def followed(data: Data, uid: str) -> list[dict[str, Any]]:
     return sorted(points, key=lambda point: (point["stream"], point["index"]))
 
 
+@pytest.mark.timeout(4 * 3600)  # with --long
 def test_any_run_reads_the_same_by_folder_and_by_address(
     session: Session, http: Data, long: bool
 ) -> None:

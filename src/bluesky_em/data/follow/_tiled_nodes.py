@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -84,6 +85,49 @@ class Table:
             del self._known[next(iter(self._known))]
         self._last = row["seq_num"]
         self.count += 1
+
+
+class SideTable:
+    """A table of more columns of the same events, without their numbers and times.
+
+    Args:
+        client: of its node.
+    """
+
+    def __init__(self, client: Any):
+        self._client = client
+        self.columns = set(client.columns)
+        self._rows: list[Row] = []
+        self._announced = 0
+        self._patience = 0.0
+        self.update(None)
+
+    @property
+    def count(self) -> int:
+        """Number of its rows; the table is read if more were announced."""
+        if len(self._rows) < self._announced:
+            self._read()
+            if time.monotonic() > self._patience:  # they were counted twice, or never stored
+                self._announced = len(self._rows)
+        return len(self._rows)
+
+    def row(self, index: int) -> Row:
+        """Return a row."""
+        return self._rows[index]
+
+    def update(self, message: Mapping[str, Any] | None) -> None:
+        """Count the rows of a message; without one, read the table."""
+        if message is CLOSED:
+            return
+        if message is None or not message.get("payload"):
+            self._read()
+        else:
+            self._announced += len(_decode(message["payload"]))
+            self._patience = time.monotonic() + ANNOUNCED_TIMEOUT
+
+    def _read(self) -> None:
+        self._rows = read_rows(self._client)
+        self._announced = max(self._announced, len(self._rows))
 
 
 class Array:

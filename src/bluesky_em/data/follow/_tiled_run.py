@@ -27,7 +27,7 @@ from .._stored_frame import StoredFrame
 from .._superseded import superseded
 from ._point import End, Point, Values, follow_each_other, reference_of
 from ._tiled_events import CLOSED, TiledEvent, TiledEvents
-from ._tiled_nodes import Array, RaggedArray, Table
+from ._tiled_nodes import Array, RaggedArray, SideTable, Table
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class _Stream:
         self._run = run
         self._node = node
         self._keys = StreamKeys.of(node.metadata)
-        self._tables: dict[str, Table] = {}
+        self._tables: dict[str, Table | SideTable] = {}
         self._ragged: dict[str, RaggedArray] = {}
         self._others: set[str] = set()
 
@@ -210,8 +210,9 @@ class _Stream:
             family = child.item["attributes"]["structure_family"]
             if key in self._known:
                 continue
-            if family == "table" and "seq_num" in child.columns:
-                node = self._tables[key] = Table(child)
+            if family == "table":
+                kind = Table if "seq_num" in child.columns else SideTable
+                node = self._tables[key] = kind(child)
             elif family == "array" and key in self._keys.data_keys:
                 node = self.arrays[key] = Array(child, KEY, self._run.patience)
             else:  # the growth of ragged arrays is not announced; the others are not of events

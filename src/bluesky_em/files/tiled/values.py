@@ -16,7 +16,9 @@ import numpy as np
 from bluesky_tiled_plugins.utils import truncate_json_overflow
 from bluesky_tiled_plugins.writing.tiled_writer import MAX_ARRAY_SIZE
 
-_COLUMN = re.compile(r"(?!(?i:ts_))[A-Za-z](?!.*(--|/\*|\*/))[^'\"`;\\%()=+\x00-\x1f]*")
+_COLUMN = re.compile(
+    r"(?!(?i:ts_|internal_later_\d+$))[A-Za-z](?!.*(--|/\*|\*/))[^'\"`;\\%()=+\x00-\x1f]*"
+)
 """Names that every database accepts and that are not names of time stamp columns."""
 _NAME_BYTES = 56  # a database accepts 63, and the name of a time stamp column begins with `ts_`
 _RESERVED = {"time", "seq_num"}

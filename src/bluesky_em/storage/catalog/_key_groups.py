@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 from bluesky_em.files.tiled.stream_keys import Keys
 from bluesky_em.files.tiled.values import blank, numpy_dtype
 
-_SHARED = ("seq_num", "time")
 _STAMP = "ts_"  # prefix of a time stamp's column
 
 Row = dict[str, Any]
@@ -23,14 +21,15 @@ class KeyGroups:
 
     The columns of a table in Tiled cannot change, so each group has a table (and arrays) of its
     own, with a row for every event. Groups depend on the documents alone, not on how they were
-    divided into flushes, so that a repeated attempt writes the same.
+    divided into flushes, so that a repeated attempt writes the same. Only the first group has
+    number and time of the events: Tiled refuses two columns of one name in a stream.
     """
 
     def __init__(self, data_keys: Keys):
         self.groups: list[tuple[int, Keys]] = [(0, _internal(data_keys))]
         """first row that can have values, and data keys"""
         self._known = set(data_keys)
-        self._seq_num, self._time = array("q"), array("d")
+        self._events = 0
         self._written = 0
 
     def add(self, data_keys: Keys) -> Keys:
@@ -38,13 +37,12 @@ class KeyGroups:
         new = {key: about for key, about in data_keys.items() if key not in self._known}
         self._known.update(new)
         if _internal(new):
-            self.groups.append((len(self._time), _internal(new)))
+            self.groups.append((self._events, _internal(new)))
         return new
 
-    def count(self, event: Mapping[str, Any]) -> None:
-        """Take note of an event."""
-        self._seq_num.append(event["seq_num"])
-        self._time.append(event["time"])
+    def count(self) -> None:
+        """Count an event."""
+        self._events += 1
 
     @property
     def later(self) -> list[dict[str, Any]]:
@@ -53,27 +51,15 @@ class KeyGroups:
 
     def divide(self, rows: Sequence[Row]) -> list[list[Row]]:
         """Return the rows of each group for new events; a new group begins at the first event."""
-        later = {c for _, keys in self.groups[1:] for key in keys for c in (key, _STAMP + key)}
-        divided = []
-        for number, (first, keys) in enumerate(self.groups):
-            template = _template(keys)
-            own = {*_SHARED, *template}
-            added = []
-            if number and first >= self._written:
-                added = [self._row(n) | template for n in range(self._written)]
-            divided.append(
-                added
-                + [
-                    _template(keys)
-                    | {c: v for c, v in row.items() if c in own or (number == 0 and c not in later)}
-                    for row in rows
-                ]
-            )
+        first, *later = [_template(keys) for _, keys in self.groups]
+        others = {column for template in later for column in template}
+        divided = [[first | {c: v for c, v in row.items() if c not in others} for row in rows]]
+        for (begin, _), template in zip(self.groups[1:], later, strict=True):
+            before = self._written if begin >= self._written else 0
+            new = [template | {c: v for c, v in row.items() if c in template} for row in rows]
+            divided.append([dict(template) for _ in range(before)] + new)
         self._written += len(rows)
         return divided
-
-    def _row(self, number: int) -> Row:
-        return {"seq_num": self._seq_num[number], "time": self._time[number]}
 
 
 def _internal(data_keys: Keys) -> Keys:

@@ -112,8 +112,13 @@ class TiledRunWriter(_RunWriter):
 
     def event(self, doc: Any) -> None:
         """Add an event."""
-        self._groups[self._desc_nodes[doc["descriptor"]].item["id"]].count(doc)
+        self._groups[self._desc_nodes[doc["descriptor"]].item["id"]].count()
         super().event(doc)
+
+    def stop(self, doc: Any) -> None:
+        """Write what is left, then the stop document."""
+        self.flush()
+        super().stop(doc)
 
     def stream_datum(self, doc: Any) -> None:
         """Add the rows of a stream datum."""
