@@ -40,7 +40,7 @@ SCALARS: dict[str, st.SearchStrategy[Any]] = {
     "string": WORDS,
 }  # fmt: skip
 METADATA = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS),
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), WORDS),
     lambda inner: (
         st.lists(inner, max_size=2)
         | st.dictionaries(st.text("abΔ_ ", min_size=1), inner, max_size=2)
