@@ -33,15 +33,16 @@ def catalog(tiled: TiledAddress) -> Iterator[Any]:
         yield client
 
 
-def documents(events: int) -> Documents:
+def documents(events: int, keys: Any = KEYS) -> Documents:
     run = compose_run()
-    stream = run.compose_descriptor(name="primary", data_keys=KEYS)
+    stream = run.compose_descriptor(name="primary", data_keys=keys)
     given: Documents = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
     for n in range(events):
         data = {
             "trace": np.full(20, float(n)), "names": ["row", str(n)], "x": float(n),
             "peaks": [[n, n]] * (n % 3),
         }  # fmt: skip
+        data = {key: data[key] for key in keys}
         event = stream.compose_event(data=data, timestamps=dict.fromkeys(data, 0.0))
         given.append(("event", event))
     return [*given, ("stop", run.compose_stop())]
@@ -86,3 +87,31 @@ def test_an_array_that_was_created_and_not_written_is_written(
     stream = catalog[run[0][1]["uid"]]["primary"].base
     assert list(stream["trace"][:, 0]) == [0, 1, 2]
     assert stream["peaks"].read().tolist() == [[], [[1, 1]], [[2, 2]] * 2]
+
+
+def test_keys_of_a_later_descriptor_exist_once_however_far_earlier_attempts_came(
+    catalog: Any,
+) -> None:
+    run = documents(events=4, keys={key: KEYS[key] for key in ("trace", "names", "x")})
+    (_, start), (_, first), *_, (_, stop) = run
+    later = {**first, "uid": "later", "data_keys": dict.fromkeys(("x", "y"), KEYS["x"])}
+    later["data_keys"]["spectrum"] = KEYS["trace"]
+    events: Documents = []
+    for n in range(5, 9):
+        data = {"x": float(n), "y": float(10 * n), "spectrum": np.full(20, float(n))}
+        stamps = dict.fromkeys(data, 0.0)
+        event = {"uid": f"event {n}", "descriptor": "later", "seq_num": n, "time": float(n)}
+        events.append(("event", {**event, "data": data, "timestamps": stamps, "filled": {}}))
+    run = [*run[:-1], ("descriptor", later), *events, ("stop", stop)]
+    attempt(catalog, run[:3])
+    attempt(catalog, run[:9], flush_after=4)
+    attempt(catalog, run[:10], flush_after=7)
+    attempt(catalog, run, flush_after=8)
+    stream = catalog[start["uid"]]["primary"].base
+    assert list(stream["internal"].read()["seq_num"]) == [*range(1, 9)]
+    np.testing.assert_array_equal(
+        stream["internal_later_1"].read()["y"], [np.nan] * 4 + [50, 60, 70, 80]
+    )
+    np.testing.assert_array_equal(stream["spectrum"][:, 0], [np.nan] * 4 + [5, 6, 7, 8])
+    np.testing.assert_array_equal(stream["trace"][:, 0], [0, 1, 2, 3] + [np.nan] * 4)
+    assert list(stream["internal"].read()["x"]) == [0, 1, 2, 3, 5, 6, 7, 8]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import dask.array as da
@@ -15,8 +18,10 @@ from bluesky_em.axes import Axis
 from bluesky_em.files.scan_map import Block, ScanMap
 
 CHUNK_BYTES = 8 << 20  # of frames that are read together
+_COORDS = ("time", "seq_num")
 _EPOCH = "1970-01-01T00:00:00Z"
 
+_Columns = Mapping[str, tuple[np.ndarray, str]]
 _Axis = tuple[str, np.ndarray, str]
 """name, values, units"""
 
@@ -28,7 +33,7 @@ class Events:
     time: Sequence[float]
     """s since the epoch"""
     seq_num: Sequence[int]
-    columns: Mapping[str, tuple[np.ndarray, str]]
+    columns: _Columns
     """values, one per event, and their units"""
 
 
@@ -42,8 +47,8 @@ class Frames:
     axes: tuple[Axis, ...]
     """of the first frame"""
     blocks: Sequence[Block]
-    others: int
-    """number of frames whose axes differ from those of the first"""
+    rows_by_axes: Sequence[tuple[range, tuple[Axis, ...]]]
+    """rows in order, and their axes; empty if the frames are one array"""
     attrs: Mapping[str, Any]
     """metadata that are the same for every frame"""
 
@@ -53,11 +58,12 @@ def compose(
 ) -> xarray.Dataset:
     """Create the Dataset; see `Data.stream`."""
     arrays = {frames.detector: _array(frames) for frames in detectors}
-    taken = {*events.columns, *arrays, "time", "seq_num"}
+    columns = _with_free_names(events.columns)
+    taken = {*columns, *arrays, *_COORDS}
     shared = _shared([axis for _, axes in arrays.values() for axis in axes])
     variables: dict[str, Any] = {
         key: (_dims(key, values), values, {"units": units} if units else {})
-        for key, (values, units) in events.columns.items()
+        for key, (values, units) in columns.items()
     }
     coords: dict[str, Any] = {
         "time": ("time", np.asarray(events.time), {"units": "s", "start": _EPOCH}),
@@ -115,10 +121,33 @@ def _shared(axes: Sequence[_Axis]) -> set[str]:
     return {name for name, count in counts.items() if count == 1}
 
 
+def _with_free_names(columns: _Columns) -> _Columns:
+    """Return columns whose names are not those of the coordinates."""
+    free: dict[str, tuple[np.ndarray, str]] = {}
+    for key, values in columns.items():
+        while key in _COORDS or (key in columns and values is not columns[key]):
+            key = f"{key}_"
+        free[key] = values
+    return free
+
+
 def _dims(key: str, values: np.ndarray) -> list[str]:
     return ["time", *(f"{key}_{index}" for index in range(1, values.ndim))]
 
 
 def _about(frames: Frames) -> dict[str, Any]:
-    note = f"the axes are those of the first frame, {frames.others} have others"
-    return {**frames.attrs, "units": "counts", **({"note": note} if frames.others else {})}
+    about = {**frames.attrs, "units": "counts"}
+    others = sum(len(rows) for rows, axes in frames.rows_by_axes if axes != frames.axes)
+    if others:
+        about["note"] = f"the axes are those of the first frame, {others} have others"
+        about["axes_by_row"] = json.dumps(_changes(frames))
+    return about
+
+
+def _changes(frames: Frames) -> list[dict[str, Any]]:
+    """Return the rows where the axes change, with the axes from there on."""
+    changes = groupby(frames.rows_by_axes, key=itemgetter(1))
+    return [
+        {"row": next(rows)[0].start, "axes": [asdict(axis) for axis in axes]}
+        for axes, rows in changes
+    ]

@@ -22,11 +22,15 @@ from bluesky_em.files.run_documents import RunDocuments
 from bluesky_em.frame import Frame
 from bluesky_em.reference import Reference, ReferenceState
 
+from ._descriptors import Descriptors
+from ._frame_metadata import completed, valid_for
 from ._reference_status import ReferenceStatus
 from ._results import ResultStore
 from ._stored_frame import StoredFrame
 from ._superseded import superseded
 from .follow import FolderRun, FolderRuns, RunSource, RunsSource
+
+OPEN_RUNS_LIMIT = 4  # runs whose journals stay open, those whose frames were opened last
 
 
 class FolderSource:
@@ -43,6 +47,7 @@ class FolderSource:
         self._layout = Layout(root)
         self._ledger = Ledger(self._layout.ledger)
         self._in_journal: set[str] = set()
+        self._descriptors: dict[str, Descriptors] = {}
 
     def statuses(self, references: list[str]) -> list[ReferenceStatus]:
         """Return the status of each reference.
@@ -140,8 +145,10 @@ class FolderSource:
         return FolderResults(self._layout.results_of(run), self._layout.journal_of(run))
 
     def close(self) -> None:
-        """Close the ledger."""
+        """Close the ledger and the journals."""
         self._ledger.close()
+        for descriptors in self._descriptors.values():
+            descriptors.close()
 
     def _reader(self, frame: Frame) -> Callable[[], Any]:
         path = self._layout.root / frame.path
@@ -160,22 +167,22 @@ class FolderSource:
         return lambda: values
 
     def _metadata(self, entry: Entry) -> dict[str, Any]:
-        frame = entry.frame
-        start: documents.Document = {}
-        descriptor: documents.Document = {}
-        reader = journal_reader.JournalReader(self._layout.journal_of(frame.run))
-        for name, document in reader:  # both are near the beginning
-            if name == "start":
-                start = document
-            elif name == "descriptor" and document["name"] == frame.stream:
-                descriptor = document
-                break
-        reader.close()
+        frame, descriptors = entry.frame, self._descriptors_of(entry.frame.run)
+        valid = descriptors.valid_at(frame.stream, frame.row)
+        configurations = [completed(each.get("configuration", {})) for each in valid]
         return {
-            "start": start,
-            "configuration": descriptor.get("configuration", {}),
+            "start": descriptors.start,
+            "configuration": valid_for(frame.detector, frame.metadata, configurations),
             "frame": {**frame.metadata, "time": frame.ended},
         }
+
+    def _descriptors_of(self, run: str) -> Descriptors:
+        found = self._descriptors.pop(run, None) or Descriptors(self._layout.journal_of(run))
+        self._descriptors[run] = found
+        while len(self._descriptors) > OPEN_RUNS_LIMIT:
+            oldest = next(iter(self._descriptors))
+            self._descriptors.pop(oldest).close()
+        return found
 
     def _from_journal(self, reference: str) -> ReferenceStatus:
         if reference not in self._in_journal:

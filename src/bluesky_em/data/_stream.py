@@ -11,13 +11,16 @@ import numpy as np
 import xarray
 
 from bluesky_em.axes import Axis, axes_of_array
-from bluesky_em.files.document_values import to_array, to_json
+from bluesky_em.files.document_values import column, to_json
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.run_documents import RunDocuments
-from bluesky_em.files.tiled.row_map import KEY, axes_at
+from bluesky_em.files.tiled.row_map import KEY, axes_at, common_facts
+from bluesky_em.files.tiled.values import json_ready
 from bluesky_em.frame import Frame
 
 from ._dataset import Events, Frames, compose
+from ._frame_metadata import completed
+from ._tiled_columns import read_columns
 
 
 class FileArray:
@@ -53,11 +56,14 @@ def from_folder(
     events = Events(
         time=about.time,
         seq_num=about.seq_num,
-        columns={key: (to_array(values), about.units(key)) for key, values in about.data.items()},
+        columns={
+            key: (column(values, about.data_keys[key]), about.units(key))
+            for key, values in about.data.items()
+        },
     )
     ours = sorted((f for f in frames if f.stream == stream), key=lambda f: (f.path, f.row))
     files = [list(group) for _, group in groupby(ours, key=lambda frame: frame.path)]
-    attrs = _about_run(run.start, stream, about.configuration)
+    attrs = _about_run(run.start, stream, completed(about.configuration))
     return compose(events, [_from_file(root, group) for group in files], attrs)
 
 
@@ -73,18 +79,13 @@ def from_catalog(run: Any, uid: str, stream: str) -> xarray.Dataset:
         LookupError: the run has no such stream.
     """
     _check(uid, stream, run)
-    about, base = run[stream].metadata, run[stream].base
-    events = Events(time=[], seq_num=[], columns={})
-    if "internal" in base:  # a fly scan has no events
-        keys, table = about["data_keys"], base["internal"].read()
-        units = {key: keys[key].get("units") or "" for key in table if key in keys}
-        events = Events(
-            time=table["time"].to_numpy(),
-            seq_num=table["seq_num"].to_numpy(),
-            columns={key: (table[key].to_numpy(), units[key]) for key in units},
-        )
-    arrays = {key: base[key] for key in base if KEY in base[key].metadata}
-    attrs = _about_run(run.metadata["start"], stream, about.get("configuration", {}))
+    about, nodes = run[stream].metadata, dict(run[stream].base.items())
+    arrays = {key: node for key, node in nodes.items() if KEY in node.metadata}
+    configuration: dict[str, Any] = {}
+    for descriptor in (about, *about.get("_config_updates", [])):
+        configuration = {**descriptor.get("configuration", {}), **configuration}
+    attrs = _about_run(run.metadata["start"], stream, configuration)
+    events = read_columns(about, nodes)
     return compose(events, [_from_node(*named) for named in arrays.items()], attrs)
 
 
@@ -98,7 +99,7 @@ def _from_file(root: Path, frames: Sequence[Frame]) -> Frames:
         rows=array,
         axes=first.axes,
         blocks=[(frame.scan, frame.row, frame.count, frame.number) for frame in frames],
-        others=sum(frame.count for frame in frames if frame.axes != first.axes),
+        rows_by_axes=[(frame.rows, frame.axes) for frame in frames],
         attrs=attrs,
     )
 
@@ -113,17 +114,20 @@ def _one_array(
         for n, size in enumerate(array.shape)
     ]
     return Frames(
-        detector=detector, rows=array, axes=known or tuple(unknown), blocks=[], others=0,
+        detector=detector, rows=array, axes=known or tuple(unknown), blocks=[], rows_by_axes=[],
         attrs=attrs,
     )  # fmt: skip
 
 
 def _from_node(detector: str, array: Any) -> Frames:
-    segments = array.metadata[KEY]["segments"]
+    segments, attrs = (
+        array.metadata[KEY]["segments"],
+        _attributes(common_facts(array.metadata[KEY])),
+    )
     axes = axes_at(segments, segments[0]["row"])
     if "update" in array.metadata[KEY]:
         scan = tuple(map(Axis.load, segments[0].get("scan", ())))
-        return _one_array(detector, array, scan, axes, {})
+        return _one_array(detector, array, scan, axes, attrs)
     ends = [segment["row"] for segment in segments[1:]] + [array.shape[0]]
     blocks = [
         (
@@ -132,8 +136,11 @@ def _from_node(detector: str, array: Any) -> Frames:
         )
         for segment, end in zip(segments, ends, strict=True)
     ]  # fmt: skip
-    others = sum(rows for _, row, rows, _ in blocks if axes_at(segments, row) != axes)
-    return Frames(detector=detector, rows=array, axes=axes, blocks=blocks, others=others, attrs={})
+    rows_by_axes = [(range(row, row + rows), axes_at(segments, row)) for _, row, rows, _ in blocks]
+    return Frames(
+        detector=detector, rows=array, axes=axes, blocks=blocks, rows_by_axes=rows_by_axes,
+        attrs=attrs,
+    )  # fmt: skip
 
 
 def _check(run: str, stream: str, available: Iterable[str]) -> None:
@@ -152,16 +159,36 @@ def _about_run(start: Mapping[str, Any], stream: str, configuration: Any) -> dic
     return {
         "run": start["uid"],
         "stream": stream,
-        "start": to_json(start),
-        "configuration": to_json(configuration),
+        "start": to_json(_as_in_tiled(start)),
+        "configuration": to_json(_as_in_tiled(configuration)),
     }
+
+
+def _as_in_tiled(value: Any) -> Any:
+    """Return metadata as Tiled keeps them: NaN is None, and what JSON cannot hold is text."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_in_tiled(each) for key, each in value.items()}
+    ready = json_ready(value)
+    if isinstance(ready, list):
+        return [_as_in_tiled(each) for each in ready]
+    return None if isinstance(ready, float) and ready != ready else ready
 
 
 def _common(metadata: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the metadata that are equal for all frames; lists and mappings as JSON text."""
-    all_frames = list(metadata)
+    first, *others = metadata
+    return _attributes(
+        {
+            key: value
+            for key, value in first.items()
+            if all(other.get(key) == value for other in others)
+        }
+    )
+
+
+def _attributes(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts as attributes; lists, mappings and None as JSON text."""
     return {
         key: value if isinstance(value, (str, int, float)) else to_json(value)
-        for key, value in all_frames[0].items()
-        if all(other.get(key) == value for other in all_frames)
+        for key, value in facts.items()
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -14,11 +15,29 @@ from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.row_map import KEY, axes_at, find, read_update
 from bluesky_em.reference import Reference, ReferenceState
 
+from ._frame_metadata import metadata_in_tiled
 from ._reference_status import ReferenceStatus
 from ._results import ResultStore
 from ._stored_frame import StoredFrame
 from ._superseded import superseded
 from .follow import RunSource, RunsSource, TiledRun, TiledRuns, lost_bookmark
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """Where a reference is in Tiled."""
+
+    run: Any
+    """the run's node"""
+    stream: str
+    array: Any
+    """the array's node"""
+    row: int
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The array's row map."""
+        return self.array.metadata[KEY]
 
 
 class TiledSource:
@@ -65,19 +84,17 @@ class TiledSource:
         Raises:
             LookupError: it was an update, and its own values no longer exist.
         """
-        found, run = self._find(reference), self._run(Reference.parse(reference).run)
-        assert found is not None and run is not None, "only a catalogued reference is opened"
-        stream, array, row = found
-        axes = axes_at(array.metadata[KEY]["segments"], row)
+        found = self._find(reference)
+        assert found is not None, "only a catalogued reference is opened"
+        axes = axes_at(found.about["segments"], found.row)
         return StoredFrame(
-            reference=reference,
-            axes=axes,
-            metadata={
-                "start": run.metadata["start"],
-                "configuration": run[stream].metadata.get("configuration", {}),
-            },
-            _read=self._reader(reference, stream, array, row, axes),
-        )
+            reference=reference, axes=axes,
+            metadata=metadata_in_tiled(
+                Reference.parse(reference).detector, found.row, found.about,
+                found.run.metadata["start"], found.run[found.stream].metadata,
+            ),
+            _read=self._reader(reference, found, axes),
+        )  # fmt: skip
 
     def stream(self, run: str, stream: str) -> xarray.Dataset:
         """Open the stream of a complete run; pixels come over HTTP when they are used.
@@ -127,28 +144,27 @@ class TiledSource:
                     f"the run of {reference!r} is complete and has no such frame"
                 )
             return ReferenceStatus(reference=reference, stage=None)
-        _, array, row = found
-        reason = array.metadata[KEY]["failed"].get(str(row))
+        reason = found.about["failed"].get(str(found.row))
         if reason is not None:
             return ReferenceStatus(reference=reference, stage=ReferenceState.FAILED, reason=reason)
         return ReferenceStatus(reference=reference, stage=ReferenceState.CATALOGUED)
 
-    def _reader(
-        self, reference: str, stream: str, array: Any, row: int, axes: tuple[Axis, ...]
-    ) -> Callable[[], Any]:
-        update = array.metadata[KEY].get("update")
+    def _reader(self, reference: str, found: _Found, axes: tuple[Axis, ...]) -> Callable[[], Any]:
+        update = found.about.get("update")
         if update is None:
-            return lambda: array[row]
+            return lambda: found.array[found.row]
         try:
-            values = read_update(array, row, axes, update)
+            values = read_update(found.array, found.row, axes, update)
         except LookupError as exc:
-            raise superseded(reference, update["mode"], stream) from exc
+            raise superseded(reference, update["mode"], found.stream) from exc
         return lambda: values
 
-    def _find(self, reference: str) -> tuple[str, Any, int] | None:
-        """Find stream, array node and row of a reference that can be read."""
+    def _find(self, reference: str) -> _Found | None:
+        """Find a reference that can be read."""
         parts = Reference.parse(reference)
         run = self._run(parts.run)
+        if run is None:
+            run = self._run_with(parts.run)
         if run is None:
             return None
         for stream in run:
@@ -158,8 +174,17 @@ class TiledSource:
                 row = find(about.get("segments", []), parts)
                 count = about["update"]["count"] if "update" in about else array.shape[0]
                 if row is not None and row < count:
-                    return stream, array, row
+                    return _Found(run=run, stream=stream, array=array, row=row)
         return None
+
+    def _run_with(self, uid: str) -> Any:
+        """Find the run whose references have another uid: several runs were open then."""
+        from tiled.client.container import Container
+        from tiled.queries import Contains
+
+        # not the client's own `search`: bluesky-tiled-plugins' looks in the start document
+        found = Container.search(runs_of(self._client()), Contains(f"{KEY}.uids", uid))
+        return next(iter(found.values()), None)
 
     def _run(self, run: str) -> Any:
         client = self._client()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,59 @@ def to_array(values: Sequence[Any]) -> np.ndarray:
     return np.asarray([v if isinstance(v, str) else to_json(v) for v in values], dtype=object)
 
 
+def as_described(value: Any, data_key: Mapping[str, Any]) -> Any:
+    """Return the value of an event in the type that its data key describes.
+
+    Journal and Tiled keep one value in different types; readers of both return this one. A number
+    is a float, and None a NaN; an array has the key's dtype, and None is an array of NaN, 0, False
+    or ''; a 1-D array of floats that is too short is filled up with NaN. Lists of strings are
+    arrays of strings. A value of another type than described is returned unchanged.
+
+    Args:
+        value: as in the event.
+        data_key: its data key in the descriptor.
+    """
+    dtype = data_key.get("dtype")
+    if dtype == "array":
+        return _described_array(value, data_key)
+    if isinstance(value, (np.ndarray, np.generic)) and np.ndim(value) == 0:
+        value = value.item()
+    is_number = isinstance(value, (int, float))
+    if dtype == "number" and (value is None or is_number):
+        return math.nan if value is None else float(value)
+    if dtype == "integer" and is_number:
+        return int(value) if math.isfinite(value) and value == int(value) else None
+    if dtype == "boolean" and is_number and value in (0, 1):
+        return bool(value)
+    if dtype == "string" and is_number:
+        return str(value)
+    return value
+
+
+def column(values: Sequence[Any], data_key: Mapping[str, Any]) -> np.ndarray:
+    """Return the values of one key, one per event, as one array, shape `(events, ...)`.
+
+    Strings have the dtype object. Values of several shapes, or of a type that the data key does not
+    describe, are text.
+
+    >>> column([1, None], {"dtype": "number"})
+    array([ 1., nan])
+    >>> column([["on", "off"]], {"dtype": "array", "shape": [2], "dtype_numpy": "|S40"})
+    array([['on', 'off']], dtype=object)
+    """
+    described = [as_described(value, data_key) for value in values]
+    if not described:
+        return _empty(data_key)
+    arrays = [value for value in described if isinstance(value, np.ndarray)]
+    if len(arrays) == len(described) and {(a.dtype.kind, a.shape) for a in arrays} == {
+        ("U", arrays[0].shape)
+    }:
+        return np.stack(arrays).astype(object)
+    if data_key.get("dtype") == "string" and all(isinstance(v, str) for v in described):
+        return np.asarray(described, dtype=object)
+    return to_array(described)
+
+
 def to_json(value: Any) -> str:
     """Return a document, or a part of one, as ASCII JSON; NaN is `NaN`, as in Python.
 
@@ -41,3 +95,66 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     return str(value)
+
+
+def _described_array(value: Any, data_key: Mapping[str, Any]) -> Any:
+    shape, dtype = tuple(data_key.get("shape") or ()), _dtype(data_key)
+    if dtype is None:
+        return value
+    if value is None:
+        return _blank(shape, dtype)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # of several lengths
+        return value
+    if array.size == 0:
+        rest = [size or 0 for size in shape[array.ndim :]]
+        return np.zeros((*array.shape, *rest), "<U1" if dtype.kind in "SU" else dtype)
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8", "replace")
+    if array.dtype.kind == "U" and dtype.kind in "SU":
+        return array
+    if not {array.dtype.kind, dtype.kind} <= set("biuf"):
+        return value
+    return _filled_up(_with_dtype(array, dtype), shape)
+
+
+def _dtype(data_key: Mapping[str, Any]) -> np.dtype | None:
+    """Return an array's dtype; None for structured ones and objects."""
+    name = data_key.get("dtype_numpy") or "<f8"
+    try:
+        dtype = np.dtype(name) if isinstance(name, str) else None
+    except TypeError:
+        return None
+    return dtype if dtype is not None and dtype.kind != "O" else None
+
+
+def _blank(shape: Sequence[int | None], dtype: np.dtype) -> np.ndarray:
+    sizes = [size or 0 for size in shape]
+    if dtype.kind in "SU":
+        return np.full(sizes, "", "<U1")
+    return np.full(sizes, np.nan if dtype.kind == "f" else dtype.type(), dtype)
+
+
+def _with_dtype(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Convert an array, unless that would change its values beyond the rounding of floats."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        converted = array.astype(dtype)
+    kept = (np.isfinite(converted), np.isfinite(array)) if dtype.kind == "f" else (converted, array)
+    return converted if np.array_equal(*kept) else array
+
+
+def _filled_up(array: np.ndarray, shape: Sequence[int | None]) -> np.ndarray:
+    """Fill a spectrum up with NaN to the length that its data key describes."""
+    if array.dtype.kind != "f" or array.ndim != 1 or len(shape) != 1 or shape[0] is None:
+        return array
+    return np.pad(array, (0, max(0, shape[0] - len(array))), constant_values=np.nan)
+
+
+def _empty(data_key: Mapping[str, Any]) -> np.ndarray:
+    """Return the column of a stream without events."""
+    scalars = {"number": "<f8", "integer": "<i8", "boolean": "|b1"}
+    shape, dtype = data_key.get("shape") or (), _dtype(data_key)
+    if data_key.get("dtype") != "array" or dtype is None or None in shape:
+        return np.empty(0, scalars.get(data_key.get("dtype", ""), "O"))
+    return np.empty((0, *shape), dtype if dtype.kind in "biuf" else "O")

@@ -116,6 +116,9 @@ def export(
         str | None, typer.Option(help="Default: the only detector of the run.")
     ] = None,
     stream: Annotated[str, typer.Option(help="The stream of the run.")] = "primary",
+    rows: Annotated[
+        str | None, typer.Option(help="Frames of a series, e.g. 0:10 for the first ten.")
+    ] = None,
     storage: StorageFolder = DEFAULT_STORAGE,
 ) -> None:
     """Write a run's spectra or images to a file for HyperSpy or other programs."""
@@ -125,12 +128,23 @@ def export(
     wanted = exporting.FileFormat.named(to)
     data = Data(storage=layout_of(storage).root)
     try:
-        selection = exporting.select(data, what, detector=detector, stream=stream)
+        selection = exporting.select(
+            data, what, detector=detector, stream=stream, rows=_range(rows)
+        )
         exporting.write(selection, out, wanted)
     finally:
         data.close()
     shape = ", ".join(f"{dim}: {size}" for dim, size in selection.array.sizes.items())
     print(f"{out}: {selection.detector} ({shape})")
+
+
+def _range(rows: str | None) -> range | None:
+    if rows is None:
+        return None
+    first, colon, stop = rows.partition(":")
+    if not (colon and first.isdecimal() and stop.isdecimal()):
+        raise ValueError(f"--rows {rows!r}: give the first and the one after the last, e.g. 0:10")
+    return range(int(first), int(stop))
 
 
 def _print_result(done: Any, function: str) -> None:

@@ -54,8 +54,10 @@ def write(selection: Selection, path: Path, to: FileFormat) -> None:
     Raises:
         FileExistsError: a file of that name exists; it is not changed.
         FileNotFoundError: its folder does not exist.
-        ValueError: the format cannot hold the selection.
+        ValueError: the format cannot hold the selection, or its frames have different axes.
     """
+    if selection.refusal:
+        raise ValueError(selection.refusal)
     if path.exists():
         raise FileExistsError(f"{path} exists already and is not changed: give another --out")
     if not path.absolute().parent.is_dir():

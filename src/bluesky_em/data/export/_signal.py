@@ -13,6 +13,7 @@ from bluesky_em.files.document_values import to_json
 
 from ._selection import Selection
 
+TITLE_LIMIT = 60  # characters; a folder's name has 255 bytes at most
 _TEM = {"beam_energy", "beam_current", "camera_length", "convergence_angle"}
 """in keV, nA, mm and mrad, the units of our drivers"""
 
@@ -100,10 +101,16 @@ def _eels(selection: Selection) -> dict[str, Any]:
 
 
 def _title(selection: Selection) -> str:
-    """Return a title that can be the name of a group in a file."""
+    """Return a title that can be the name of a group in a file, and of a folder."""
     title = f"{selection.detector} {selection.start.get('plan_name', '')}"
-    return title.strip().replace("/", "-")
+    title = re.sub(r"[\x00-\x1f\x7f/\\:*?\"<>|]", "-", _storable(title))
+    return title.strip()[:TITLE_LIMIT].rstrip(". ")
 
 
 def _name(who: Any) -> str:
-    return str(who.get("name", who) if isinstance(who, Mapping) else who)
+    return _storable(str(who.get("name", who) if isinstance(who, Mapping) else who))
+
+
+def _storable(text: str) -> str:
+    """Return a text that HDF5 can store: valid UTF-8, and without a NUL."""
+    return text.encode(errors="replace").decode().replace("\0", "-")

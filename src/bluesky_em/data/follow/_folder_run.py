@@ -21,6 +21,7 @@ import numpy as np
 from bluesky_em.axes import Axis
 from bluesky_em.documents import Document, FlyScanFrames, ReferenceTracker
 from bluesky_em.files import journal_reader
+from bluesky_em.files.document_values import as_described
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.journal import is_abandoned
 from bluesky_em.files.journal_reader import JournalReader
@@ -56,6 +57,13 @@ class _Stream:
     fly_scans: dict[str, deque[str]] = field(default_factory=dict)
     """references of frames that have not been returned, by detector in a fly scan"""
     returned: int = 0
+    internal: dict[str, Document] = field(default_factory=dict)
+    """data keys of values that are in the events, of all descriptors so far"""
+
+    def values(self, event: Document) -> dict[str, Any]:
+        """Return the values of an event by key, as Tiled has them."""
+        data = event["data"]
+        return {key: as_described(data.get(key), about) for key, about in self.internal.items()}
 
 
 class FolderRun:
@@ -159,7 +167,7 @@ class FolderRun:
         for event, references in self._tracker.events(name, document):
             stream = self._descriptors[event["descriptor"]]
             if self._is_wanted(stream.name):
-                stream.waiting.append((event, references))
+                stream.waiting.append(({**event, "data": stream.values(event)}, references))
         is_ours = self._tracker.learn(name, document)
         frames = self._tracker.fly_scan_frames(name, document)
         if name == "start":
@@ -181,6 +189,8 @@ class FolderRun:
         for key, about in descriptor["data_keys"].items():
             if about.get("external") == "STREAM:":
                 stream.fly_scans.setdefault(key, deque())
+            if "external" not in about:
+                stream.internal.setdefault(key, about)
 
     def _add_fly_scan(self, stream: _Stream, frames: FlyScanFrames) -> None:
         if self._is_wanted(stream.name):
@@ -199,10 +209,10 @@ class FolderRun:
             if not _have_ended(ours, stages):
                 return
             stream.waiting.popleft()
-            data = {k: v for k, v in event["data"].items() if k not in event.get("filled", {})}
             yield self._point(
-                stream, ours, stages, seq_num=event["seq_num"], time=event["time"], data=data
-            )
+                stream, ours, stages, seq_num=event["seq_num"], time=event["time"],
+                data=event["data"],
+            )  # fmt: skip
         yield from self._ready_in_fly_scan(stream, over)
 
     def _ready_in_fly_scan(self, stream: _Stream, over: bool) -> Iterator[Point]:

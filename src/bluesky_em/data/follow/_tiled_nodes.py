@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +20,11 @@ ANNOUNCED_TIMEOUT = 10.0  # seconds from a row's announcement until it can be re
 KNOWN_ROWS_LIMIT = 10_000  # newest rows that are recognized when they are announced again
 
 Row = dict[str, Any]
+
+
+def read_rows(client: Any) -> list[Row]:
+    """Read all rows of a table's node, with the values as they were written."""
+    return _decode(_get(client, client.item["links"]["full"], {}, ARROW))
 
 
 class Table:
@@ -63,7 +70,7 @@ class Table:
                 self._add(row)
 
     def _read(self) -> None:
-        stored = _decode(_get(self._client, self._client.item["links"]["full"], {}, ARROW))
+        stored = read_rows(self._client)
         if 0 < self.count <= len(stored) and _key(stored[self.count - 1]) != self._last_key:
             # a repeated number hid a missing row: take all rows that were not returned from here
             self._rows, self.count = deque(), self._first
@@ -78,6 +85,49 @@ class Table:
             del self._known[next(iter(self._known))]
         self._last = row["seq_num"]
         self.count += 1
+
+
+class SideTable:
+    """A table of more columns of the same events, without their numbers and times.
+
+    Args:
+        client: of its node.
+    """
+
+    def __init__(self, client: Any):
+        self._client = client
+        self.columns = set(client.columns)
+        self._rows: list[Row] = []
+        self._announced = 0
+        self._patience = 0.0
+        self.update(None)
+
+    @property
+    def count(self) -> int:
+        """Number of its rows; the table is read if more were announced."""
+        if len(self._rows) < self._announced:
+            self._read()
+            if time.monotonic() > self._patience:  # they were counted twice, or never stored
+                self._announced = len(self._rows)
+        return len(self._rows)
+
+    def row(self, index: int) -> Row:
+        """Return a row."""
+        return self._rows[index]
+
+    def update(self, message: Mapping[str, Any] | None) -> None:
+        """Count the rows of a message; without one, read the table."""
+        if message is CLOSED:
+            return
+        if message is None or not message.get("payload"):
+            self._read()
+        else:
+            self._announced += len(_decode(message["payload"]))
+            self._patience = time.monotonic() + ANNOUNCED_TIMEOUT
+
+    def _read(self) -> None:
+        self._rows = read_rows(self._client)
+        self._announced = max(self._announced, len(self._rows))
 
 
 class Array:
@@ -147,11 +197,31 @@ class Array:
 
     @property
     def _parts(self) -> dict[str, Any]:
-        return {part: self.about.get(part, ()) for part in ("segments", "failed")}
+        return {part: self.about.get(part, ()) for part in ("segments", "failed", "facts")}
 
     def _is_behind(self) -> bool:
         """Return whether our metadata do not describe the frames in the last rows yet."""
         return any(self._announced.get(part, 0) > len(known) for part, known in self._parts.items())
+
+
+class RaggedArray:
+    """An array of rows of different lengths; a row is written before its event.
+
+    Args:
+        client: of its node.
+    """
+
+    def __init__(self, client: Any):
+        self._client = client
+
+    @property
+    def count(self) -> float:
+        """Number of its points: as many as there are events."""
+        return math.inf
+
+    def __getitem__(self, index: int) -> Any:
+        """Read a row over HTTP, as nested lists."""
+        return self._client.refresh().read(slice(index, index + 1)).tolist()[0]
 
 
 def _key(row: Row) -> tuple[Any, Any]:

@@ -16,15 +16,18 @@ from typing import Any
 import numpy as np
 
 from bluesky_em.axes import Axis
+from bluesky_em.files.document_values import as_described
 from bluesky_em.files.results import RESULTS
 from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.row_map import KEY, axes_at, read_update, reference_at
+from bluesky_em.files.tiled.stream_keys import StreamKeys
 
+from .._frame_metadata import metadata_in_tiled
 from .._stored_frame import StoredFrame
 from .._superseded import superseded
 from ._point import End, Point, Values, follow_each_other, reference_of
 from ._tiled_events import CLOSED, TiledEvent, TiledEvents
-from ._tiled_nodes import Array, Table
+from ._tiled_nodes import Array, RaggedArray, SideTable, Table
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +172,9 @@ class _Stream:
         self.arrays: dict[str, Array] = {}
         self._run = run
         self._node = node
-        self._tables: dict[str, Table] = {}
+        self._keys = StreamKeys.of(node.metadata)
+        self._tables: dict[str, Table | SideTable] = {}
+        self._ragged: dict[str, RaggedArray] = {}
         self._others: set[str] = set()
 
     def update(self, message: Mapping[str, Any] | None) -> None:
@@ -200,18 +205,20 @@ class _Stream:
             yield point
 
     def _find(self) -> None:
+        self._keys = StreamKeys.of(self._node.refresh().metadata)  # a later descriptor adds keys
         for key, child in self._node.items():
             family = child.item["attributes"]["structure_family"]
             if key in self._known:
                 continue
-            if family == "table" and "seq_num" in child.columns:
-                node = self._tables[key] = Table(child)
-            elif family == "array" and key in self._data_keys:
+            if family == "table":
+                kind = Table if "seq_num" in child.columns else SideTable
+                node = self._tables[key] = kind(child)
+            elif family == "array" and key in self._keys.data_keys:
                 node = self.arrays[key] = Array(child, KEY, self._run.patience)
-            else:
-                self._others.add(
-                    key
-                )  # ragged, whose growth is not announced; or not an event array
+            else:  # the growth of ragged arrays is not announced; the others are not of events
+                if family == "ragged" and key in self._keys.internal:
+                    self._ragged[key] = RaggedArray(child)
+                self._others.add(key)
                 continue
             self._run.subscribe(child.uri, node.update)
 
@@ -219,15 +226,11 @@ class _Stream:
         """Return whether the stream has all nodes that its descriptor names."""
         columns = {column for table in self._tables.values() for column in table.columns}
         found = columns | self.arrays.keys() | self._others
-        return found >= self._data_keys.keys()
+        return found >= self._keys.data_keys.keys()
 
     @property
     def _known(self) -> set[str]:
         return {*self._tables, *self.arrays, *self._others}
-
-    @property
-    def _data_keys(self) -> Mapping[str, Any]:
-        return self._node.metadata["data_keys"]
 
     def _point(self, index: int) -> Point:
         row: dict[str, Any] = {}
@@ -243,25 +246,31 @@ class _Stream:
             for key, about in ours.items()
             if str(index) in about["failed"]
         }
-        separate = {
-            key: lambda array=array: array[index]
-            for key, array in arrays.items()
-            if "external" not in self._data_keys.get(key, {"external": ""})
-        }
         return Point(
             run=self._run.run,
             stream=self.name,
             index=index,
             seq_num=row.get("seq_num", index + 1),
             time=row.get("time", math.nan),
-            data=Values(
-                {k: _plain(row[k], about) for k, about in self._data_keys.items() if k in row},
-                separate,
-            ),
+            data=self._values(index, row),
             references=references,
             failed=failed,
             _open=lambda detector: self._open(detector, index, references, failed),
         )
+
+    def _values(self, index: int, row: Mapping[str, Any]) -> Values:
+        """Return the values of an event; arrays of their own are read when they are used."""
+        values: dict[str, Any] = {}
+        separate: dict[str, Any] = {}
+        for column, about in self._keys.internal.items():
+            key, array = self._keys.keys[column], self._ragged.get(column, self.arrays.get(column))
+            if index < self._keys.since[column]:
+                continue
+            if column in row:
+                values[key] = as_described(row[column], about)
+            elif array is not None and index < array.count:
+                separate[key] = lambda array=array, about=about: as_described(array[index], about)
+        return Values(values, separate)
 
     def _open(
         self, detector: str, row: int, references: Mapping[str, str], failed: Mapping[str, str]
@@ -279,19 +288,11 @@ class _Stream:
         return StoredFrame(
             reference=reference,
             axes=axes,
-            metadata={
-                "start": self._run.start,
-                "configuration": self._node.metadata.get("configuration", {}),
-            },
+            metadata=metadata_in_tiled(
+                detector, row, array.about, self._run.start, self._node.metadata
+            ),
             _read=lambda: array[row] if values is None else values,
         )
-
-
-def _plain(value: Any, data_key: Mapping[str, Any]) -> Any:
-    """Return a value of an event as a Python or numpy object."""
-    if value is None and data_key.get("dtype") == "number":
-        return math.nan  # Tiled's tables do not keep NaN
-    return np.asarray(value) if isinstance(value, list) else value
 
 
 def _is_stream(node: Any) -> bool:

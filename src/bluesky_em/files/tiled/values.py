@@ -18,25 +18,30 @@ from ..document_values import to_json
 from ..plain_values import encodable, simplify, text_of
 from .storable import has_node, is_ragged, numpy_dtype
 
-_COLUMN = re.compile(
-    r"(?!(?i:ts_|internal(_\d+)?$))[A-Za-z](?!.*--)[^'\"`;\\%()=+/?#\x00-\x1f\x7f]*"
-)
+_TABLE = r"internal(_(text|later|\d+))*$"  # names of the tables of events
+_COLUMN = re.compile(rf"(?!(?i:ts_|{_TABLE}))[A-Za-z](?!.*--)[^'\"`;\\%()=+/?#\x00-\x1f\x7f]*")
 """Names that every database and every address accepts, and that are not those of time stamps."""
-_ADDRESSABLE = re.compile(r"(?!internal(_\d+)?$|\.\.?$)[^/\\?#%\x00-\x1f\x7f]+")
+_ADDRESSABLE = re.compile(rf"(?!{_TABLE}|\.\.?$)[^/\\?#%\x00-\x1f\x7f]+")
 """Names of arrays and streams that can be part of an address, other than those of tables."""
 JSON_DEPTH_LIMIT = 100  # levels of metadata; what is deeper becomes text
 _NAME_BYTES = 56  # a database accepts 63, and the name of a time stamp column begins with `ts_`
 _RESERVED = {"time", "seq_num"}
 
 
-def columns(keys: Iterable[str]) -> dict[str, str]:
+def columns(keys: Iterable[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the name of each data key's column: the key itself if a database accepts it.
 
     Names differ even if case is ignored, and differ from the columns that every table has.
+
+    Args:
+        keys: of one descriptor.
+        known: the names that an earlier descriptor of the stream gave; they do not change.
     """
-    names: dict[str, str] = {}
-    taken = set(_RESERVED)
-    for key in sorted(keys, key=lambda key: (not _is_column(key) or key in _RESERVED, key)):
+    keys, known = list(keys), known or {}
+    names = {key: known[key] for key in keys if key in known}
+    taken = _RESERVED | {name.lower() for name in known.values()}
+    new = [key for key in keys if key not in known]
+    for key in sorted(new, key=lambda key: (not _is_column(key) or key in _RESERVED, key)):
         name = key if _is_column(key) else _safe_name(key)
         while name.lower() in taken:
             name = f"{name}_"

@@ -10,6 +10,7 @@ from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
 from event_model import schema_validators
 
 from bluesky_em.files.plain_values import encodable
+from bluesky_em.files.tiled.row_map import KEY
 from bluesky_em.files.tiled.storable import as_text, storable
 from bluesky_em.files.tiled.values import (
     address_name,
@@ -21,7 +22,7 @@ from bluesky_em.files.tiled.values import (
     text_name,
 )
 
-from ._fallback import Fallback
+from ._fallback import Column, Fallback
 
 NOTES_LIMIT = 100  # notes of one run
 _VALUE_LIMIT = 80  # characters of a value in a note
@@ -45,7 +46,9 @@ class Normalizer(RunNormalizer):
         self._keys: dict[str, dict[str, Any]] = {}
         self._texts: dict[str, set[str]] = {}
         self._columns: dict[str, dict[str, str]] = {}
+        self._names: dict[str, dict[str, str]] = {}
         self._arrays: dict[str, str] = {}
+        self._refused: set[Column] = set()
         self._omitted = 0
 
     def stray(self, doc: Any) -> None:
@@ -71,19 +74,20 @@ class Normalizer(RunNormalizer):
             doc = self._frames_only(doc)
         self._rename_stream(doc)
         given = {key: about for key, about in doc["data_keys"].items() if "external" not in about}
+        names = self._name(doc, given)
         stored = {key: self._storable(doc["name"], key, about) for key, about in given.items()}
-        names = self._names(doc, given)
-        texts = {key for key, about in given.items() if stored[key]["dtype"] != about.get("dtype")}
-        for key in given:
-            if (doc["name"], names[key]) in self._fallback.text:
-                self._refused(doc["name"], key)
-                names[key], stored[key] = text_name(names[key], names.values()), as_text(given[key])
-                texts.add(key)
-        self._keys[doc["uid"]], self._texts[doc["uid"]] = stored, texts
-        self._columns[doc["uid"]] = names
+        self._keys[doc["uid"]], self._columns[doc["uid"]] = stored, names
+        self._texts[doc["uid"]] = {
+            key
+            for key, about in given.items()
+            if stored[key]["dtype"] != about.get("dtype") or (doc["name"], key) in self._refused
+        }
         doc["data_keys"] = _rename(doc["data_keys"] | stored, names)
         for obj, keys in doc.get("object_keys", {}).items():
             doc["object_keys"][obj] = [names[key] for key in keys if key in names]
+        of_stream = self._names[doc["name"]]
+        if renamed := {key: name for key, name in of_stream.items() if key != name}:
+            doc[KEY] = {"columns": renamed}  # a reader must find the keys again
         for about in doc.get("configuration", {}).values():
             about["data"] = json_ready(about.get("data", {}))
         super().descriptor(doc)
@@ -147,27 +151,33 @@ class Normalizer(RunNormalizer):
         if doc["name"] != name:
             self._note(f"the stream {name!r} is {doc['name']!r} here")
 
-    def _names(self, doc: Any, internal: Mapping[str, Any]) -> dict[str, str]:
-        """Return the name that each data key has in Tiled."""
-        names = columns(internal)
+    def _name(self, doc: Any, internal: Mapping[str, Any]) -> dict[str, str]:
+        """Return the name that each data key has in Tiled; it is the same in later descriptors."""
+        stream, known = doc["name"], self._names.setdefault(doc["name"], {})
+        names = columns(internal, known)
+        for key in internal.keys() - known.keys():
+            if (stream, names[key]) in self._fallback.text:
+                self._refused.add((stream, key))
+                names[key] = text_name(names[key], {*known.values(), *names.values()})
         for key in doc["data_keys"].keys() - internal.keys():
             names[key] = self._arrays[key] = address_name(key)
         for key, name in names.items():
             if key != name:
-                self._note(f"{key!r} of stream {doc['name']!r} is column {name!r} here")
+                self._note(f"{key!r} of stream {stream!r} is column {name!r} here")
+        known.update(names)
         return names
 
     def _storable(self, stream: str, key: str, about: Mapping[str, Any]) -> dict[str, Any]:
         stored = storable(about)
+        if (stream, key) in self._refused:
+            reason = self._fallback.why[:_REASON_LIMIT]
+            self._note(
+                f"{key!r} of stream {stream!r} is JSON text here, since Tiled refused it: {reason}"
+            )
+            return as_text(about)
         if stored["dtype"] != about.get("dtype"):
             self._note(f"{key!r} of stream {stream!r} is JSON text here")
         return stored
-
-    def _refused(self, stream: str, key: str) -> None:
-        self._note(
-            f"{key!r} of stream {stream!r} is JSON text here, since Tiled refused it: "
-            f"{self._fallback.why[:_REASON_LIMIT]}"
-        )
 
     def _fitted(self, seq_num: int, key: str, value: Any, data_key: Mapping[str, Any]) -> Any:
         try:
@@ -181,8 +191,11 @@ class Normalizer(RunNormalizer):
             return blank(data_key)
 
     def _note(self, note: str) -> None:
+        note = encodable(note)
+        if note in self.notes:  # of an earlier descriptor
+            return
         if len(self.notes) < NOTES_LIMIT:
-            self.notes.append(encodable(note))
+            self.notes.append(note)
         else:
             self._omitted += 1
 

@@ -22,6 +22,31 @@ class ReadBackError(RuntimeError):
     """Tiled does not give what is in the file."""
 
 
+class ReadBack:
+    """Reads the first frame of each array back, once.
+
+    Args:
+        root: the storage folder.
+    """
+
+    def __init__(self, root: Path):
+        self._root = root
+        self._unread: dict[str, Frame] = {}
+        self._read: set[str] = set()
+
+    def add(self, key: str, frame: Frame) -> None:
+        """Add a stored frame of the array `key`."""
+        if key not in self._read:
+            self._unread.setdefault(key, frame)
+
+    def check(self, key: str, array: Any) -> None:
+        """Read the first frame of an array, unless that was done; see `check`."""
+        frame = self._unread.pop(key, None)
+        if frame is not None:
+            check(array, frame, self._root)
+            self._read.add(key)
+
+
 def check(array: Any, frame: Frame, root: Path) -> None:
     """Read one frame back through Tiled, with one request.
 

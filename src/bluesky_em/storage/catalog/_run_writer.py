@@ -19,9 +19,13 @@ from bluesky_em.files.tiled.nodes import IdempotentNode
 from bluesky_em.files.tiled.row_map import KEY, RowMap
 from bluesky_em.files.tiled.storable import has_node, is_ragged
 from bluesky_em.frame import Frame
+from bluesky_em.reference import Reference
 
-from . import _read_back
+from ._event_tables import EventTables
 from ._fallback import Column, Fallback
+from ._key_groups import KeyGroups
+from ._later_node import LaterNode
+from ._read_back import ReadBack
 from ._updates import UpdateMap, UpdatesConsolidator
 
 
@@ -55,12 +59,14 @@ class TiledRunWriter(_RunWriter):
         self._frames_of = frames_of
         self._root = root
         self._maps: dict[str, RowMap] = {}
-        self._unread: dict[str, Frame] = {}
-        self._read: set[str] = set()
-        self._rows_found: dict[str, int] = {}
-        self._rows_given: dict[str, int] = {}
-        self._tables: dict[str, Any] = {}
+        self._read_back = ReadBack(root)
+        self._event_tables = EventTables()
         self._data_keys: dict[str, dict[str, Any]] = {}
+        self._groups: dict[str, KeyGroups] = {}
+        self._descriptors: dict[str, list[str]] = {}
+        self._other_uids: dict[str, None] = {}
+        self._other_uids_described = 0
+        self._second_tables: dict[str, Any] = {}
         self._fallback = fallback
         self._writing = ""
         self._guilty: set[Column] = set()
@@ -82,6 +88,8 @@ class TiledRunWriter(_RunWriter):
 
     def flush(self) -> None:
         """Write what was added since the last flush: first the files' new rows, then the events."""
+        if len(self._other_uids) > self._other_uids_described:
+            self._describe_run({})
         for document in self._external_data_cache.values():
             self._writing, key = self._column_of(document)
             self._guilty = {(self._writing, key)}
@@ -91,8 +99,10 @@ class TiledRunWriter(_RunWriter):
         for stream, rows in self._internal_data_cache.items():
             if rows:
                 self._writing, self._guilty = stream, set()
-                self.data_keys = dict(self._data_keys[stream])  # other streams may have others
-                self._write_internal_data(rows, self._desc_nodes[stream])
+                groups = self._groups[stream]
+                for number, group_rows in enumerate(groups.divide(rows)):
+                    self.data_keys = dict(groups.groups[number][1])  # type: ignore (TypedDicts)
+                    self._write_internal_data(group_rows, self._group_node(stream, number))
                 rows.clear()
         self._writing = ""
         step("feed: events appended")
@@ -105,39 +115,46 @@ class TiledRunWriter(_RunWriter):
         """Write the run's manifest, with the state of its references, into its metadata.
 
         Raises:
-            RuntimeError: events that Tiled acknowledged are missing. (A Tiled 0.2.20 server other
-                than the embedded one shares a DuckDB connection between threads: a read may roll
-                an append back.) The next attempt adds them.
+            RuntimeError: events that Tiled acknowledged are missing; the next attempt adds them.
         """
-        for uri, table in self._tables.items():
-            found, acknowledged = _rows_of(table), self._rows_given[uri]
-            if found < acknowledged:
-                raise RuntimeError(
-                    f"Tiled acknowledged {acknowledged} events of {uri}, but has {found}"
-                )
+        self._event_tables.check()
+        for key, rows in self._maps.items():
+            if rows.is_behind and key in self._sres_nodes:
+                _describe(self._sres_nodes[key], rows.dump())
         if self.root_node is not None:
-            _describe(self.root_node, manifest)
+            self._describe_run(manifest)
 
     def descriptor(self, doc: Any) -> None:
         """Create the stream's node, or add a later descriptor to it once."""
-        self._data_keys.setdefault(doc["name"], {}).update(doc["data_keys"])
-        node = self._desc_nodes.get(doc["name"])
+        name = doc["name"]
+        self._data_keys.setdefault(name, {}).update(doc["data_keys"])
+        self._descriptors.setdefault(name, []).append(doc["uid"])
+        node = self._desc_nodes.get(name)
         updates: Any = node.metadata.get("_config_updates", []) if node is not None else []
         if any(update["uid"] == doc["uid"] for update in updates):
-            self._desc_nodes[doc["uid"]] = self._desc_nodes[doc["name"]]
+            self._desc_nodes[doc["uid"]] = self._desc_nodes[name]
         else:
             super().descriptor(doc)
-        self._int_ragged_array_keys[doc["name"]].clear()  # written by `_write_ragged`
-        for key, about in doc["data_keys"].items():
-            if "external" not in about and has_node(about):  # also arrays of complex numbers
-                self._int_array_keys[doc["name"]].add(key)
-        if self._fallback.is_needed:  # the node may be of an earlier attempt
-            metadata = {"data_keys": truncate_json_overflow(doc["data_keys"])}
-            self._desc_nodes[doc["uid"]].update_metadata(metadata=metadata, drop_revision=True)
+        is_first = name not in self._groups
+        if is_first:
+            self._groups[name] = KeyGroups(doc["data_keys"])
+        has_new_keys = not is_first and self._groups[name].add(doc["data_keys"])
+        self._set_arrays(name, name, 0)
+        self._describe_stream(doc, is_first=is_first, has_new_keys=has_new_keys)
+
+    def event(self, doc: Any) -> None:
+        """Add an event."""
+        self._groups[self._desc_nodes[doc["descriptor"]].item["id"]].count()
+        super().event(doc)
 
     def stream_resource(self, doc: Any) -> None:
         """Add a resource; a quoted URI of another package's file becomes one that Tiled reads."""
         super().stream_resource({**doc, "uri": unquoted(doc["uri"])})  # type: ignore (a TypedDict)
+
+    def stop(self, doc: Any) -> None:
+        """Write what is left, then the stop document."""
+        self.flush()
+        super().stop(doc)
 
     def stream_datum(self, doc: Any) -> None:
         """Add the rows of a stream datum."""
@@ -145,9 +162,7 @@ class TiledRunWriter(_RunWriter):
         if not frames and self._fallback.leaves_out(self._column_of(doc)):
             return
         if frames:
-            for frame in frames:
-                self._map_of(frame).add(frame)
-                self._read_back_later(frame)
+            self._add_frames(frames, doc["descriptor"])
             start, stop = frames[0].rows.start, frames[-1].rows.stop
             key = _key(frames[0])
             if key not in self._stream_resource_cache:
@@ -174,40 +189,37 @@ class TiledRunWriter(_RunWriter):
             )  # fmt: skip
         return super().get_sres_node(sres_uid, desc_uid)
 
+    def _add_frames(self, frames: list[Frame], descriptor: str) -> None:
+        stream = self._desc_nodes[descriptor].item["id"]
+        number = self._descriptors[stream].index(descriptor)
+        for frame in frames:
+            rows = self._map_of(frame)
+            rows.add(frame, number)
+            if not any(str(row) in rows.failed for row in frame.rows):
+                self._read_back.add(_key(frame), frame)
+            uid = Reference.parse(frame.reference).run
+            if uid != frame.run:
+                self._other_uids[uid] = None
+
     def _write_external_data(self, doc: Any) -> None:
         node, consolidator, patch = self._update_consolidator(doc)
         rows = self._maps.get(doc["stream_resource"])
-        if rows is not None and rows.changed and not isinstance(rows, UpdateMap):
+        about = rows.dump() if rows is not None and rows.changed else None
+        if about is not None and not isinstance(rows, UpdateMap):
             # before the rows: a client that sees a row must find its reference
-            _describe(node, rows.dump())
+            _describe(node, about)
         source = consolidator.get_data_source()
         if rows is not None:  # a follower of the array waits for a row map of this size
             source.properties = {**source.properties, **rows.size}
         self._update_data_source_for_node(node, source, patch)
-        if isinstance(rows, UpdateMap):
+        if about is not None and isinstance(rows, UpdateMap):
             # after the array: an update that is counted must be readable
-            _describe(node, rows.dump())
-        self._read_back(doc["stream_resource"], node)
-
-    def _read_back_later(self, frame: Frame) -> None:
-        """Choose the first frame of an array that has data."""
-        key = _key(frame)
-        if key not in self._read and not self._map_of(frame).failed.keys() & set(
-            map(str, frame.rows)
-        ):
-            self._unread.setdefault(key, frame)
-
-    def _read_back(self, key: str, node: Any) -> None:
-        """Read one frame of an array, once: Tiled's server is asked only whether it can."""
-        frame = self._unread.pop(key, None)
-        if frame is not None:
-            _read_back.check(node, frame, self._root)
-            self._read.add(key)
+            _describe(node, about)
+        self._read_back.check(doc["stream_resource"], node)
 
     def _write_internal_data(self, data_cache: list[dict[str, Any]], desc_node: Any) -> None:
-        stream = desc_node.item["id"]
         for key, about in self.data_keys.items():
-            if "external" not in about and is_ragged(about):
+            if is_ragged(about):
                 self._write_ragged(desc_node, key, [row.pop(key) for row in data_cache])
         try:
             super()._write_internal_data(data_cache, desc_node)
@@ -215,7 +227,7 @@ class TiledRunWriter(_RunWriter):
             columns = {key for row in data_cache for key in row} & self.data_keys.keys()
             for key in columns:
                 if not is_column([row.get(key) for row in data_cache], self.data_keys[key]):
-                    self._guilty.add((stream, key))
+                    self._guilty.add((self._writing, key))
             raise
 
     def _write_ragged(self, stream: Any, key: str, arrays: list[np.ndarray]) -> None:
@@ -241,37 +253,64 @@ class TiledRunWriter(_RunWriter):
 
         A table of an earlier attempt may have other columns: what it lacks is in a second table.
         """
-        found = bool(self._desc_nodes[desc_name].found)  # type: ignore (an IdempotentNode)
+        node: Any = self._desc_nodes[desc_name]
+        is_new = not node.found
         table = table.cast(column_types(table.schema, self.data_keys))
-        if found and self._fallback.is_needed:
+        if self._fallback.is_needed and not is_new:
             more = [name for name in table.column_names if name not in df_client.columns]
             if more:
-                self._append(self._second_table(desc_name, table.select(more)), table.select(more))
+                columns = table.select(more)
+                self._event_tables.append(self._second_table(node, df_client, columns), columns)
             table = of_schema(table, df_client.structure().arrow_schema_decoded)
-        self._append(df_client, table, found)
+        self._event_tables.append(df_client, table, is_new=is_new)
 
-    def _second_table(self, stream: str, table: Any) -> Any:
-        name = f"{stream}/internal_text"
-        if name not in self._internal_tables:
-            self._internal_tables[name] = self._desc_nodes[stream].create_appendable_table(
-                schema=table.schema, key="internal_text", metadata={}, access_tags=self.access_tags
+    def _second_table(self, node: Any, first: Any, columns: Any) -> Any:
+        key = f"{first.item['id']}_text"
+        if key not in self._second_tables:
+            self._second_tables[key] = node.create_appendable_table(
+                schema=columns.schema, key=key, metadata={}, access_tags=self.access_tags
             )
-        return self._internal_tables[name]
-
-    def _append(self, df_client: Any, table: Any, found: bool = True) -> None:
-        key = df_client.uri  # a stream of many columns has several tables
-        self._tables[key] = df_client
-        if key not in self._rows_found:
-            self._rows_found[key] = _rows_of(df_client) if found else 0
-        given = self._rows_given.get(key, 0)
-        self._rows_given[key] = given + table.num_rows
-        table = table.slice(max(0, self._rows_found[key] - given))
-        if table.num_rows:
-            df_client.append_partition(0, table)
+        return self._second_tables[key]
 
     def _column_of(self, stream_datum: Any) -> Column:
         resource: Any = self._stream_resource_cache[stream_datum["stream_resource"]]
         return self._desc_nodes[stream_datum["descriptor"]].item["id"], resource["data_key"]
+
+    def _group_node(self, stream: str, number: int) -> Any:
+        """Return the stream's node for a group of keys; see `KeyGroups`."""
+        if number == 0:
+            return self._desc_nodes[stream]
+        node = LaterNode(self._desc_nodes[stream], number)
+        name = node.item["id"]
+        if name not in self._desc_nodes:
+            self._desc_nodes[name] = node  # type: ignore (it is one to the run writer)
+            self._int_dims_names[name] = self._int_dims_names[stream]
+            self._set_arrays(name, stream, number)
+        return node
+
+    def _set_arrays(self, name: str, stream: str, number: int) -> None:
+        """Set which keys of a group the run writer writes as arrays; it leaves complex ones out."""
+        _, keys = self._groups[stream].groups[number]
+        self._int_array_keys[name] = {key for key, about in keys.items() if has_node(about)}
+        self._int_ragged_array_keys[name] = set()  # written by `_write_ragged`
+
+    def _describe_stream(self, doc: Any, *, is_first: bool, has_new_keys: bool) -> None:
+        """Complete the metadata of a stream's node, which may be of an earlier attempt."""
+        node = self._desc_nodes[doc["name"]]
+        if is_first and self._fallback.is_needed:
+            keys = truncate_json_overflow(doc["data_keys"])
+            patch = [{"op": "add", "path": "/data_keys", "value": keys}]
+            node.patch_metadata(metadata_patch=patch, drop_revision=True)
+        if has_new_keys or self._fallback.is_needed:
+            later = self._groups[doc["name"]].later
+            _describe(node, doc.get(KEY, {}) | ({"later_keys": later} if later else {}))
+
+    def _describe_run(self, manifest: dict[str, Any]) -> None:
+        """Describe the run: its manifest, and the other uids that references to it have."""
+        assert self.root_node is not None, "a run begins with its start document"
+        self._other_uids_described = len(self._other_uids)
+        uids = {"uids": " ".join(self._other_uids)} if self._other_uids else {}
+        _describe(self.root_node, {**manifest, **uids})
 
     def _map_of(self, frame: Frame) -> RowMap:
         key = _key(frame)
@@ -282,11 +321,6 @@ class TiledRunWriter(_RunWriter):
 
 def _key(frame: Frame) -> str:
     return f"{frame.stream}/{frame.detector}"
-
-
-def _rows_of(table: Any) -> int:
-    """Return the number of a table's rows, reading one column only."""
-    return len(table.read(table.columns[:1]))
 
 
 def _describe(node: Any, what: dict[str, Any]) -> None:

@@ -38,11 +38,11 @@ class UpdateMap(RowMap):
         self._count = 0
         self._values: dict[str, dict[str, Any]] = {}
 
-    def add(self, frame: Frame) -> None:
+    def add(self, frame: Frame, descriptor: int = 0) -> None:
         """Add the next update."""
-        super().add(frame)
+        super().add(frame, descriptor)
         self._count = frame.row + 1
-        self.changed = True
+        self._changed = True
         if str(frame.row) in self.failed:
             return
         self.extent.add(frame.shape, frame.index)

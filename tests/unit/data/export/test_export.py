@@ -124,3 +124,15 @@ def test_an_existing_file_is_not_changed(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="exists already and is not changed"):
         write(selection(8, dims=("energy",)), tmp_path / "s.csv", FileFormat.CSV)
     assert (tmp_path / "s.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("suffix", ["hspy", "zspy", "nxs"])
+@pytest.mark.parametrize("title", ["t" * 5000, "a\0b", "a/b\\c:d", "..", "Δ" * 300, "\ud800 ", ""])
+def test_a_run_of_any_title_is_exported(tmp_path: Path, suffix: str, title: str) -> None:
+    start = {**START, "plan_name": title, "title": title, "sample": title, "user": {"name": title}}
+    one = Selection(**{**vars(selection(8, dims=("energy",))), "start": start})
+    write(one, tmp_path / f"s.{suffix}", FileFormat(suffix))
+    if suffix != "nxs":
+        spectrum = hs.load(tmp_path / f"s.{suffix}")
+        np.testing.assert_array_equal(spectrum.data, one.array)
+        assert spectrum.metadata.General.title.startswith("eels")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pyarrow
 
-from bluesky_em.data.follow._tiled_nodes import Table
+from bluesky_em.data.follow._tiled_nodes import SideTable, Table
 
 Row = tuple[int, float, float]
 """seq_num, time, x"""
@@ -85,3 +85,15 @@ def test_a_missed_row_with_a_repeated_number_is_inserted_at_the_next_read() -> N
     assert table.row(0)["x"] == 10.0  # returned already
     table.update(None)
     assert values(table) == [10.0, 20.0, 25.0, 30.0]
+
+
+def test_a_table_without_numbers_is_read_until_it_has_the_rows_that_were_announced() -> None:
+    server = Server((1, 1.0, 10.0))
+    table = SideTable(server)
+    assert table.count == 1 and server.reads == 1
+    table.update(announced((2, 2.0, 20.0)))
+    assert table.count == 1  # not stored yet
+    server.rows.append((2, 2.0, 20.0))
+    assert [table.row(index)["x"] for index in range(table.count)] == [10.0, 20.0]
+    reads = server.reads
+    assert table.count == 2 and server.reads == reads

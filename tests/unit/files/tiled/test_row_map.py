@@ -3,7 +3,14 @@ from typing import Any
 
 from bluesky_em import Reference
 from bluesky_em.axes import Axis
-from bluesky_em.files.tiled.row_map import RowMap, axes_at, find
+from bluesky_em.files.tiled.row_map import (
+    RowMap,
+    axes_at,
+    common_facts,
+    descriptor_at,
+    facts_at,
+    find,
+)  # fmt: skip
 from bluesky_em.frame import Frame
 
 ENERGY = Axis(name="energy", units="eV", offset=0.0, scale=0.5, size=4)
@@ -103,3 +110,63 @@ def test_the_map_is_changed_only_when_its_metadata_are():
     assert not rows.changed
     rows.fail(frame(1, 1), "lost")
     assert rows.changed
+
+
+def with_facts(row: int, **facts: Any) -> Frame:
+    return replace(frame(row, row), metadata=facts)
+
+
+def dump_of(*frames: Frame) -> dict[str, Any]:
+    rows = RowMap()
+    for each in frames:
+        rows.add(each)
+    return rows.dump()
+
+
+def test_each_row_has_its_own_facts_and_only_changes_are_kept() -> None:
+    about = dump_of(
+        with_facts(0, exposure=0.01, frames=1), with_facts(1, exposure=0.01, frames=1),
+        with_facts(2, exposure=0.05, frames=1), with_facts(3, exposure=0.05),
+    )  # fmt: skip
+    assert about["facts"] == [
+        (0, {"exposure": 0.01, "frames": 1}), (2, {"exposure": 0.05}), (3, {"frames": None}),
+    ]  # fmt: skip
+    assert len(about["segments"]) == 1
+    found = [facts_at(about, row) for row in range(4)]
+    assert found[:2] == [{"exposure": 0.01, "frames": 1}] * 2
+    assert found[2:] == [{"exposure": 0.05, "frames": 1}, {"exposure": 0.05}]
+    assert common_facts(about) == {}
+    assert common_facts(dump_of(with_facts(0, a=1, b=2), with_facts(1, a=1, b=3))) == {"a": 1}
+
+
+def test_an_older_catalog_has_no_facts_and_one_descriptor() -> None:
+    about = {"segments": [{"row": 0, "number": 0, "run": "run", "axes": []}], "failed": {}}
+    assert facts_at(about, 0) is None and common_facts(about) == {}
+    assert descriptor_at(about["segments"], 0) == 0
+
+
+def test_another_descriptor_begins_a_segment() -> None:
+    rows = RowMap()
+    for row, descriptor in enumerate((0, 0, 1, 1, 0)):
+        rows.add(frame(row, row), descriptor)
+    segments = rows.dump()["segments"]
+    assert [segment["row"] for segment in segments] == [0, 2, 4]
+    assert [descriptor_at(segments, row) for row in range(5)] == [0, 0, 1, 1, 0]
+
+
+def test_facts_that_change_with_every_row_are_described_in_linear_size() -> None:
+    rows, sent, count = RowMap(), 0, 10_000
+    about: dict[str, Any] = {}
+    for row in range(count):
+        rows.add(with_facts(row, saturation_fraction=row / count))
+        if rows.changed:
+            about = rows.dump()
+            sent += len(about["facts"])
+        assert rows.size["facts"] == len(about["facts"])
+        known = facts_at(about, row)  # a row has its own facts, or none yet
+        assert known in (None, {"saturation_fraction": row / count})
+    assert sent < 20 * count
+    rows.add(with_facts(count, saturation_fraction=0.5))
+    assert rows.is_behind and not rows.changed
+    assert facts_at(rows.dump(), count - 1) == {"saturation_fraction": (count - 1) / count}
+    assert not rows.is_behind

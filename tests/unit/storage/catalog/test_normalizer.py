@@ -23,3 +23,19 @@ def test_a_run_ends_even_if_an_event_refers_to_data_without_a_document():
     assert given[-1][1]["_run_normalizer_notes"] == [
         "camera of event 1 refers to 'unknown', for which no datum document came"
     ]
+
+
+def test_a_later_descriptor_leaves_the_columns_of_the_stream_as_they_are():
+    given: list[tuple[str, Any]] = []
+    normalizer = Normalizer()
+    normalizer.subscribe(lambda name, document: given.append((name, document)))
+    number = {"source": "", "dtype": "number", "shape": []}
+    for uid, keys in (("first", ["x", "time"]), ("second", ["X", "x"])):
+        descriptor = {"uid": uid, "name": "primary", "run_start": "run", "time": 0.0}
+        descriptor |= {"data_keys": dict.fromkeys(keys, number), "hints": {}, "configuration": {}}
+        normalizer("descriptor", descriptor)
+    first, second = (document for _, document in given)
+    (renamed,) = set(first["data_keys"]) - {"x"}
+    assert first["bluesky_em"] == {"columns": {"time": renamed}}
+    assert set(second["data_keys"]) == {"x", "X_"}
+    assert second["bluesky_em"] == {"columns": {"time": renamed, "X": "X_"}}

@@ -1,0 +1,51 @@
+"""The keys of a stream's events, and the columns that hold them in Tiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .row_map import KEY
+
+Keys = Mapping[str, Mapping[str, Any]]
+"""data keys by name"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamKeys:
+    """The keys of a stream, as its node in Tiled describes them.
+
+    The node's metadata are the first descriptor's. Under `KEY` they add what it lacks:
+    `columns` (name of the column by key, where they differ) and `later_keys`, one entry for each
+    later descriptor that has new keys: its `data_keys`, and `row`, the first row with values.
+    """
+
+    data_keys: Keys
+    """all data keys, by column"""
+    keys: Mapping[str, str]
+    """key by column"""
+    since: Mapping[str, int]
+    """by column: the first row that has it"""
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> StreamKeys:
+        """Read the metadata of a stream's node; those of an older catalog have nothing under `KEY`.
+
+        >>> StreamKeys.of({"data_keys": {"x_": {}}, KEY: {"columns": {"x": "x_"}}}).keys
+        {'x_': 'x'}
+        """
+        about = metadata.get(KEY, {})
+        groups = [{"row": 0, "data_keys": metadata["data_keys"]}, *about.get("later_keys", [])]
+        data_keys = {c: key for group in groups for c, key in group["data_keys"].items()}
+        keys = {column: key for key, column in about.get("columns", {}).items()}
+        return cls(
+            data_keys=data_keys,
+            keys={column: keys.get(column, column) for column in data_keys},
+            since={column: group["row"] for group in groups for column in group["data_keys"]},
+        )
+
+    @property
+    def internal(self) -> Keys:
+        """The data keys of values that are in the events, by column."""
+        return {c: about for c, about in self.data_keys.items() if "external" not in about}
