@@ -15,6 +15,7 @@ from bluesky_em.files.document_values import column, to_json
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.run_documents import RunDocuments
 from bluesky_em.files.tiled.row_map import KEY, axes_at, common_facts
+from bluesky_em.files.tiled.stream_keys import streams
 from bluesky_em.files.tiled.values import json_ready
 from bluesky_em.frame import Frame
 
@@ -78,8 +79,9 @@ def from_catalog(run: Any, uid: str, stream: str) -> xarray.Dataset:
     Raises:
         LookupError: the run has no such stream.
     """
-    _check(uid, stream, run)
-    about, nodes = run[stream].metadata, dict(run[stream].base.items())
+    available = streams(run)
+    _check(uid, stream, available)
+    about, nodes = available[stream].metadata, dict(available[stream].base.items())
     arrays = {key: node for key, node in nodes.items() if KEY in node.metadata}
     configuration: dict[str, Any] = {}
     for descriptor in (about, *about.get("_config_updates", [])):

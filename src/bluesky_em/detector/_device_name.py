@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-RESERVED = {"time", "seq_num", "internal"}
-"""Names in each stream of a catalog: two columns of the events, and their table."""
+import re
+
+_RESERVED = re.compile(r"time|seq_num|internal(_(text|later|\d+))*", re.IGNORECASE)
+"""Names in each stream of a catalog: two columns of the events, and their tables."""
+_FORBIDDEN = re.compile(r"[./\\?#%\x00-\x1f\x7f]")
+"""Characters that data keys, files or addresses cannot have."""
 
 
 def check_device_name(name: str) -> None:
@@ -12,13 +16,13 @@ def check_device_name(name: str) -> None:
     Raises:
         ValueError: another name is needed; the message says why.
     """
-    if name.lower() in RESERVED:
+    if _RESERVED.fullmatch(name):
         raise ValueError(
             f"a detector cannot be named {name!r}, since each stream of a catalog has a {name!r} "
             "already: give it another name, e.g. 'eels'"
         )
-    if "." in name or "/" in name:
+    if found := _FORBIDDEN.search(name):
         raise ValueError(
-            f"a detector cannot be named {name!r}, since data keys have no '.' and no '/': give it "
-            "another name, e.g. 'eels' or 'eels_main'"
+            f"a detector cannot be named {name!r}, since neither data keys nor addresses can have "
+            f"{found.group()!r}: give it another name, e.g. 'eels' or 'eels_main'"
         )

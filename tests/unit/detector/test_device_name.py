@@ -9,7 +9,9 @@ from bluesky_em.storage.path_provider import RunPathProvider
 URI = "PYRO:eels_server@gatan-pc:9091"
 
 
-@pytest.mark.parametrize("name", ["time", "seq_num", "internal", "Time", "eels.main", "a/b"])
+@pytest.mark.parametrize(
+    "name", ["time", "seq_num", "internal", "internal_0", "Time", "eels.main", "a/b", "a#b"]
+)
 def test_a_name_that_cannot_be_catalogued_is_refused_when_the_device_is_made(
     name: str, tmp_path: Path
 ):

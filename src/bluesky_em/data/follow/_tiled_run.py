@@ -20,7 +20,7 @@ from bluesky_em.files.document_values import as_described
 from bluesky_em.files.results import RESULTS
 from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.row_map import KEY, axes_at, read_update, reference_at
-from bluesky_em.files.tiled.stream_keys import StreamKeys
+from bluesky_em.files.tiled.stream_keys import StreamKeys, streams
 
 from .._frame_metadata import metadata_in_tiled
 from .._stored_frame import StoredFrame
@@ -130,7 +130,7 @@ class TiledRun:
             return  # it has not begun
         self._metadata = node.metadata
         self.start = self._metadata.get("start")
-        for name, child in node.items():
+        for name, child in streams(node).items():
             wanted = name != RESULTS if self._wanted is None else name in self._wanted
             if wanted and name not in self._streams and _is_stream(child):
                 self._streams[name] = stream = _Stream(self, name, child.base)

@@ -17,8 +17,9 @@ class StreamKeys:
     """The keys of a stream, as its node in Tiled describes them.
 
     The node's metadata are the first descriptor's. Under `KEY` they add what it lacks:
-    `columns` (name of the column by key, where they differ) and `later_keys`, one entry for each
-    later descriptor that has new keys: its `data_keys`, and `row`, the first row with values.
+    `name` (of the stream, where the node has another), `columns` (name of the column by key, where
+    they differ) and `later_keys`, one entry for each later descriptor that has new keys: its
+    `data_keys`, and `row`, the first row with values.
     """
 
     data_keys: Keys
@@ -49,3 +50,8 @@ class StreamKeys:
     def internal(self) -> Keys:
         """The data keys of values that are in the events, by column."""
         return {c: about for c, about in self.data_keys.items() if "external" not in about}
+
+
+def streams(run: Any) -> dict[str, Any]:
+    """Return the children of a run's node by the names that they have in its documents."""
+    return {node.metadata.get(KEY, {}).get("name", key): node for key, node in run.items()}

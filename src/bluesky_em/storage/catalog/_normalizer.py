@@ -72,7 +72,7 @@ class Normalizer(RunNormalizer):
         doc = copy.deepcopy(doc)
         if self._fallback.frames_only:
             doc = self._frames_only(doc)
-        self._rename_stream(doc)
+        about = self._rename_stream(doc)
         given = {key: about for key, about in doc["data_keys"].items() if "external" not in about}
         names = self._name(doc, given)
         stored = {key: self._storable(doc["name"], key, about) for key, about in given.items()}
@@ -87,9 +87,11 @@ class Normalizer(RunNormalizer):
             doc["object_keys"][obj] = [names[key] for key in keys if key in names]
         of_stream = self._names[doc["name"]]
         if renamed := {key: name for key, name in of_stream.items() if key != name}:
-            doc[KEY] = {"columns": renamed}  # a reader must find the keys again
-        for about in doc.get("configuration", {}).values():
-            about["data"] = json_ready(about.get("data", {}))
+            about["columns"] = renamed
+        if about:
+            doc[KEY] = about  # a reader must find the names again
+        for device in doc.get("configuration", {}).values():
+            device["data"] = json_ready(device.get("data", {}))
         super().descriptor(doc)
 
     def event(self, doc: Any) -> None:
@@ -145,11 +147,14 @@ class Normalizer(RunNormalizer):
         external = {key: about for key, about in doc["data_keys"].items() if "external" in about}
         return {**kept, "data_keys": external, "configuration": {}, "hints": {}, "object_keys": {}}
 
-    def _rename_stream(self, doc: Any) -> None:
+    def _rename_stream(self, doc: Any) -> dict[str, Any]:
+        """Give a stream a name that Tiled accepts; return the entry `name` of `StreamKeys`."""
         name = doc["name"]
         doc["name"] = address_name(name)
-        if doc["name"] != name:
-            self._note(f"the stream {name!r} is {doc['name']!r} here")
+        if doc["name"] == name:
+            return {}
+        self._note(f"the stream {name!r} is {doc['name']!r} here")
+        return {"name": name}
 
     def _name(self, doc: Any, internal: Mapping[str, Any]) -> dict[str, str]:
         """Return the name that each data key has in Tiled; it is the same in later descriptors."""
