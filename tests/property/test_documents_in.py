@@ -22,6 +22,7 @@ from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.tiled.storable import _WIDER
 from bluesky_em.storage import callback
 from bluesky_em.storage.catalog import Feeder, RunEnding
+from tests.support.any_values import NAMES, TABLE, any_key
 from tests.support.tiled_app import catalog_of
 
 pytestmark = [
@@ -30,20 +31,6 @@ pytestmark = [
 ]
 
 PATIENCE = 60.0  # seconds
-TABLE = [["x", "<f4"], ["label", "<U4"]]
-DTYPES = [
-    "|b1", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8", ">f8",
-    np.dtype(np.longdouble).str, "<c8", "<c16", "<U3", "<U0", "|S3", "<M8[ns]", "<m8[s]", "|O",
-    TABLE,
-]  # fmt: skip
-SHAPES: list[list[int | None]] = [
-    [], [0], [1], [3], [2, 2], [20], [None], [None, 2], [2, None], [0, 2],
-]  # fmt: skip
-SCALARS = ["number", "integer", "boolean", "string", "table"]
-NAMES = [
-    "time", "seq_num", "internal", "a.b", "a/b", "Größe", "TS_x", "x", "X", "ts_y", "what?", "50%",
-    "a b", "..",
-]  # fmt: skip
 
 
 class Column(NamedTuple):
@@ -54,43 +41,13 @@ class Column(NamedTuple):
 
 
 @st.composite
-def arrays(draw: st.DrawFn, events: int) -> Column:
-    dtype, shape = draw(st.sampled_from(DTYPES)), draw(st.sampled_from(SHAPES))
-    key = {"source": "sim", "dtype": "array", "shape": shape, "dtype_numpy": dtype}
-    return Column(key, [draw(st.none() | an_array(dtype, shape)) for _ in range(events)])
-
-
-@st.composite
-def an_array(draw: st.DrawFn, dtype: Any, shape: list[int | None]) -> Any:
-    sizes = tuple(draw(st.integers(0, 3)) if size is None else size for size in shape)
-    if dtype == TABLE:
-        return np.zeros(sizes, [("x", "<f4"), ("label", "<U4")])
-    filled = np.dtype(dtype)
-    if filled.kind == "u" and draw(st.booleans()):
-        return np.full(sizes, np.iinfo(filled).max, filled)  # of 64 bits: more than 2**63
-    if filled.kind in "OUS":
-        return np.full(sizes, draw(st.sampled_from(["", "ab"]))).astype(filled)
-    return np.full(sizes, draw(st.integers(0, 1)), filled)
-
-
-@st.composite
-def scalars(draw: st.DrawFn, events: int) -> Column:
-    key = {"source": "sim", "dtype": draw(st.sampled_from(SCALARS)), "shape": []}
-    if draw(st.booleans()):
-        key["dtype_numpy"] = draw(st.sampled_from(DTYPES))
-    values = st.sampled_from(
-        [None, True, 0, -1, 2**63 + 5, 2**70, 0.5, float("nan"), float("-inf"), "on", "", b"\xff",
-         1 + 2j, {1, 2}, {"a": [1]}, [1, [2]], np.float16(0.5), np.longdouble(0.1), np.array(1.5),
-         np.datetime64("2026-01-01"), Path("x"), ..., "\ud800"]
-    )  # fmt: skip
-    return Column(key, [draw(values) for _ in range(events)])
-
-
-@st.composite
 def runs(draw: st.DrawFn) -> tuple[dict[str, Column], int]:
     events = draw(st.integers(1, 3))
-    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
-    return {name: draw(arrays(events) | scalars(events)) for name in names}, events
+    columns: dict[str, Column] = {}
+    for name in draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True)):
+        data_key, values = draw(any_key())
+        columns[name] = Column(data_key, [draw(values) for _ in range(events)])
+    return columns, events
 
 
 class Idle:

@@ -15,8 +15,9 @@ from bluesky_em.files.document_values import column, to_json
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.run_documents import RunDocuments
 from bluesky_em.files.tiled.row_map import KEY, axes_at, common_facts
+from bluesky_em.files.tiled.storable import storable
 from bluesky_em.files.tiled.stream_keys import streams
-from bluesky_em.files.tiled.values import json_ready
+from bluesky_em.files.tiled.values import as_stored, json_ready
 from bluesky_em.frame import Frame
 
 from ._dataset import Events, Frames, compose
@@ -58,7 +59,7 @@ def from_folder(
         time=about.time,
         seq_num=about.seq_num,
         columns={
-            key: (column(values, about.data_keys[key]), about.units(key))
+            key: (_column(values, about.data_keys[key]), about.units(key))
             for key, values in about.data.items()
         },
     )
@@ -89,6 +90,11 @@ def from_catalog(run: Any, uid: str, stream: str) -> xarray.Dataset:
     attrs = _about_run(run.metadata["start"], stream, configuration)
     events = read_columns(about, nodes)
     return compose(events, [_from_node(*named) for named in arrays.items()], attrs)
+
+
+def _column(values: Iterable[Any], data_key: Mapping[str, Any]) -> np.ndarray:
+    stored = as_stored(data_key)
+    return column([stored(value) for value in values], storable(data_key))
 
 
 def _from_file(root: Path, frames: Sequence[Frame]) -> Frames:

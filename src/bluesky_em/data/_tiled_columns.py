@@ -24,7 +24,7 @@ def read_columns(metadata: Mapping[str, Any], nodes: Mapping[str, Any]) -> Event
     count = len(found["seq_num"])
     columns = {}
     for name, data_key in stream.internal.items():
-        values = found.get(name, [])[:count]
+        values = [stream.value(name, stored) for stored in found.get(name, [])[:count]]
         values = [*values, *[None] * (count - len(values))]
         columns[stream.keys[name]] = (column(values, data_key), data_key.get("units") or "")
     return Events(time=found["time"], seq_num=found["seq_num"], columns=columns)

@@ -24,7 +24,7 @@ def to_array(values: Sequence[Any]) -> np.ndarray:
         array = np.asarray([np.nan if value is None else value for value in values])
     except ValueError:  # of several shapes
         array = np.empty(0, dtype=object)
-    if array.dtype.kind in "biuf":
+    if array.dtype.kind in "biufc":
         return array
     return np.asarray([v if isinstance(v, str) else to_json(v) for v in values], dtype=object)
 
@@ -114,7 +114,7 @@ def _described_array(value: Any, data_key: Mapping[str, Any]) -> Any:
         array = np.char.decode(array, "utf-8", "replace")
     if array.dtype.kind == "U" and dtype.kind in "SU":
         return array
-    if not {array.dtype.kind, dtype.kind} <= set("biuf"):
+    if not {array.dtype.kind, dtype.kind} <= set("biufc"):
         return value
     return _filled_up(_with_dtype(array, dtype), shape)
 
@@ -133,20 +133,23 @@ def _blank(shape: Sequence[int | None], dtype: np.dtype) -> np.ndarray:
     sizes = [size or 0 for size in shape]
     if dtype.kind in "SU":
         return np.full(sizes, "", "<U1")
-    return np.full(sizes, np.nan if dtype.kind == "f" else dtype.type(), dtype)
+    return np.full(sizes, np.nan if dtype.kind in "fc" else dtype.type(), dtype)
 
 
 def _with_dtype(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Convert an array, unless that would change its values beyond the rounding of floats."""
+    if array.dtype.kind == "c" and dtype.kind != "c":
+        return array
     with np.errstate(invalid="ignore", over="ignore"):
         converted = array.astype(dtype)
-    kept = (np.isfinite(converted), np.isfinite(array)) if dtype.kind == "f" else (converted, array)
+    is_float = dtype.kind in "fc"
+    kept = (np.isfinite(converted), np.isfinite(array)) if is_float else (converted, array)
     return converted if np.array_equal(*kept) else array
 
 
 def _filled_up(array: np.ndarray, shape: Sequence[int | None]) -> np.ndarray:
     """Fill a spectrum up with NaN to the length that its data key describes."""
-    if array.dtype.kind != "f" or array.ndim != 1 or len(shape) != 1 or shape[0] is None:
+    if array.dtype.kind not in "fc" or array.ndim != 1 or len(shape) != 1 or shape[0] is None:
         return array
     return np.pad(array, (0, max(0, shape[0] - len(array))), constant_values=np.nan)
 
@@ -157,4 +160,4 @@ def _empty(data_key: Mapping[str, Any]) -> np.ndarray:
     shape, dtype = data_key.get("shape") or (), _dtype(data_key)
     if data_key.get("dtype") != "array" or dtype is None or None in shape:
         return np.empty(0, scalars.get(data_key.get("dtype", ""), "O"))
-    return np.empty((0, *shape), dtype if dtype.kind in "biuf" else "O")
+    return np.empty((0, *shape), dtype if dtype.kind in "biufc" else "O")

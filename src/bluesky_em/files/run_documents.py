@@ -35,10 +35,10 @@ class StreamDocuments:
 
     def describe(self, descriptor: Document) -> None:
         """Add the keys and the configuration of a descriptor."""
-        self.data_keys |= descriptor["data_keys"]
         for device, about in descriptor.get("configuration", {}).items():
             self.configuration.setdefault(device, about)
         for key, about in descriptor["data_keys"].items():
+            self.data_keys.setdefault(key, about)
             if "external" not in about and key not in self.data:
                 self.data[key] = [None] * len(self.time)
                 self.timestamps[key] = [float("nan")] * len(self.time)

@@ -151,7 +151,7 @@ class Storage:
             for datum in tracker.datums(name, document):
                 documents.check_ours(datum)
             handed_out = tracker.handed_out(name, document, last=True)
-        except DuplicateReference:  # two frames under one name: going on would lose one
+        except DuplicateReference:  # two frames under one name: one would be lost
             raise
         except Exception as exc:  # whatever a field of an unexpected type leads to
             self._set_aside(name, document, str(exc) or repr(exc))

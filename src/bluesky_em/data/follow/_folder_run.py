@@ -27,6 +27,8 @@ from bluesky_em.files.journal import is_abandoned
 from bluesky_em.files.journal_reader import JournalReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
+from bluesky_em.files.tiled.storable import storable
+from bluesky_em.files.tiled.values import as_stored
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 
@@ -57,13 +59,16 @@ class _Stream:
     fly_scans: dict[str, deque[str]] = field(default_factory=dict)
     """references of frames that have not been returned, by detector in a fly scan"""
     returned: int = 0
-    internal: dict[str, Document] = field(default_factory=dict)
-    """data keys of values that are in the events, of all descriptors so far"""
+    internal: dict[str, tuple[Callable[[Any], Any], Document]] = field(default_factory=dict)
+    """keys of values that are in the events, with what Tiled has of them: values, and data key"""
 
     def values(self, event: Document) -> dict[str, Any]:
         """Return the values of an event by key, as Tiled has them."""
         data = event["data"]
-        return {key: as_described(data.get(key), about) for key, about in self.internal.items()}
+        return {
+            key: as_described(stored(data.get(key)), about)
+            for key, (stored, about) in self.internal.items()
+        }
 
 
 class FolderRun:
@@ -189,8 +194,8 @@ class FolderRun:
         for key, about in descriptor["data_keys"].items():
             if about.get("external") == "STREAM:":
                 stream.fly_scans.setdefault(key, deque())
-            if "external" not in about:
-                stream.internal.setdefault(key, about)
+            if "external" not in about and key not in stream.internal:
+                stream.internal[key] = as_stored(about), storable(about)
 
     def _add_fly_scan(self, stream: _Stream, frames: FlyScanFrames) -> None:
         if self._is_wanted(stream.name):

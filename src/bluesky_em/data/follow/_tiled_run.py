@@ -267,7 +267,7 @@ class _Stream:
             if index < self._keys.since[column]:
                 continue
             if column in row:
-                values[key] = as_described(row[column], about)
+                values[key] = as_described(self._keys.value(column, row[column]), about)
             elif array is not None and index < array.count:
                 separate[key] = lambda array=array, about=about: as_described(array[index], about)
         return Values(values, separate)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .row_map import KEY
+from .values import as_stored
 
 Keys = Mapping[str, Mapping[str, Any]]
 """data keys by name"""
@@ -18,16 +20,19 @@ class StreamKeys:
 
     The node's metadata are the first descriptor's. Under `KEY` they add what it lacks:
     `name` (of the stream, where the node has another), `columns` (name of the column by key, where
-    they differ) and `later_keys`, one entry for each later descriptor that has new keys: its
-    `data_keys`, and `row`, the first row with values.
+    they differ), `refused` (data keys of columns that are JSON text since Tiled refused them) and
+    `later_keys`, one entry for each later descriptor that has new keys: its `data_keys`, and `row`,
+    the first row with values.
     """
 
     data_keys: Keys
-    """all data keys, by column"""
+    """all data keys, by column; those of refused columns describe the value, not its text"""
     keys: Mapping[str, str]
     """key by column"""
     since: Mapping[str, int]
     """by column: the first row that has it"""
+    refused: Keys
+    """those whose values are JSON text"""
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> StreamKeys:
@@ -40,16 +45,31 @@ class StreamKeys:
         groups = [{"row": 0, "data_keys": metadata["data_keys"]}, *about.get("later_keys", [])]
         data_keys = {c: key for group in groups for c, key in group["data_keys"].items()}
         keys = {column: key for key, column in about.get("columns", {}).items()}
+        refused = about.get("refused", {})
         return cls(
-            data_keys=data_keys,
+            refused=refused,
+            data_keys=data_keys | refused,
             keys={column: keys.get(column, column) for column in data_keys},
             since={column: group["row"] for group in groups for column in group["data_keys"]},
         )
+
+    def value(self, column: str, stored: Any) -> Any:
+        """Return the value of an event that is stored in a column."""
+        if column not in self.refused or not isinstance(stored, str):
+            return stored
+        return as_stored(self.refused[column])(_decoded(stored))
 
     @property
     def internal(self) -> Keys:
         """The data keys of values that are in the events, by column."""
         return {c: about for c, about in self.data_keys.items() if "external" not in about}
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # a string is not written as JSON
 
 
 def streams(run: Any) -> dict[str, Any]:

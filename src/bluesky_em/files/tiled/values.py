@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from bluesky_tiled_plugins.utils import truncate_json_overflow
 
 from ..document_values import to_json
 from ..plain_values import encodable, simplify, text_of
-from .storable import has_node, is_ragged, numpy_dtype
+from .storable import has_node, is_ragged, numpy_dtype, storable
 
 _TABLE = r"internal(_(text|later|\d+))*$"  # names of the tables of events
 _COLUMN = re.compile(rf"(?!(?i:ts_|{_TABLE}))[A-Za-z](?!.*--)[^'\"`;\\%()=+/?#\x00-\x1f\x7f]*")
@@ -86,6 +86,25 @@ def fit(value: Any, data_key: Mapping[str, Any]) -> Any:
     if dtype == "string" and (is_number or isinstance(value, str)):
         return encodable(str(value))
     raise ValueError(f"{value!r} is not of type {dtype}")
+
+
+def as_stored(data_key: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """Return a function that converts a value of an event to what Tiled has of it.
+
+    That is text for values which Tiled cannot store, and a placeholder for one that is not of the
+    type its data key promises.
+    """
+    key = storable(data_key)
+    if key["dtype"] != data_key.get("dtype"):
+        return text
+
+    def fitted(value: Any) -> Any:
+        try:
+            return fit(value, key)
+        except Exception:  # whatever the conversion of an unexpected value raises
+            return blank(key)
+
+    return fitted
 
 
 def text(value: Any) -> str | None:

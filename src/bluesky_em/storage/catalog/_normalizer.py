@@ -22,7 +22,7 @@ from bluesky_em.files.tiled.values import (
     text_name,
 )
 
-from ._fallback import Column, Fallback
+from ._fallback import Fallback
 
 NOTES_LIMIT = 100  # notes of one run
 _VALUE_LIMIT = 80  # characters of a value in a note
@@ -48,7 +48,7 @@ class Normalizer(RunNormalizer):
         self._columns: dict[str, dict[str, str]] = {}
         self._names: dict[str, dict[str, str]] = {}
         self._arrays: dict[str, str] = {}
-        self._refused: set[Column] = set()
+        self._refused: dict[str, dict[str, Any]] = {}
         self._omitted = 0
 
     def stray(self, doc: Any) -> None:
@@ -80,7 +80,7 @@ class Normalizer(RunNormalizer):
         self._texts[doc["uid"]] = {
             key
             for key, about in given.items()
-            if stored[key]["dtype"] != about.get("dtype") or (doc["name"], key) in self._refused
+            if stored[key]["dtype"] != about.get("dtype") or self._is_refused(doc["name"], key)
         }
         doc["data_keys"] = _rename(doc["data_keys"] | stored, names)
         for obj, keys in doc.get("object_keys", {}).items():
@@ -88,6 +88,8 @@ class Normalizer(RunNormalizer):
         of_stream = self._names[doc["name"]]
         if renamed := {key: name for key, name in of_stream.items() if key != name}:
             about["columns"] = renamed
+        if refused := self._refused.get(doc["name"]):
+            about["refused"] = refused
         if about:
             doc[KEY] = about  # a reader must find the names again
         for device in doc.get("configuration", {}).values():
@@ -148,7 +150,7 @@ class Normalizer(RunNormalizer):
         return {**kept, "data_keys": external, "configuration": {}, "hints": {}, "object_keys": {}}
 
     def _rename_stream(self, doc: Any) -> dict[str, Any]:
-        """Give a stream a name that Tiled accepts; return the entry `name` of `StreamKeys`."""
+        """Rename a stream if Tiled refuses its name; return the entry `name` of `StreamKeys`."""
         name = doc["name"]
         doc["name"] = address_name(name)
         if doc["name"] == name:
@@ -162,8 +164,8 @@ class Normalizer(RunNormalizer):
         names = columns(internal, known)
         for key in internal.keys() - known.keys():
             if (stream, names[key]) in self._fallback.text:
-                self._refused.add((stream, key))
                 names[key] = text_name(names[key], {*known.values(), *names.values()})
+                self._refused.setdefault(stream, {})[names[key]] = storable(internal[key])
         for key in doc["data_keys"].keys() - internal.keys():
             names[key] = self._arrays[key] = address_name(key)
         for key, name in names.items():
@@ -172,9 +174,12 @@ class Normalizer(RunNormalizer):
         known.update(names)
         return names
 
+    def _is_refused(self, stream: str, key: str) -> bool:
+        return self._names[stream][key] in self._refused.get(stream, {})
+
     def _storable(self, stream: str, key: str, about: Mapping[str, Any]) -> dict[str, Any]:
         stored = storable(about)
-        if (stream, key) in self._refused:
+        if self._is_refused(stream, key):
             reason = self._fallback.why[:_REASON_LIMIT]
             self._note(
                 f"{key!r} of stream {stream!r} is JSON text here, since Tiled refused it: {reason}"

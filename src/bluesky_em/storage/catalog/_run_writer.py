@@ -138,7 +138,7 @@ class TiledRunWriter(_RunWriter):
         is_first = name not in self._groups
         if is_first:
             self._groups[name] = KeyGroups(doc["data_keys"])
-        has_new_keys = not is_first and self._groups[name].add(doc["data_keys"])
+        has_new_keys = not is_first and bool(self._groups[name].add(doc["data_keys"]))
         self._set_arrays(name, name, 0)
         self._describe_stream(doc, is_first=is_first, has_new_keys=has_new_keys)
 
