@@ -12,6 +12,7 @@ from event_model import compose_run
 from tiled.client import from_uri
 
 from bluesky_em.files.tiled.address import TiledAddress
+from bluesky_em.storage.catalog._fallback import Fallback
 from bluesky_em.storage.catalog._normalizer import Normalizer
 from bluesky_em.storage.catalog._run_writer import TiledRunWriter
 
@@ -49,7 +50,8 @@ def documents(events: int, keys: Any = KEYS) -> Documents:
 
 
 def attempt(catalog: Any, documents: Documents, *, flush_after: int | None = None) -> None:
-    tiled, normalizer = TiledRunWriter(catalog, lambda _: [], Path()), Normalizer()
+    tiled = TiledRunWriter(catalog, lambda _: [], Path(), Fallback())
+    normalizer = Normalizer()
     normalizer.subscribe(tiled)
     for n, (name, document) in enumerate(documents):
         normalizer(name, copy.deepcopy(document))
