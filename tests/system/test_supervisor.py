@@ -53,7 +53,8 @@ def test_a_process_that_ends_is_started_again_and_the_log_says_why(
     child.wait(PATIENCE)
     child.check()
     assert child.pid is None
-    assert child.state == f"died, will be started again; see {real_child / 'log'}"
+    again = "died once, will be started again: exit code 3, at work"
+    assert child.state == f"{again}. See {real_child / 'log'}"
     assert caplog.messages == [
         "the writer ended (exit code 3); it is started again in 0.5 s, nothing is lost. "
         f"Log: {real_child / 'log'}"
