@@ -92,9 +92,11 @@ def to_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, (np.longdouble, np.clongdouble)):  # `tolist` would return the same
+        value = value.astype(np.complex128 if value.dtype.kind == "c" else np.float64)
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
-    return str(value)
+    return [value.real, value.imag] if isinstance(value, complex) else str(value)
 
 
 def _described_array(value: Any, data_key: Mapping[str, Any]) -> Any:
