@@ -58,6 +58,23 @@ def as_described(value: Any, data_key: Mapping[str, Any]) -> Any:
     return value
 
 
+def as_array(value: Any) -> np.ndarray:
+    """Return nested lists, or an array, as an array; integers of up to 64 bits stay what they are.
+
+    >>> as_array([2**64 - 1, 0])  # `numpy.asarray` returns floats
+    array([18446744073709551615,                    0], dtype=uint64)
+
+    Raises:
+        ValueError: the lists have several lengths.
+    """
+    array = np.asarray(value)
+    if array.size and array.dtype.kind == "f" and isinstance(value, (list, tuple)):
+        objects = np.asarray(value, dtype=object)
+        if all(type(each) is int and 0 <= each < 2**64 for each in objects.flat):
+            return objects.astype(np.uint64)
+    return array
+
+
 def column(values: Sequence[Any], data_key: Mapping[str, Any]) -> np.ndarray:
     """Return the values of one key, one per event, as one array, shape `(events, ...)`.
 
@@ -92,9 +109,9 @@ def to_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (np.longdouble, np.clongdouble)):  # `tolist` would return the same
-        value = value.astype(np.complex128 if value.dtype.kind == "c" else np.float64)
     if isinstance(value, (np.ndarray, np.generic)):
+        if value.dtype.kind in "fc":  # `tolist` would return long doubles unchanged
+            value = value.astype(np.float64 if value.dtype.kind == "f" else np.complex128)
         return value.tolist()
     return [value.real, value.imag] if isinstance(value, complex) else str(value)
 
@@ -106,7 +123,7 @@ def _described_array(value: Any, data_key: Mapping[str, Any]) -> Any:
     if value is None:
         return _blank(shape, dtype)
     try:
-        array = np.asarray(value)
+        array = as_array(value)
     except ValueError:  # of several lengths
         return value
     if array.size == 0:

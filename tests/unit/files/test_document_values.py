@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bluesky_em.files.document_values import as_described, column
+from bluesky_em.files.document_values import as_described, column, to_json
 
 
 def array(shape: list[int | None], dtype: str) -> dict[str, Any]:
@@ -66,3 +66,15 @@ def test_a_column_without_events_has_the_described_dtype(
 ) -> None:
     found = column([], key)
     assert (found.dtype, found.shape) == (np.dtype(dtype), shape)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_floats_of_any_precision_are_json(dtype: Any) -> None:
+    assert to_json({"one": dtype(0.5), "many": np.ones(2, dtype)}) == (
+        '{"one": 0.5, "many": [1.0, 1.0]}'
+    )
+
+
+@pytest.mark.parametrize("dtype", [complex, np.complex64, np.complex128, np.clongdouble])
+def test_a_complex_number_is_its_two_parts_in_json(dtype: Any) -> None:
+    assert to_json([dtype(1 - 2j), np.ones(1, dtype)]) == "[[1.0, -2.0], [[1.0, 0.0]]]"

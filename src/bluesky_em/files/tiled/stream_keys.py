@@ -55,9 +55,10 @@ class StreamKeys:
 
     def value(self, column: str, stored: Any) -> Any:
         """Return the value of an event that is stored in a column."""
-        if column not in self.refused or not isinstance(stored, str):
+        refused = self.refused.get(column)
+        if refused is None or refused.get("dtype") == "string" or not isinstance(stored, str):
             return stored
-        return as_stored(self.refused[column])(_decoded(stored))
+        return as_stored(refused)(_decoded(stored))
 
     @property
     def internal(self) -> Keys:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from bluesky_tiled_plugins.utils import truncate_json_overflow
 
-from ..document_values import to_json
+from ..document_values import as_array, to_json
 from ..plain_values import encodable, simplify, text_of
 from .storable import has_node, is_ragged, numpy_dtype, storable
 
@@ -174,7 +174,7 @@ def _fit_array(value: Any, data_key: Mapping[str, Any]) -> Any:
         if has_node(data_key) or is_ragged(data_key):
             raise ValueError("an array has no place for None")
         return None
-    converted = _converted(np.asarray(value), dtype)  # ValueError if it is ragged
+    converted = _converted(as_array(value), dtype)  # ValueError if it is ragged
     if is_ragged(data_key):
         if converted.size == 0:
             converted = converted.reshape((0, *shape[1:]))
