@@ -66,8 +66,8 @@ class Spool:
             held = [reference for reference in references if reference in self._headers]
         if held:
             raise ValueError(
-                "the spool holds a frame {!r} already, and nothing was taken: do two devices of "
-                "this run have the same name? Give each device its own name".format(held[0])
+                "do two devices have the same name? The spool holds a frame {!r} already, and no "
+                "other was taken: give each device its own name".format(held[0])
             )
 
     def check_room(self, size):
