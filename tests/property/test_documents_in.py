@@ -122,6 +122,7 @@ def catalogued() -> Iterator[Catalogued]:
 GOOD = Column({"source": "sim", "dtype": "number", "shape": []}, [0.0, 1.0, 2.0])
 
 
+@pytest.mark.timeout(4 * 3600)  # with --long
 def test_every_run_is_in_the_catalog_with_its_other_columns_whole(
     catalogued: Catalogued, long: bool
 ) -> None:
