@@ -118,6 +118,11 @@ WHERE reference = :reference AND stage = 'stored';
 UPDATE frame SET stage = 'catalogued', catalogued_at = :now
 WHERE base = :base AND number + count <= :stop AND stage = 'stored';
 
+-- name: mark_missing
+-- stored or catalogued -> captured, since the frame is not in its file any more.
+UPDATE frame SET stage = 'captured', stored_at = NULL, catalogued_at = NULL
+WHERE reference = :reference AND stage IN ('stored', 'catalogued');
+
 -- name: mark_failed
 -- captured -> failed.
 UPDATE frame SET stage = 'failed', reason = :reason

@@ -71,6 +71,10 @@ class LedgerWriter(Ledger):
         row = {"base": base, "stop": stop, "now": time.time()}
         self._write("mark_blocks_catalogued", [row])
 
+    def mark_missing(self, references: Iterable[str]) -> None:
+        """Record that frames are not in their file any more: they are captured again."""
+        self._write("mark_missing", [{"reference": reference} for reference in references])
+
     def mark_failed(self, reference: str, reason: str) -> None:
         """Record that a frame cannot be stored, and why."""
         self._write("mark_failed", [{"reference": reference, "reason": reason}])

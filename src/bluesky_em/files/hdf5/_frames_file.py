@@ -20,18 +20,22 @@ from ._raw_bytes import checksum_of_rows, open_to_read
 from ._repair import repair
 
 _GROUP = "/entry/data"
-_FRAMES = "/entry/frames"
+FRAMES = "/entry/frames"
 _CHUNK_BYTES = 1 << 19  # several spectra share a chunk of about this size; an image has its own
-_ABSENT = -1  # in /entry/frames/number: this row has no frame
-_COLUMNS = {
+ABSENT = -1  # in /entry/frames/number: this row has no frame
+COLUMNS = {
     # dtype, one value per dimension?, fill value
-    "number": ("<i8", False, _ABSENT),
+    "number": ("<i8", False, ABSENT),
     "time": ("<f8", False, np.nan),
     "checksum": ("<u4", False, 0),
     "axis_offset": ("<f8", True, np.nan),
     "axis_scale": ("<f8", True, np.nan),
 }
 """The columns of /entry/frames, one value per row."""
+
+
+class ForeignFile(ValueError):
+    """A file holds the frames of another owner."""
 
 
 class FramesFile:
@@ -50,7 +54,7 @@ class FramesFile:
 
     Raises:
         FrameMismatch: the file exists, but is an update file.
-        ValueError: the file exists, but has another owner.
+        ForeignFile: the file exists, but has another owner.
     """
 
     def __init__(self, path: Path, first: Frame):
@@ -63,8 +67,8 @@ class FramesFile:
         self._check_owner(first)
         self._file.swmr_mode = True
         self._pixels = self._dataset(DATASET)
-        columns = [c for c in _COLUMNS if first.axes or not c.startswith("axis")]
-        self._rows = {name: self._dataset(f"{_FRAMES}/{name}") for name in columns}
+        columns = [c for c in COLUMNS if first.axes or not c.startswith("axis")]
+        self._rows = {name: self._dataset(f"{FRAMES}/{name}") for name in columns}
         # unbuffered: a buffer would keep bytes from before a flush
         self._plain = open(path, "r+b", buffering=0)
 
@@ -151,7 +155,7 @@ class FramesFile:
         owner = entry["owner"]
         if owner != first.owner:
             self._file.close()
-            raise ValueError(f"{self.path} holds frames of {owner}, not of {first.owner}")
+            raise ForeignFile(f"{self.path} holds frames of {owner}, not of {first.owner}")
 
     def _dataset(self, name: str) -> h5py.Dataset:
         dataset = self._file[name]
@@ -189,7 +193,7 @@ class FramesReader:
 
     def numbers(self) -> list[int]:
         """Return the exposure number of each row; -1 where a frame was lost."""
-        return [int(number) for number in self._get(f"{_FRAMES}/number")[:]]
+        return [int(number) for number in self._get(f"{FRAMES}/number")[:]]
 
     def row_of(self, number: int) -> int:
         """Return the row of a detector's exposure `number`.
@@ -197,7 +201,7 @@ class FramesReader:
         Raises:
             LookupError: that frame is not in this file.
         """
-        rows = np.flatnonzero(self._get(f"{_FRAMES}/number")[:] == number)
+        rows = np.flatnonzero(self._get(f"{FRAMES}/number")[:] == number)
         if not len(rows):
             raise LookupError(f"{self._file.filename} holds no frame with number {number}")
         return int(rows[0])
@@ -227,7 +231,7 @@ def _create(path: Path, first: Frame) -> None:
         entry["title"] = f"{first.detector} in run {first.run}, stream {first.stream}"
         entry["entry_identifier_uuid"] = first.run
         _create_data(file.create_group(_GROUP), first)
-        _create_rows(file.create_group(_FRAMES), len(first.shape))
+        _create_rows(file.create_group(FRAMES), len(first.shape))
 
 
 def _create_data(group: h5py.Group, first: Frame) -> None:
@@ -252,7 +256,7 @@ def _create_data(group: h5py.Group, first: Frame) -> None:
 
 def _create_rows(group: h5py.Group, dimensions: int) -> None:
     group.attrs["NX_class"] = "NXcollection"
-    for name, (dtype, calibration, fill) in _COLUMNS.items():
+    for name, (dtype, calibration, fill) in COLUMNS.items():
         if calibration and not dimensions:
             continue  # a frame of one number has no axes
         shape = (dimensions,) if calibration else ()

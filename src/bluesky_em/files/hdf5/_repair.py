@@ -22,17 +22,21 @@ _CHECKSUM = 44
 _MASK = 0xFFFFFFFF
 
 
-def repair(path: Path) -> bool:
+def repair(path: Path, *, always: bool = False) -> bool:
     """Repair `path` if its writer was killed; return whether that was necessary.
 
     Only the writer of the file may call this: no other process may have it open for writing.
+
+    Args:
+        path: of the file.
+        always: set the end of the file also if it was closed; part of it may have been lost since.
 
     Raises:
         ValueError: not an HDF5 file with a version 3 superblock, as this package writes them.
     """
     with open(path, "r+b") as file:
         block = _superblock(file)
-        if not block[_FLAGS]:
+        if not (block[_FLAGS] or always):
             return False
         block[_FLAGS] = 0
         struct.pack_into("<Q", block, _END_OF_FILE, path.stat().st_size)

@@ -10,10 +10,8 @@ import shutil
 import sqlite3
 import threading
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +28,8 @@ from bluesky_em.reference import ReferenceState
 from bluesky_em.update_modes import UpdateMode
 
 from .._periodic import Backoff
-from ._open_files import OpenFiles
+from ._frame_queue import Ending, FrameQueue
+from ._open_files import FileTrouble, OpenFiles
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +37,7 @@ BATCH_BYTES = 64 << 20  # of pixels that share one flush
 BATCH_FRAMES = 256  # that share one flush, at most
 BACKOFF = (0.2, 10.0)  # seconds, first and longest pause while a server or a disk is away
 SPARE_BYTES = 32 << 20  # of the storage disk, kept for ledger, catalog and journals
+IN_FILE = (ReferenceState.STORED, ReferenceState.CATALOGUED)
 TRIES_LIMIT = 5  # of a frame that arrives corrupt; then it has failed
 
 
@@ -63,12 +63,13 @@ class FrameTransfer:
     """
 
     def __init__(self, server: str, root: Path, ledger: LedgerWriter):
-        self.trouble = ""
+        self._trouble = ""
         self._spool = SpoolClient(server)
         self._root = root
         self._ledger = ledger
-        self._files = OpenFiles(root)
-        self._tasks: deque[Frame | Callable[[], None]] = deque()
+        self._files = OpenFiles(root, self._stored_in_file_of, self._take_back)
+        self._queue = FrameQueue(BACKOFF)
+        self._taken_back: list[Frame] = []
         self._wake = threading.Event()
         self._ended: set[str] = set()
         self._reconciled = False
@@ -81,11 +82,16 @@ class FrameTransfer:
     @property
     def backlog(self) -> int:
         """The number of frames and runs that wait for this thread."""
-        return len(self._tasks)
+        return len(self._queue)
+
+    @property
+    def trouble(self) -> str:
+        """What keeps frames from being stored; empty if nothing does."""
+        return "; ".join(filter(None, (self._trouble, self._queue.trouble)))
 
     def add(self, frame: Frame) -> None:
         """Add a frame to the end of the queue."""
-        self._tasks.append(frame)
+        self._queue.add(frame)
         self._wake.set()
 
     def finish(self, run: str, frames: Iterable[Frame], done: Callable[[], None]) -> None:
@@ -95,15 +101,7 @@ class FrameTransfer:
         in no event, and are removed: points that were interrupted and repeated, and frames that
         were refused.
         """
-
-        def close() -> None:
-            for frame in frames:
-                self._files.finish(frame)
-            self._ended.add(run)
-            self._reconciled = False
-            done()
-
-        self._tasks.append(close)
+        self._queue.add(Ending(run, tuple(frames), done))
         self._wake.set()
 
     def stop(self) -> None:
@@ -116,14 +114,17 @@ class FrameTransfer:
 
     def _work(self) -> None:
         while not self._stopping.is_set():
-            if not self._tasks and self._reconciled:
+            self._queue.resume()
+            if self._queue.head is None and self._reconciled:
                 self._wake.wait(timeout=1.0)
                 self._wake.clear()
                 continue
             try:
                 self._step()
-                self.trouble = ""
+                self._trouble = ""
                 self._backoff.reset()
+            except FileTrouble as exc:
+                self._hold(exc)
             except Corrupt as exc:
                 self._try_again(exc)
             except Exception as exc:  # a server or a disk that is away, or our own mistake
@@ -131,9 +132,8 @@ class FrameTransfer:
 
     def _step(self) -> None:
         """Do the next task; it stays in the queue on any error."""
-        if self._tasks and callable(action := self._tasks[0]):
-            action()
-            self._tasks.popleft()
+        if isinstance(ending := self._queue.head, Ending):
+            self._end(ending)
             return
         batch = self._next_batch()
         lost = self._given_up(batch)
@@ -146,13 +146,42 @@ class FrameTransfer:
         for reference, reason in lost.items():
             self._ledger.mark_failed(reference, reason)
         step("writer: noted")
-        for _ in batch:
-            self._tasks.popleft()
+        self._queue.remove(len(batch))
+        self._queue.clear_trouble({frame.path for frame in batch})
+        self._add_taken_back()
         self._tries = 0
         self._reconciled = False  # until the server has released them
         if stored:
             self._spool.release([frame.reference for frame in stored])
             self._reconciled = True
+
+    def _end(self, ending: Ending) -> None:
+        for frame in ending.frames:
+            with _charged_to(frame.path):
+                self._files.finish(frame)
+        if self._taken_back:  # first the frames that a damaged file had lost
+            self._queue.remove(1)
+            self._add_taken_back()
+            self._queue.add(ending)
+            return
+        self._ended.add(ending.run)
+        self._reconciled = False
+        ending.done()
+        self._queue.remove(1)
+        self._queue.clear_trouble({frame.path for frame in ending.frames})
+
+    def _stored_in_file_of(self, frame: Frame) -> list[Frame]:
+        entries = self._ledger.frames(frame.run)
+        return [e.frame for e in entries if e.frame.path == frame.path and e.stage in IN_FILE]
+
+    def _take_back(self, lost: list[Frame]) -> None:
+        """Note that frames are not in their file any more; the spool may still have them."""
+        self._ledger.mark_missing([frame.reference for frame in lost])
+        self._taken_back += lost
+
+    def _add_taken_back(self) -> None:
+        self._queue.add(*self._taken_back)
+        self._taken_back.clear()
 
     def _given_up(self, batch: list[Frame]) -> dict[str, str]:
         """Return the reasons of frames that were given up while they waited here."""
@@ -179,11 +208,14 @@ class FrameTransfer:
             else:
                 stored += written
         step("writer: written")
-        self._files.flush(batch)
+        for path in {frame.path for frame in batch}:
+            with _charged_to(path):
+                self._files.flush(path)
         step("writer: flushed")
         for frame in stored:
-            if not self._files.of(frame).holds(frame):
-                raise OSError(f"{frame.reference}: its bytes in {frame.path} are not its own")
+            with _charged_to(frame.path):
+                if not self._files.of(frame).holds(frame):
+                    raise OSError(f"the bytes of {frame.reference} in it are not its own")
         return stored
 
     def _write_one(self, frame: Frame, is_lost: bool) -> list[Frame]:
@@ -193,18 +225,21 @@ class FrameTransfer:
             Lost: it is neither in the spool nor in the file.
             FrameMismatch: the file cannot store it.
         """
-        file = self._files.of(frame)
-        file.extend(frame.row + frame.count)
+        with _charged_to(frame.path):
+            file = self._files.of(frame)
+            file.extend(frame.row + frame.count)
         if is_lost:
             return []
         try:
             frame, pixels = self._fetch(frame)
         except LookupError as exc:
-            if file.holds(frame):  # stored by a writer that ended before it could record it
-                return [file.describe(frame)]
+            with _charged_to(frame.path):
+                if file.holds(frame):  # stored by a writer that ended before it could record it
+                    return [file.describe(frame)]
             raise Lost(str(exc)) from exc
         step("writer: writing")
-        file.write(frame, pixels)
+        with _charged_to(frame.path):
+            file.write(frame, pixels)
         return [frame]
 
     def _check_room(self, batch: list[Frame]) -> None:
@@ -231,15 +266,8 @@ class FrameTransfer:
         return run in self._ended or bool(self._ledger.is_complete(run))
 
     def _next_batch(self) -> list[Frame]:
-        batch: list[Frame] = []
-        size = 0
         most = 1 if self._tries else BATCH_FRAMES  # one by one after an error, to find its frame
-        for task in list(islice(self._tasks, most)):
-            if not isinstance(task, Frame) or size > BATCH_BYTES:
-                break
-            batch.append(task)
-            size += task.nbytes
-        return batch
+        return self._queue.batch(most, BATCH_BYTES)
 
     def _fetch(self, frame: Frame) -> tuple[Frame, np.ndarray]:
         """Fetch a frame's pixels, and the facts that only its spool has."""
@@ -269,7 +297,7 @@ class FrameTransfer:
     def _try_again(self, exc: Corrupt) -> None:
         """Retry a frame that arrived corrupt; after `TRIES_LIMIT` tries it has failed."""
         self._tries += 1
-        head = self._tasks[0]
+        head = self._queue.head
         if self._tries < TRIES_LIMIT or not isinstance(head, Frame):
             self._pause(exc)
             return
@@ -278,25 +306,45 @@ class FrameTransfer:
             file.extend(head.row + head.count)
             file.flush()
             self._ledger.mark_failed(head.reference, f"given up after {TRIES_LIMIT} tries: {exc}")
-            self._tasks.popleft()
+            self._queue.remove(1)
             self._tries = 0
         except Exception as trouble:
             self._pause(trouble)
 
+    def _hold(self, exc: FileTrouble) -> None:
+        """Let the frames of a file wait; the others go on."""
+        if self._queue.hold(exc.path, str(exc)):
+            logger.warning("waiting: %s", exc, extra={"action": "store"})
+        self._close(lambda: self._files.drop(exc))
+
     def _pause(self, exc: Exception) -> None:
         """Wait, and open the files again for the next try: handles may not survive a full disk."""
         trouble = getattr(exc, "strerror", None) or str(exc) or repr(exc)
-        if trouble != self.trouble:
+        if trouble != self._trouble:
             expected = isinstance(exc, (Corrupt, OSError, sqlite3.OperationalError))
             details = None if expected else exc
             logger.warning("waiting: %s", trouble, exc_info=details, extra={"action": "store"})
-        self.trouble = trouble
+        self._trouble = trouble
+        self._close(self._files.close)
+        self._stopping.wait(self._backoff.next_delay())
+
+    def _close(self, close: Callable[[], None]) -> None:
         try:
-            self._files.close()
+            close()
         except Exception:  # HDF5 cannot close a file that a full disk has damaged
             logger.exception("ending: the next writer repairs the files", extra={"action": "store"})
             os._exit(1)
-        self._stopping.wait(self._backoff.next_delay())
+
+
+@contextlib.contextmanager
+def _charged_to(path: str) -> Iterator[None]:
+    """Charge an error to a file, but for those that concern one frame only."""
+    try:
+        yield
+    except (Lost, Corrupt, FrameMismatch):
+        raise
+    except Exception as exc:  # of the disk, or whatever HDF5 raises for damaged bytes
+        raise FileTrouble(path, exc) from exc
 
 
 def _index(frame: Frame, header: FrameHeader) -> tuple[int, ...] | None:

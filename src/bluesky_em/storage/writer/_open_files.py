@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+import logging
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,10 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from bluesky_em.errors import FrameMismatch
-from bluesky_em.files.hdf5 import FramesFile, repair
+from bluesky_em.files.hdf5 import FramesFile, is_damage, is_torn, replace_damaged
 from bluesky_em.files.hdf5.updates import Held, Update, open_updates
 from bluesky_em.frame import Frame
 from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
+
+logger = logging.getLogger(__name__)
 
 
 class FrameFile(Protocol):
@@ -93,16 +98,45 @@ class UpdatedFile:
         self._file.close()
 
 
+class FileTrouble(Exception):
+    """A file cannot be written or read; frames of other files are not concerned.
+
+    Args:
+        path: of the file, relative to the storage folder.
+        cause: what was raised.
+    """
+
+    def __init__(self, path: str, cause: Exception):
+        why = getattr(cause, "strerror", None) or str(cause) or repr(cause)
+        super().__init__(f"{path}: {why}")
+        self.path = path
+        self.is_damage = is_damage(cause)
+
+
 class OpenFiles:
     """The files that one frame transfer writes, by path.
 
+    A frames file that was not closed, e.g. by a power cut, is checked when it is opened: if a frame
+    is not in it any more, or it cannot be written, another file takes its place.
+
     Args:
         root: the storage folder.
+        stored: returns the frames that are recorded as stored in the file of a frame.
+        lost: called with those of them that are not in the file any more.
     """
 
-    def __init__(self, root: Path):
+    def __init__(
+        self,
+        root: Path,
+        stored: Callable[[Frame], list[Frame]],
+        lost: Callable[[list[Frame]], None],
+    ):
         self._root = root
+        self._stored = stored
+        self._lost = lost
         self._open: dict[str, tuple[dict[str, Any] | None, FrameFile]] = {}
+        self._damaged: dict[str, str] = {}
+        self._replaced: set[str] = set()
 
     def of(self, frame: Frame) -> FrameFile:
         """Return the file of a frame, opened if necessary.
@@ -111,7 +145,7 @@ class OpenFiles:
             FrameMismatch: that file cannot store it.
         """
         if frame.path not in self._open:
-            self._open[frame.path] = frame.update, self._new(frame)
+            self._open[frame.path] = frame.update, self._opened(frame)
         update, file = self._open[frame.path]
         if update != frame.update:
             raise FrameMismatch(
@@ -120,27 +154,100 @@ class OpenFiles:
             )
         return file
 
-    def flush(self, frames: Iterable[Frame]) -> None:
-        """Flush the files of these frames."""
-        for path in {frame.path for frame in frames} & self._open.keys():
+    def flush(self, path: str) -> None:
+        """Flush a file, if it is open."""
+        if path in self._open:
             self._open[path][1].flush()
 
     def finish(self, frame: Frame) -> None:
         """Close the file of a frame whose run has ended, also after an earlier writer's crash."""
-        _, file = self._open.pop(frame.path, (None, None))
         path = self._root / frame.path
+        if frame.path not in self._open and path.exists() and self._needs_care(frame):
+            self.of(frame)
+        _, file = self._open.pop(frame.path, (None, None))
         if file is not None:
             file.close()
-        elif path.exists() and frame.update is None:
-            repair(path)
-        elif path.exists():
-            self._new(frame).close()  # this also publishes what was flushed last
+
+    def drop(self, trouble: FileTrouble) -> None:
+        """Close the file that is in trouble; if it is damaged, it is replaced before its next use.
+
+        Raises:
+            Exception: it cannot be closed, though its content is not to blame.
+        """
+        _, file = self._open.pop(trouble.path, (None, None))
+        if trouble.is_damage:
+            self._damaged[trouble.path] = str(trouble)
+        if file is not None:
+            with suppress(Exception) if trouble.is_damage else nullcontext():
+                file.close()
 
     def close(self) -> None:
         """Close all files; `of` opens them again."""
         for _, file in self._open.values():
             file.close()
         self._open.clear()
+
+    def _needs_care(self, frame: Frame) -> bool:
+        """Check whether a file was not closed, or is damaged; updates are published by opening."""
+        return frame.update is not None or frame.path in self._damaged or self._is_torn(frame)
+
+    def _is_torn(self, frame: Frame) -> bool:
+        path = self._root / frame.path
+        try:
+            return path.exists() and is_torn(path)
+        except ValueError:  # not even its beginning is whole
+            return True
+
+    def _opened(self, frame: Frame) -> FrameFile:
+        """Open a file, or the one that takes the place of a damaged one."""
+        if frame.update is not None:
+            return self._new(frame)
+        was_torn, why = self._is_torn(frame), self._damaged.get(frame.path, "")
+        try:
+            if not why:
+                file = self._new(frame)
+                if was_torn:
+                    self._check(file, frame)
+                return file
+        except FrameMismatch:
+            raise
+        except Exception as exc:  # whatever HDF5 raises for damaged bytes
+            if not is_damage(exc):
+                raise
+            why = str(exc)
+        self._replace(frame, why)
+        return self._new(frame)
+
+    def _check(self, file: FrameFile, frame: Frame) -> None:
+        """Check that all frames recorded as stored are in a file.
+
+        Raises:
+            OSError: one is not.
+        """
+        try:
+            for each in self._stored(frame):
+                if not file.holds(each):
+                    raise OSError(f"{each.reference} is not in it any more")
+        except Exception:
+            with suppress(Exception):
+                file.close()
+            raise
+
+    def _replace(self, frame: Frame, why: str) -> None:
+        """Replace a damaged file, once: if that does not help, the disk is to blame."""
+        if frame.path in self._replaced:
+            raise OSError(errno.EIO, f"{why}; it was replaced before")
+        stored = self._stored(frame)
+        kept, lost = replace_damaged(self._root / frame.path, frame, stored)
+        self._replaced.add(frame.path)
+        self._damaged.pop(frame.path, None)
+        logger.warning(
+            "%s was damaged (%s), and was replaced: %d of its %d stored frames were taken over, "
+            "the others come from the spool if it has them; the damaged file is kept as %s",
+            frame.path, why.splitlines()[0], len(stored) - len(lost), len(stored), kept.name,
+            extra={"action": "replace"},
+        )  # fmt: skip
+        self._lost(lost)
 
     def _new(self, frame: Frame) -> FrameFile:
         kind = FramesFile if frame.update is None else UpdatedFile

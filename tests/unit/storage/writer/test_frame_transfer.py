@@ -14,6 +14,7 @@ from bluesky_em.acquisition.instrument_pc.exposure import Exposure
 from bluesky_em.acquisition.instrument_pc.fly_scan import FlyOrder, FlyScan
 from bluesky_em.acquisition.instrument_pc.spool import Spool
 from bluesky_em.axes import Axis
+from bluesky_em.files.hdf5 import FramesFile, FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.frame import Frame
@@ -195,3 +196,132 @@ def test_lines_that_come_in_any_order_make_the_cube(
     with UpdateReader(tmp_path / "data/eels.h5") as reader:
         lines = np.arange(6, dtype="<f4").reshape(6, 1, 1)
         np.testing.assert_array_equal(reader.read(), np.broadcast_to(lines, (6, 3, 4)))
+
+
+def wait_until_stored(ledger: LedgerWriter, store: FrameTransfer, *frames: Frame) -> None:
+    deadline = time.monotonic() + PATIENCE
+    references = [each.reference for each in frames]
+    while {stage for stage, _ in ledger.stages(references).values()} != {ReferenceState.STORED}:
+        assert time.monotonic() < deadline, store.trouble
+        time.sleep(0.01)
+
+
+def rows(path: Path) -> list[float]:
+    with FramesReader(path) as reader:
+        return [float(row[0]) for row in reader.rows(0, len(reader.numbers()))]
+
+
+class PowerCut:
+    """A file with 8 stored frames, to which 8 more were appended; then the PC lost its power.
+
+    The later ones are still in the spool, and not recorded as stored.
+    """
+
+    def __init__(self, folder: Path, spool: Spool, ledger: LedgerWriter):
+        self.frames = [frame(n, None, 1 << 14) for n in range(16)]
+        self.path = folder / "data/eels.h5"
+        put(spool, *self.frames)
+        ledger.add_frames(self.frames)
+        store = FrameTransfer("", folder, ledger)
+        for each in self.frames[:8]:
+            store.add(each)
+        wait_until_stored(ledger, store, *self.frames[:8])
+        store.stop()
+        self.size = self.path.stat().st_size
+        file = FramesFile(self.path, self.frames[0])
+        for each in self.frames[8:]:
+            file.write(each, np.full((1, *each.shape), each.number + 1.0, "<f4"))
+        file.flush()
+        self.content = self.path.read_bytes()
+        file.close()
+
+    def kept(self) -> list[str]:
+        return [path.name for path in self.path.parent.glob("*damaged*")]
+
+
+@pytest.fixture
+def cut(
+    tmp_path: Path, spool: Spool, ledger: LedgerWriter, monkeypatch: pytest.MonkeyPatch
+) -> PowerCut:
+    monkeypatch.setattr(_frame_transfer, "SpoolClient", lambda server: LocalSpoolClient(spool))
+    return PowerCut(tmp_path, spool, ledger)
+
+
+def continued(cut: PowerCut, folder: Path, ledger: LedgerWriter) -> list[ReferenceState]:
+    """Continue as the next writer does; return the stages of all frames."""
+    store = FrameTransfer("", folder, ledger)
+    for each in cut.frames[8:]:
+        store.add(each)
+    store.finish("run", cut.frames[:1], (done := threading.Event()).set)
+    assert done.wait(PATIENCE), store.trouble
+    store.stop()
+    return [entry.stage for entry in ledger.frames("run")]
+
+
+def test_a_file_whose_end_was_lost_is_replaced_and_the_rest_comes_from_the_spool(
+    cut: PowerCut, tmp_path: Path, ledger: LedgerWriter, caplog: pytest.LogCaptureFixture
+) -> None:
+    cut.path.write_bytes(cut.content[: cut.size])
+    assert continued(cut, tmp_path, ledger) == [ReferenceState.STORED] * 16
+    assert rows(cut.path) == [number + 1.0 for number in range(16)]
+    assert cut.kept() == ["eels.damaged.h5"]
+    assert (cut.path.parent / "eels.damaged.h5").stat().st_size == cut.size
+    assert "8 of its 8 stored frames were taken over" in caplog.text
+
+
+def test_a_stored_frame_that_is_damaged_in_an_unclosed_file_is_failed_and_no_other(
+    cut: PowerCut, tmp_path: Path, ledger: LedgerWriter
+) -> None:
+    place = cut.content.index(np.float32(4.0).tobytes() * 8)  # of frame 3
+    cut.path.write_bytes(cut.content[:place] + b"\xff" + cut.content[place + 1 :])
+    stages = continued(cut, tmp_path, ledger)
+    assert stages == [
+        ReferenceState.FAILED if number == 3 else ReferenceState.STORED for number in range(16)
+    ]
+    found = rows(cut.path)
+    assert np.isnan(found[3]) and [*found[:3], *found[4:]] == [
+        number + 1.0 for number in range(16) if number != 3
+    ]
+    assert cut.kept() == ["eels.damaged.h5"]
+
+
+def test_a_file_of_which_nothing_is_left_is_filled_from_the_spool(
+    cut: PowerCut, tmp_path: Path, ledger: LedgerWriter
+) -> None:
+    cut.path.write_bytes(b"")
+    assert (
+        continued(cut, tmp_path, ledger)
+        == [ReferenceState.FAILED] * 8 + [ReferenceState.STORED] * 8
+    )
+    assert rows(cut.path)[8:] == [number + 1.0 for number in range(8, 16)]
+
+
+def test_a_file_that_was_only_not_closed_is_continued_in_place(
+    cut: PowerCut, tmp_path: Path, ledger: LedgerWriter
+) -> None:
+    cut.path.write_bytes(cut.content)
+    assert continued(cut, tmp_path, ledger) == [ReferenceState.STORED] * 16
+    assert cut.kept() == []
+
+
+def test_a_file_in_trouble_holds_up_its_own_frames_only(
+    store: FrameTransfer, spool: Spool, ledger: LedgerWriter, tmp_path: Path
+) -> None:
+    blocked = [replace(frame(n, None, 4), path="data/blocked.h5") for n in range(2)]
+    others = [
+        replace(frame(n, None, 4), reference=f"other/eels/{n}", run="other") for n in range(2)
+    ]
+    put(spool, *blocked, *others)
+    ledger.add_frames([*blocked, *others])
+    (tmp_path / "data/blocked.h5").mkdir(parents=True)
+    for each in (blocked[0], others[0], blocked[1], others[1]):
+        store.add(each)
+    store.finish("run", blocked[:1], (blocked_end := threading.Event()).set)
+    store.finish("other", others[:1], (others_end := threading.Event()).set)
+    assert others_end.wait(PATIENCE), store.trouble
+    assert not blocked_end.is_set() and store.backlog == 3
+    assert "data/blocked.h5: " in store.trouble
+    (tmp_path / "data/blocked.h5").rmdir()
+    assert blocked_end.wait(PATIENCE), store.trouble
+    assert rows(tmp_path / "data/blocked.h5") == rows(tmp_path / "data/eels.h5") == [1.0, 2.0]
+    assert store.trouble == ""

@@ -1,0 +1,121 @@
+"""The tasks of a frame transfer, in order; those of a file in trouble wait apart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+
+from bluesky_em.frame import Frame
+
+from .._periodic import Backoff
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The end of a run at one acquisition server, after the frames before it."""
+
+    run: str
+    frames: tuple[Frame, ...]
+    """one of each file, which are closed"""
+    done: Callable[[], None]
+
+
+Task = Frame | Ending
+
+
+@dataclass
+class _Held:
+    """The tasks of one file that wait until it is tried again."""
+
+    backoff: Backoff
+    trouble: str = ""
+    due: float = 0.0
+    tasks: deque[Task] = field(default_factory=deque)
+
+
+class FrameQueue:
+    """Frames and ends of runs, oldest first.
+
+    A file that cannot be written holds up its own frames, and the ends of runs that need it, but
+    nothing else: they wait apart, longer after each attempt. Any thread may add tasks; one thread
+    does them.
+
+    Args:
+        pauses: seconds, the first and the longest pause of a file.
+    """
+
+    def __init__(self, pauses: tuple[float, float]):
+        self._pauses = pauses
+        self._tasks: deque[Task] = deque()
+        self._held: dict[str, _Held] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._tasks) + sum(len(held.tasks) for held in list(self._held.values()))
+
+    @property
+    def trouble(self) -> str:
+        """What keeps files from being written; empty if nothing does."""
+        return "; ".join(held.trouble for held in list(self._held.values()) if held.trouble)
+
+    @property
+    def head(self) -> Task | None:
+        """The next task; None if all wait, or there is none."""
+        return self._tasks[0] if self._tasks else None
+
+    def batch(self, frames: int, nbytes: int) -> list[Frame]:
+        """Return the next frames: at most `frames`, and no more after `nbytes` of pixels."""
+        batch: list[Frame] = []
+        size = 0
+        for task in list(islice(self._tasks, frames)):
+            if not isinstance(task, Frame) or size > nbytes:
+                break
+            batch.append(task)
+            size += task.nbytes
+        return batch
+
+    def add(self, *tasks: Task) -> None:
+        """Add tasks to the end, or to those that wait for the same file."""
+        with self._lock:
+            for task in tasks:
+                held = next((self._held[p] for p in _paths(task) if p in self._held), None)
+                (held.tasks if held is not None and held.tasks else self._tasks).append(task)
+
+    def remove(self, count: int) -> None:
+        """Remove the next tasks: they are done."""
+        with self._lock:
+            for _ in range(count):
+                self._tasks.popleft()
+
+    def hold(self, path: str, trouble: str) -> bool:
+        """Let the tasks of a file wait; return whether its trouble is a new one."""
+        with self._lock:
+            held = self._held.setdefault(path, _Held(Backoff(*self._pauses)))
+            is_new = trouble != held.trouble
+            held.trouble, held.due = trouble, time.monotonic() + held.backoff.next_delay()
+            held.tasks.extend(task for task in self._tasks if path in _paths(task))
+            self._tasks = deque(task for task in self._tasks if path not in _paths(task))
+            return is_new
+
+    def resume(self) -> None:
+        """Put the tasks of files back whose pause is over."""
+        with self._lock:
+            for held in self._held.values():
+                if held.tasks and time.monotonic() >= held.due:
+                    self._tasks.extendleft(reversed(held.tasks))
+                    held.tasks.clear()
+
+    def clear_trouble(self, paths: set[str]) -> None:
+        """Take note that files could be written."""
+        with self._lock:
+            for path in paths & self._held.keys():
+                if not self._held[path].tasks:
+                    del self._held[path]
+
+
+def _paths(task: Task) -> set[str]:
+    return {task.path} if isinstance(task, Frame) else {frame.path for frame in task.frames}
