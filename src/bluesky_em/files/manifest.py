@@ -16,6 +16,7 @@ from bluesky_em.reference import ReferenceState
 from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 from .atomic import write_whole
+from .hdf5 import DAMAGED
 from .hdf5.updates import Extent
 from .ledger import Entry
 from .scan_map import passes
@@ -26,7 +27,12 @@ _PACKAGES = ("bluesky-em", "bluesky", "ophyd-async", "event-model", "tiled", "h5
 
 
 def compose(
-    run: str, entries: Iterable[Entry], events: Mapping[str, int], *, abandoned: bool
+    run: str,
+    entries: Iterable[Entry],
+    events: Mapping[str, int],
+    *,
+    abandoned: bool,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Compose a run's manifest, of plain data.
 
@@ -35,11 +41,14 @@ def compose(
         entries: those of all its references, from the ledger.
         events: their number, by stream.
         abandoned: its process died before it emitted the stop document.
+        folder: of its files.
 
     Returns:
         `complete` (True), `abandoned`, `references` (counts by stage), `failed` (reference to
-        reason; of a block, its first reference), `events`, `files` (see `_file`), and `versions`
-        of the software that wrote it. The caller adds `master`, the outcome of `master.write`.
+        reason; of a block, its first reference), `events`, `files` (see `_file`), `damaged`
+        (names of damaged files that were replaced, and are kept beside the new ones), and
+        `versions` of the software that wrote it. The caller adds `master`, the outcome of
+        `master.write`.
     """
     entries = list(entries)
     kept = sorted((e for e in entries if e.frame.path), key=lambda e: (e.frame.path, e.frame.row))
@@ -53,6 +62,7 @@ def compose(
         },
         "events": dict(events),
         "files": [_file(list(group)) for _, group in groupby(kept, key=lambda e: e.frame.path)],
+        "damaged": sorted(path.name for path in folder.glob(f"*{DAMAGED}*")) if folder else [],
         "versions": {
             "python": platform.python_version(),
             **{package: version(package) for package in _PACKAGES},

@@ -120,3 +120,10 @@ def test_a_manifest_is_on_disk_before_it_has_its_name(
     monkeypatch.setattr(os, "replace", check)
     manifest.write(compose([entry(0)]), tmp_path)
     assert synced[0] > 0
+
+
+def test_a_damaged_file_that_was_replaced_is_named(tmp_path: Path) -> None:
+    (tmp_path / "eels.h5.damaged").touch()
+    (tmp_path / "eels.h5").touch()
+    account = manifest.compose("run", [entry(0)], {}, abandoned=False, folder=tmp_path)
+    assert account["damaged"] == ["eels.h5.damaged"]

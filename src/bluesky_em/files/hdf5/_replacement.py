@@ -23,7 +23,7 @@ from ._frames_file import ABSENT, COLUMNS, FRAMES, ForeignFile, FramesFile
 from ._repair import repair
 
 DAMAGED = ".damaged"
-"""In the name of the copy of a damaged file that is kept beside the new one."""
+"""Appended to the name of a damaged file: so is its copy called, which nothing takes for frames."""
 
 
 def is_damage(exc: BaseException) -> bool:
@@ -71,7 +71,7 @@ def replace_damaged(path: Path, first: Frame, stored: Sequence[Frame]) -> tuple[
 
 
 def _free_name(path: Path) -> Path:
-    names = (path.with_name(f"{path.stem}{DAMAGED}{n or ''}{path.suffix}") for n in count())
+    names = (path.with_name(f"{path.name}{DAMAGED}{n or ''}") for n in count())
     return next(name for name in names if not name.exists())
 
 

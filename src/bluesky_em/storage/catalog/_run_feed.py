@@ -124,11 +124,14 @@ class RunFeed:
         if self._start:  # else the journal is empty
             run = self._start["uid"]
             entries = self._ledger.frames(run)
-            account = manifest.compose(run, entries, self._events, abandoned=stop is None)
+            folder = self._layout.folder_of(run, self._start["time"])
+            account = manifest.compose(
+                run, entries, self._events, abandoned=stop is None, folder=folder
+            )
             frames = [entry.frame for entry in entries]
             account["master"] = master.write(self._layout, self._path, frames, account)
             step("feed: master file written")
-            manifest.write(account, self._layout.folder_of(run, self._start["time"]))
+            manifest.write(account, folder)
             self._tiled.conclude(account)
         step("feed: before stop")
         if stop is not None:

@@ -92,7 +92,7 @@ class FrameQueue:
                 self._tasks.popleft()
 
     def hold(self, path: str, trouble: str) -> bool:
-        """Let the tasks of a file wait; return whether its trouble is a new one."""
+        """Hold the tasks of a file; return whether its trouble is a new one."""
         with self._lock:
             held = self._held.setdefault(path, _Held(Backoff(*self._pauses)))
             is_new = trouble != held.trouble

@@ -312,7 +312,7 @@ class FrameTransfer:
             self._pause(trouble)
 
     def _hold(self, exc: FileTrouble) -> None:
-        """Let the frames of a file wait; the others go on."""
+        """Hold the frames of a file; others are stored meanwhile."""
         if self._queue.hold(exc.path, str(exc)):
             logger.warning("waiting: %s", exc, extra={"action": "store"})
         self._close(lambda: self._files.drop(exc))

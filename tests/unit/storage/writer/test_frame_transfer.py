@@ -264,8 +264,8 @@ def test_a_file_whose_end_was_lost_is_replaced_and_the_rest_comes_from_the_spool
     cut.path.write_bytes(cut.content[: cut.size])
     assert continued(cut, tmp_path, ledger) == [ReferenceState.STORED] * 16
     assert rows(cut.path) == [number + 1.0 for number in range(16)]
-    assert cut.kept() == ["eels.damaged.h5"]
-    assert (cut.path.parent / "eels.damaged.h5").stat().st_size == cut.size
+    assert cut.kept() == ["eels.h5.damaged"]
+    assert (cut.path.parent / "eels.h5.damaged").stat().st_size == cut.size
     assert "8 of its 8 stored frames were taken over" in caplog.text
 
 
@@ -282,7 +282,7 @@ def test_a_stored_frame_that_is_damaged_in_an_unclosed_file_is_failed_and_no_oth
     assert np.isnan(found[3]) and [*found[:3], *found[4:]] == [
         number + 1.0 for number in range(16) if number != 3
     ]
-    assert cut.kept() == ["eels.damaged.h5"]
+    assert cut.kept() == ["eels.h5.damaged"]
 
 
 def test_a_file_of_which_nothing_is_left_is_filled_from_the_spool(
