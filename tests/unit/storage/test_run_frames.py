@@ -53,8 +53,6 @@ def test_a_detectors_frames_are_counted_together() -> None:
     frames = RunFrames()
     for first, stop in ((2, 4), (4, 7), (7, 7)):
         frames.add(HandedOut(base="run/eels", run="run", server=SERVER, first=first, stop=stop))
-    assert frames.all() == [
-        HandedOut(base="run/eels", run="run", server=SERVER, first=2, stop=7)
-    ]
+    assert frames.all() == [HandedOut(base="run/eels", run="run", server=SERVER, first=2, stop=7)]
     frames.forget("run/eels")
     assert frames.all() == []
