@@ -58,9 +58,10 @@ def _open_log(log: Path) -> BinaryIO:
     try:
         return open(log, "ab")
     except OSError as exc:
-        what = "is a folder" if log.is_dir() else f"cannot be written ({exc.strerror or exc})"
-        todo = "rename or remove that folder" if log.is_dir() else "make that file writable"
-        raise OSError(exc.errno, f"its log {log} {what}: {todo}") from exc
+        what, todo = f"cannot be written ({exc.strerror or exc})", "make it a file that can be"
+        if log.is_dir():
+            what, todo = "is a folder", "rename or remove that folder"
+        raise OSError(f"its log {log} {what}: {todo}") from exc
 
 
 def new_group_options() -> dict[str, Any]:
