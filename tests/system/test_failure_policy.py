@@ -44,7 +44,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
 def a_run_with_a_frame(
     storage: Storage, server: str, facts: dict[str, Any], uid: str | None = None
 ) -> None:
-    """Give the documents of a run with the frame 0 of `eels`, which is in that server's spool."""
+    """Append the documents of a run with the frame 0 of `eels`, which is in that server's spool."""
     axis = {"name": "energy", "units": "eV", "offset": 0.0, "scale": 1.0, "size": 4}
     run = compose_run(uid=uid)
     reference = f"{run.start_doc['uid']}/eels/0"

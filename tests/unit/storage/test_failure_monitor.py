@@ -217,7 +217,7 @@ def test_a_spool_that_an_open_run_uses_is_a_failure_at_80_percent_and_once(
     until(lambda: watched.failure == f"the spool of {SERVER} is 90% full")
 
 
-def test_a_look_that_fails_is_logged_once_and_the_next_looks_go_on(
+def test_a_look_that_fails_is_logged_once_and_the_next_looks_continue(
     watched: Watched,
     ledger: LedgerWriter,
     monkeypatch: pytest.MonkeyPatch,

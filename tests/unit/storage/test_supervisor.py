@@ -150,7 +150,7 @@ def test_a_process_that_cannot_be_started_is_tried_again_with_the_same_pauses(
     assert child.state == "running"
 
 
-def test_a_log_that_cannot_be_opened_is_told_once_and_is_in_the_state(
+def test_a_log_that_cannot_be_opened_is_logged_once_and_is_in_the_state(
     tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "log").mkdir()
