@@ -161,7 +161,7 @@ class FailureMonitor:
             return f"{silence}, and {storing.waiting} frames wait to be stored"
         for backlog in self._backlogs:
             if stalled := backlog.stalled(now, TROUBLE_TIMEOUT):
-                why = self._unreadable or self._writer.heartbeat.trouble or "the writer names no reason"
+                why = self._unreadable or self._writer.heartbeat.trouble or "no reason is known"
                 return f"{stalled}: {why}"
         return ""
 
