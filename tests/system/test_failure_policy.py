@@ -1,8 +1,10 @@
 """The reaction of a plan when storage has failed: none, a pause, or an end."""
 
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import bluesky.plan_stubs as bps
 import pytest
@@ -15,7 +17,9 @@ from bluesky_em.app.session import _stop_loop
 from bluesky_em.errors import StorageFailed
 from bluesky_em.storage import failure_monitor
 from bluesky_em.storage.failure_policy import OnFailure
+from tests.support.fake_server import FakeDriver, calling, served
 
+PATIENCE = 120.0  # seconds
 NOWHERE = "http://127.0.0.1:1"
 
 
@@ -28,22 +32,53 @@ def engine() -> Iterator[RunEngine]:
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    """Storage whose Tiled server does not answer, which is a failure after 1.5 s."""
+    """Storage with a frame whose server does not answer, which is a failure after 1.5 s."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(failure_monitor, "TROUBLE_TIMEOUT", 1.5)
         with Storage(tmp_path_factory.mktemp("storage"), tiled=NOWHERE) as storage:
-            run = compose_run()
-            storage("start", run.start_doc)
-            storage("stop", run.compose_stop())
+            until(lambda: storage.status().activity == "idle", storage)
+            patch.setattr(failure_monitor, "TROUBLE_TIMEOUT", 1.5)
+            a_run_with_a_frame(storage, "PYRO:eels_server@127.0.0.1:1", {"checksum": 0})
             yield storage
 
 
+def a_run_with_a_frame(
+    storage: Storage, server: str, facts: dict[str, Any], uid: str | None = None
+) -> None:
+    """Append the documents of a run with the frame 0 of `eels`, which is in that server's spool."""
+    axis = {"name": "energy", "units": "eV", "offset": 0.0, "scale": 1.0, "size": 4}
+    run = compose_run(uid=uid)
+    reference = f"{run.start_doc['uid']}/eels/0"
+    key = {"source": "sim", "dtype": "array", "shape": [4], "external": "FILESTORE:"}
+    stream = run.compose_descriptor(name="primary", data_keys={"eels": key})
+    resource = {
+        "uid": "a resource", "run_start": run.start_doc["uid"], "spec": "HDF5",
+        "root": str(storage.layout.root), "resource_path": "eels.h5", "path_semantics": "posix",
+        "resource_kwargs": {"server": server, "detector": "eels"},
+    }  # fmt: skip
+    fields = {"number": 0, "dtype": "<f4", "axes": [axis], "metadata": {}, "ended": 1.0}
+    datum = {"datum_id": reference, "resource": "a resource", "datum_kwargs": fields | facts}
+    event = stream.compose_event(
+        data={"eels": reference}, timestamps={"eels": 1.0}, filled={"eels": False}
+    )
+    storage("start", run.start_doc)
+    storage("descriptor", stream.descriptor_doc)
+    storage("resource", resource)
+    storage("datum", datum)
+    storage("event", event)
+    storage("stop", run.compose_stop())
+
+
 def failing(storage: Storage, policy: OnFailure) -> Storage:
-    storage._on_failure = policy
-    deadline = time.monotonic() + 60
-    while "Tiled" not in storage.status().failure:
-        assert time.monotonic() < deadline
+    storage._guard.policy = policy
+    until(lambda: "to be stored, none of them" in storage.status().failure, storage)
     return storage
+
+
+def until(condition: Callable[[], object], storage: Storage) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, storage.status()
+        time.sleep(0.05)
 
 
 def plan(reached: list[str]):
@@ -71,7 +106,10 @@ def test_a_plan_that_is_to_pause_pauses_at_its_checkpoint_and_can_be_resumed(
     with pytest.raises(RunEngineInterrupted):
         engine(plan(reached))
     assert reached == ["before"]
-    assert "Paused, since storage has failed: Tiled: " in capsys.readouterr().out
+    assert (
+        "Paused, since storage has failed: 1 frames of eels wait to be stored"
+        in capsys.readouterr().out
+    )
     engine.resume()
     assert reached == ["before", "after", "cleaned up"]
 
@@ -81,9 +119,28 @@ def test_a_plan_that_is_to_abort_ends_at_its_checkpoint_and_cleans_up(
 ) -> None:
     reached: list[str] = []
     engine.preprocessors.append(failing(storage, OnFailure.ABORT).guard)
-    with pytest.raises(StorageFailed, match="Tiled: .*What was measured until now is safe"):
+    with pytest.raises(
+        StorageFailed, match="wait to be stored.*What was measured until now is safe"
+    ):
         engine(plan(reached))
     assert reached == ["before", "cleaned up"]
+
+
+def test_a_catalog_that_stands_still_is_a_failure_for_those_who_want_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        served(FakeDriver(), tmp_path / "spool") as server,
+        calling(server) as client,
+        Storage(tmp_path / "storage", tiled=NOWHERE, on_failure_catalog=True) as storage,
+    ):
+        run = str(uuid.uuid4())
+        header = client.call("expose", f"{run}/eels/0", "eels", {})
+        a_run_with_a_frame(storage, server, {"checksum": header["checksum"]}, run)
+        until(lambda: storage.status().stored == 1, storage)
+        monkeypatch.setattr(failure_monitor, "TROUBLE_TIMEOUT", 1.5)
+        text = "1 frames of eels wait to be catalogued"
+        until(lambda: text in storage.status().failure, storage)
 
 
 def test_a_policy_without_the_guard_is_warned_about(

@@ -44,6 +44,7 @@ class Session:
         root: the lab's folder; default: `lab.find_lab()`.
         progress: show progress bars while the RunEngine waits.
         on_failure: as for `Storage`: what plans do when storage has failed.
+        on_failure_catalog: as for `Storage`: whether cataloguing that stands still is a failure.
     """
 
     def __init__(
@@ -57,11 +58,17 @@ class Session:
         root: Path | None = None,
         progress: bool = False,
         on_failure: OnFailure | str = OnFailure.CONTINUE,
+        on_failure_catalog: bool = False,
     ):
         root = root or lab.find_lab()
         self._stack = ExitStack()
         try:
-            storage = Storage(directory, tiled=tiled, on_failure=on_failure)
+            storage = Storage(
+                directory,
+                tiled=tiled,
+                on_failure=on_failure,
+                on_failure_catalog=on_failure_catalog,
+            )
             self.storage = self._stack.enter_context(storage)
             self.pcs: SimulatedPCs | None = None
             addresses: dict[str, str] = {}

@@ -50,6 +50,23 @@ class Heartbeat:
     """what keeps the writer from continuing; empty when nothing does"""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SpoolFill:
+    """How full the spool of an acquisition server was when the writer saw it last."""
+
+    server: str
+    """its address"""
+    bytes: int
+    """of the frames that wait"""
+    capacity: int
+    """bytes that it can hold"""
+
+    @property
+    def level(self) -> float:
+        """The part that is filled, 0 to 1."""
+        return self.bytes / max(1, self.capacity)
+
+
 class Ledger:
     """The ledger of one storage folder, to read.
 
@@ -106,11 +123,27 @@ class Ledger:
         rows = self._select("counts")
         return dict.fromkeys(ReferenceState, 0) | {ReferenceState(row[0]): row[1] for row in rows}
 
-    def failed_in_events(self) -> tuple[int, str]:
-        """Count the failed frames that are in an event; return also the newest one's reason."""
-        newest = self._select("last_failed_in_events")
+    def failed_in_events(self, run: str) -> tuple[int, str]:
+        """Count a run's failed frames that are in an event; return also the newest one's reason."""
+        newest = self._select("last_failed_in_events", run=run)
         reason = f"{newest[0][0]}: {newest[0][1]}" if newest else ""
-        return self._count("count_failed_in_events"), reason
+        return self._count("count_failed_in_events", run=run), reason
+
+    def first_before(self, stage: ReferenceState, base: str, start: int) -> int:
+        """Return the first of the numbers `<base>/<number>` that is not `stage` yet.
+
+        Args:
+            stage: STORED or CATALOGUED; what is failed does not count.
+            base: of the references.
+            start: where to begin; the first number of an entry, or not in the ledger yet.
+        """
+        rows = self._select(f"first_before_{stage}", base=base, start=start)
+        return start if not rows or rows[0][0] is None else rows[0][0]
+
+    def spool_fills(self) -> list[SpoolFill]:
+        """Return how full the spools are in which frames wait."""
+        rows = self._select("spool_fills") if self._select("has_spools") else []
+        return [SpoolFill(**row) for row in rows]
 
     def newest_failures(self, limit: int) -> list[str]:
         """Return the newest failed references, each with its reason."""

@@ -22,6 +22,10 @@ CREATE INDEX IF NOT EXISTS frame_stage ON frame (stage);
 CREATE INDEX IF NOT EXISTS frame_run ON frame (run);
 CREATE INDEX IF NOT EXISTS frame_stored ON frame (stored_at);
 CREATE INDEX IF NOT EXISTS frame_server ON frame (server);
+CREATE TABLE IF NOT EXISTS spool (
+    server TEXT PRIMARY KEY,
+    bytes INTEGER NOT NULL, capacity INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS pulse (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     beat REAL NOT NULL, trouble TEXT NOT NULL
@@ -56,13 +60,23 @@ SELECT reference, stage, path FROM frame WHERE reference IN ($references);
 SELECT stage, SUM(count) FROM frame GROUP BY stage;
 
 -- name: count_failed_in_events
--- Number of failed frames that are in an event.
-SELECT COALESCE(SUM(count), 0) FROM frame WHERE stage = 'failed' AND path != '';
+-- Number of a run's failed frames that are in an event; `+` has SQLite look at failed ones only.
+SELECT COALESCE(SUM(count), 0) FROM frame WHERE stage = 'failed' AND path != '' AND +run = :run;
 
 -- name: last_failed_in_events
--- The newest failed entry that is in an event, with its reason.
-SELECT reference, reason FROM frame WHERE stage = 'failed' AND path != ''
+-- A run's newest failed entry that is in an event, with its reason.
+SELECT reference, reason FROM frame WHERE stage = 'failed' AND path != '' AND +run = :run
 ORDER BY rowid DESC LIMIT 1;
+
+-- name: first_before_stored
+-- Of `<base>/<number>` from :start on, the first that is captured, else the end of those known.
+SELECT COALESCE(MIN(CASE WHEN stage = 'captured' THEN number END), MAX(number + count))
+FROM frame WHERE base = :base AND number >= :start;
+
+-- name: first_before_catalogued
+-- The same for the first that is captured or stored.
+SELECT COALESCE(MIN(CASE WHEN stage IN ('captured', 'stored') THEN number END), MAX(number + count))
+FROM frame WHERE base = :base AND number >= :start;
 
 -- name: newest_failures
 -- The newest failed entries, each with its reason.
@@ -91,6 +105,22 @@ SELECT uid FROM run WHERE complete = 1;
 -- name: heartbeat
 -- The writer's last heartbeat.
 SELECT beat, trouble FROM pulse;
+
+-- name: has_spools
+-- One row if the ledger has the table `spool`; older ones get it when their writer starts.
+SELECT 1 FROM sqlite_master WHERE name = 'spool';
+
+-- name: spool_fills
+-- The fill level of each spool, as the writer saw it last.
+SELECT server, bytes, capacity FROM spool;
+
+-- name: forget_spool_fill
+-- Remove a spool's fill level; without :server, those of all spools.
+DELETE FROM spool WHERE :server IS NULL OR server = :server;
+
+-- name: write_spool_fill
+-- Replace a spool's fill level.
+INSERT OR REPLACE INTO spool VALUES (:server, :bytes, :capacity);
 
 -- name: add_frame
 -- Enter a new frame or block; one that is known already stays as it is.

@@ -15,7 +15,7 @@ from typing import Any
 
 from bluesky_em.frame import Frame
 
-from .ledger import QUERIES, Ledger, connect
+from .ledger import QUERIES, Ledger, SpoolFill, connect
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +108,14 @@ class LedgerWriter(Ledger):
     def write_heartbeat(self, trouble: str) -> None:
         """Record that the writer is alive, and what keeps it from continuing."""
         self._write("write_heartbeat", [{"now": time.time(), "trouble": trouble}])
+
+    def write_spool_fill(self, fill: SpoolFill) -> None:
+        """Record how full a spool is."""
+        self._write("write_spool_fill", [asdict(fill)])
+
+    def forget_spool_fill(self, server: str | None = None) -> None:
+        """Remove what is recorded about a spool; about all of them, if none is named."""
+        self._write("forget_spool_fill", [{"server": server}])
 
     def _connect(self) -> sqlite3.Connection:
         db = connect(self.path)

@@ -61,7 +61,9 @@ class PeriodicThread(threading.Thread):
         except Exception as exc:  # one failed call must not end the work of this thread
             error = str(exc) or repr(exc)
             if error != self._error:
-                expected = isinstance(exc, (OSError, sqlite3.OperationalError))  # a disk's errors
+                expected = isinstance(exc, (OSError, sqlite3.OperationalError)) or (
+                    type(exc) is sqlite3.DatabaseError  # damaged; its subclasses are our mistakes
+                )
                 logger.warning(
                     "%s: failed, and tried again every %g s: %s", self.name, self._interval, error,
                     exc_info=None if expected else exc,

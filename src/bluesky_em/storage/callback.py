@@ -11,13 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-import bluesky.preprocessors as bpp
-from bluesky.utils import Msg, MsgGenerator
+from bluesky.utils import MsgGenerator
 
 from bluesky_em import documents
 from bluesky_em.data import Data
 from bluesky_em.documents import ReferenceTracker, RunOf
-from bluesky_em.errors import DuplicateReference, StorageFailed
+from bluesky_em.errors import DuplicateReference
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.tiled.file_uri import check_folder
@@ -26,7 +25,9 @@ from .failure_monitor import FailureMonitor
 from .failure_policy import OnFailure
 from .open_journals import OpenJournals
 from .path_provider import RunPathProvider
+from .plan_guard import PlanGuard
 from .reader_address import ReaderAddress, reader_address
+from .run_frames import RunFrames, handed_out
 from .status import StorageStatus, status_of
 from .supervisor import Supervisor
 
@@ -58,9 +59,13 @@ class Storage:
         durability: "process": a document survives the death of any process as soon as it has been
             received, and a power cut 0.1 s later. "power": it survives a power cut at once, too
             (costs an fsync per document).
-        on_failure: what a plan does at its next checkpoint when storage has failed (trouble for
-            30 s, or a lost frame): "continue" (only a warning is logged), "pause" or "abort". The
-            last two need `RE.preprocessors.append(storage.guard)`.
+        on_failure: what a plan does at its next checkpoint when storage has failed: "continue"
+            (only a warning is logged), "pause" or "abort". The last two need
+            `RE.preprocessors.append(storage.guard)`. Storage has failed when a frame of an open
+            run is lost, when frames of this process wait and none has been stored for 30 s, or
+            when a spool that the run uses is 80 % full.
+        on_failure_catalog: storage has also failed when stored frames of this process wait and
+            none has been catalogued for 30 s, e.g. while Tiled does not answer.
     """
 
     def __init__(
@@ -71,11 +76,11 @@ class Storage:
         api_key: str | None = None,
         durability: Literal["process", "power"] = "process",
         on_failure: OnFailure | str = OnFailure.CONTINUE,
+        on_failure_catalog: bool = False,
     ):
         if durability not in ("process", "power"):
             raise ValueError(f"durability is 'process' or 'power', not {durability!r}")
-        if on_failure not in list(OnFailure):
-            raise ValueError(f"on_failure is 'continue', 'pause' or 'abort', not {on_failure!r}")
+        on_failure = OnFailure.of(on_failure)
         self.layout = Layout.of(directory)
         check_folder(self.layout.root)
         try:
@@ -88,8 +93,6 @@ class Storage:
             ) from exc
         self.supervisor = Supervisor(self.layout, tiled=tiled, api_key=api_key)
         self.path_provider = RunPathProvider(self.layout)
-        self._on_failure = on_failure
-        self._guarded = on_failure == "continue"
         self._closed = False
         self._references: deque[str] = deque(maxlen=REFERENCES_LIMIT)
         self._other_resources: dict[str, Mapping[str, Any]] = {}
@@ -104,7 +107,15 @@ class Storage:
             note=self._note,
         )
         self._ledger = Ledger(self.layout.ledger)
-        self._monitor = FailureMonitor(self._ledger, lambda: self._journals.trouble)
+        self._frames = RunFrames()
+        self._monitor = FailureMonitor(
+            self._ledger,
+            self._frames,
+            lambda: self.path_provider.open_runs,
+            lambda: self._journals.trouble,
+            catalog=on_failure_catalog,
+        )
+        self._guard = PlanGuard(self._monitor, on_failure)
         self.data = Data(tiled, api_key=api_key, storage=self.layout.root)
         self._tiled = tiled, api_key
 
@@ -150,7 +161,8 @@ class Storage:
             tracker.hand_out(name, document)
             for datum in tracker.datums(name, document):
                 documents.check_ours(datum)
-            handed_out = tracker.handed_out(name, document, last=True)
+            references = tracker.handed_out(name, document, last=True)
+            frames = list(handed_out(run, tracker, name, document))
         except DuplicateReference:  # two frames under one name: one would be lost
             raise
         except Exception as exc:  # whatever a field of an unexpected type leads to
@@ -161,13 +173,15 @@ class Storage:
         is_ours = tracker.learn(name, document)
         if name == "resource" and not is_ours:
             self._other_resources[document["uid"]] = document
-        self._references.extend(handed_out)
+        self._references.extend(references)
+        for each in frames:
+            self._frames.add(each)
 
     def _begin(self, run: str, start: Mapping[str, Any]) -> None:
         self._journals.begin(run)
         self._trackers[run] = ReferenceTracker()
         self.path_provider.opened(run, start["time"])
-        self._warn_if_unguarded()
+        self._guard.warn_if_unused()
         try:
             self._journals.append(run, "start", start)
         except OSError:
@@ -223,23 +237,7 @@ class Storage:
         Raises:
             StorageFailed: within the plan, if on_failure is "abort"; its clean-up runs.
         """
-        self._guarded = True
-        if self._on_failure == "continue":
-            return (yield from plan)
-
-        def at_checkpoint(msg: Msg) -> tuple[MsgGenerator[None] | None, None]:
-            failed = msg.command == "checkpoint" and self._monitor.failure
-            return (self._react(), None) if failed else (None, None)
-
-        return (yield from bpp.plan_mutator(plan, at_checkpoint))  # type: ignore (the plan's own result)
-
-    def _react(self) -> MsgGenerator[None]:
-        failure = self._monitor.failure
-        self._monitor.acknowledge()
-        if self._on_failure == "abort":
-            raise StorageFailed(f"{failure}. What was measured until now is safe")
-        print(f"Paused, since storage has failed: {failure}. RE.resume() continues nevertheless")
-        yield Msg("pause")
+        return (yield from self._guard(plan))
 
     def _adopt(self, name: str, document: Mapping[str, Any]) -> None:
         """Find a run for a document that belongs to no open run.
@@ -262,14 +260,6 @@ class Storage:
 
     def _hold_detectors(self, why: str) -> None:
         self.path_provider.held = why
-
-    def _warn_if_unguarded(self) -> None:
-        if not self._guarded:
-            logger.warning(
-                "on_failure=%r has no effect: RE.preprocessors.append(storage.guard) is missing",
-                self._on_failure,
-                extra={"action": "guard"},
-            )  # fmt: skip
 
     @property
     def references(self) -> list[str]:

@@ -14,3 +14,14 @@ class OnFailure(StrEnum):
     """It pauses, and the user may resume it."""
     ABORT = "abort"
     """It ends with `StorageFailed`, after its clean-up."""
+
+    @classmethod
+    def of(cls, choice: OnFailure | str) -> OnFailure:
+        """Return the choice with this name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if choice not in list(cls):
+            raise ValueError(f"on_failure is 'continue', 'pause' or 'abort', not {choice!r}")
+        return cls(choice)

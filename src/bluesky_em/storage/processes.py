@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 BUSY = 75
 """Exit code of a process whose work another process does already."""
@@ -39,8 +39,11 @@ def spawn(
     """Start `python -m module arguments` in the background, its stdin a pipe from this process.
 
     Its output is appended to `log`; `environment` is added to this process's environment.
+
+    Raises:
+        OSError: it cannot be started, or its log cannot be written; the message says which.
     """
-    with open(log, "ab") as output:
+    with _open_log(log) as output:
         return Background(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
@@ -49,6 +52,16 @@ def spawn(
             env={**os.environ, **environment},
             **new_group_options(),
         )
+
+
+def _open_log(log: Path) -> BinaryIO:
+    try:
+        return open(log, "ab")
+    except OSError as exc:
+        what, todo = f"cannot be written ({exc.strerror or exc})", "make it a file that can be"
+        if log.is_dir():
+            what, todo = "is a folder", "rename or remove that folder"
+        raise OSError(f"its log {log} {what}: {todo}") from exc
 
 
 def new_group_options() -> dict[str, Any]:

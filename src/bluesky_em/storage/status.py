@@ -60,7 +60,8 @@ class StorageStatus:
     trouble: str
     """what keeps storage from continuing; empty if nothing does"""
     failure: str = ""
-    """lasting trouble, or lost frames; empty from outside the process that has the Storage"""
+    """why frames of this process are in danger, as for `on_failure`; empty if they are not, and
+    from outside the process that has the Storage"""
     failures: tuple[str, ...]
     """the newest failed references, at most three, and why each failed"""
     free: int

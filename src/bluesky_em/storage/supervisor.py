@@ -60,6 +60,7 @@ class ChildProcess:
         self._started = 0.0
         self._failures = 0
         self._why = ""
+        self._refusal = ""
 
     @property
     def pid(self) -> int | None:
@@ -75,6 +76,8 @@ class ChildProcess:
             return "running, started by another process"
         if self._start_at == float("inf"):
             return f"ended, and is not started again: {self._why}. See {self._log}"
+        if self._refusal:
+            return f"could not be started, and is tried again: {self._refusal}"
         if not self._failures:
             return f"not started yet; see {self._log}"
         times = "once" if self._failures == 1 else f"{self._failures} times"
@@ -101,9 +104,9 @@ class ChildProcess:
     def _start(self, now: float) -> None:
         try:
             self._process = processes.spawn(*self._command)
-            self._started = now
+            self._started, self._refusal = now, ""
         except OSError as exc:
-            self._start_later(now, f"could not be started ({exc})")
+            self._refused(now, str(exc))
 
     def _ended(self, now: float, code: int) -> None:
         self.release()
@@ -123,9 +126,19 @@ class ChildProcess:
             self._why = f"exit code {code}, {_last_line(self._log)}"
             self._start_later(now, f"ended (exit code {code})")
 
+    def _refused(self, now: float, why: str) -> None:
+        """Try to start it later; the reason is logged once, and is in the state."""
+        if why != self._refusal:
+            logger.warning(
+                "the %s could not be started: %s. It is tried again, nothing is lost",
+                self.name, why,
+                extra={"action": "restart"},
+            )  # fmt: skip
+        self._refusal = why
+        self._start_at = now + self._backoff.next_delay()
+
     def _start_later(self, now: float, what: str) -> None:
         self._failures += 1
-        self._why = self._why or what
         delay = self._backoff.next_delay()
         self._start_at = now + delay
         logger.warning(

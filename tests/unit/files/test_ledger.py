@@ -246,7 +246,7 @@ def test_retried_frames_are_captured_again_but_not_those_in_no_event(ledger: Led
     ledger.add_frames([frame(0), frame(1), replace(frame(2), path="")])
     for number in range(3):
         ledger.mark_failed(f"run/eels/{number}", "server unreachable")
-    assert ledger.failed_in_events() == (2, "run/eels/1: server unreachable")
+    assert ledger.failed_in_events("run") == (2, "run/eels/1: server unreachable")
     assert ledger.newest_failures(1) == ["run/eels/2: server unreachable"]
     ledger.retry("run", ["run/eels/1", "run/eels/2"])
     ledger.retry("another run")
@@ -266,7 +266,7 @@ def test_only_frames_that_still_wait_are_given_up(ledger: LedgerWriter):
     assert ledger.waiting_at(FRAME.server) == 1
     ledger.give_up("run", "the server is gone")
     assert ledger.counts()[ReferenceState.STORED] == 1
-    assert ledger.failed_in_events() == (2, "run/eels/2: the server is gone")
+    assert ledger.failed_in_events("run") == (2, "run/eels/2: the server is gone")
 
 
 def test_a_spool_may_release_what_is_in_a_file_or_in_no_event(ledger: LedgerWriter):

@@ -142,7 +142,34 @@ def test_a_process_that_cannot_be_started_is_tried_again_with_the_same_pauses(
     child.check()
     child.check()
     assert len(spawner.commands) == len(caplog.messages) == 1
-    assert "the writer could not be started ([Errno 12] Cannot allocate memory)" in caplog.text
+    assert (
+        "the writer could not be started: [Errno 12] Cannot allocate memory. It is" in caplog.text
+    )
+    clock.now, spawner.error = 0.5, None
+    child.check()
+    assert child.state == "running"
+
+
+def test_a_log_that_cannot_be_opened_is_logged_once_and_is_in_the_state(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "log").mkdir()
+    child = child_in(tmp_path, clock)
+    for _ in range(3):
+        child.check()
+        clock.now += 60.0
+    reason = f"its log {tmp_path / 'log'} is a folder: rename or remove that folder"
+    assert caplog.messages == [
+        f"the writer could not be started: {reason}. It is tried again, nothing is lost"
+    ]
+    assert child.state == f"could not be started, and is tried again: {reason}"
+
+
+def test_once_its_log_can_be_opened_the_process_is_started(
+    child: ChildProcess, clock: Clock, spawner: Spawner
+) -> None:
+    spawner.error = OSError("its log is a folder")
+    child.check()
     clock.now, spawner.error = 0.5, None
     child.check()
     assert child.state == "running"

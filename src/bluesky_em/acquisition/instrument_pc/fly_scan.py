@@ -104,7 +104,7 @@ class FlyScan:
                 )
         _check_entry(order)
         numbers = range(order.first, order.first + order.frames)
-        self._spool.check_new("{}/{}".format(order.base, number) for number in numbers)
+        self._spool.check_new_numbers(order.base, numbers)
         self._driver.check_fly_scan(detector, order.options, order.scan)
         self._spool.check_size(self._frame_size(detector, order))
         self._orders[detector] = order

@@ -1,7 +1,8 @@
 """The protocol between a control PC and an acquisition server (Python 3.7 syntax).
 
 The server is a Pyro5 object; a message is plain msgpack, at most 32 MB (see `wire`). A reference is
-text; a detector is named as its driver names it; `options` and `order` are dictionaries.
+text; a detector is named as its driver names it; `options` and `order` are dictionaries. Everything
+in a request has limits, see `request_limits`.
 
 Methods, by what they are for:
 
@@ -45,9 +46,9 @@ Keys of a header:
     started, ended                     this PC's clock (s since 1970) around the exposure
     summary                            only from expose and keep: numbers from `summarise`
 
-Errors arrive as the builtin exception the server raised: ValueError (the request is wrong),
-LookupError (no such frame), OSError with ENOSPC (the spool is full; nothing was exposed) or EIO
-(the frame is kept in memory; call keep), RuntimeError (all else, in words for the user).
+Errors arrive as the builtin exception the server raised: ValueError or TypeError (the request is
+wrong), LookupError (no such frame), OSError with ENOSPC (the spool is full; nothing was exposed) or
+EIO (the frame is kept in memory; call keep), RuntimeError (all else, in words for the user).
 """
 
 PROTOCOL = 5  # increased when control PCs and instrument PCs must be updated together

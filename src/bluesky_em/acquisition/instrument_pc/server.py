@@ -13,7 +13,7 @@ import time
 import numpy as np
 import Pyro5.api
 
-from . import credentials
+from . import credentials, request_limits
 from .calibration import checked
 from .connections import Daemon
 from .faults import step
@@ -56,6 +56,7 @@ class AcquisitionServer:
 
     def get(self, name):
         """Read one setting from the hardware, or one of its limits (`stage_x.low`, `.high`)."""
+        request_limits.check_name("setting", name)
         setting, _, bound = name.partition(".")
         if not bound:
             return self._driver.get(name)
@@ -70,6 +71,8 @@ class AcquisitionServer:
         Raises:
             RuntimeError: a fly scan is running whose frames share this setting.
         """
+        request_limits.check_name("setting", name)
+        request_limits.check_value(name, value)
         self._refuse_if_closed()
         running = self._fly_scan is not None and not self._fly_scan.ended
         if running and name in self._driver.FIXED_IN_FLY_SCAN:
@@ -82,6 +85,7 @@ class AcquisitionServer:
 
     def layout(self, detector, options):
         """Return `[shape, dtype]` of the frame that `expose` would take."""
+        request_limits.check_exposure(detector, options)
         shape, dtype = self._driver.layout(detector, options)
         return [list(shape), dtype]
 
@@ -99,6 +103,8 @@ class AcquisitionServer:
             OSError: with errno ENOSPC, nothing was exposed: the spool has no room; try again.
                 With errno EIO, the exposed frame could not be written; `keep` tries again.
         """
+        request_limits.check_reference(reference)
+        request_limits.check_exposure(detector, options)
         self._refuse_if_closed()
         if not self._exposing.acquire(timeout=EXPOSE_TIMEOUT):
             raise RuntimeError(
@@ -121,6 +127,7 @@ class AcquisitionServer:
         Raises:
             ValueError: it would never fit into the spool.
         """
+        request_limits.check_exposure(detector, options)
         size = self._size(detector, options)
         self._spool.check_size(size)
         return size
@@ -139,6 +146,7 @@ class AcquisitionServer:
             LookupError: this frame does not wait to be written.
             OSError: (EIO) it still cannot be written.
         """
+        request_limits.check_reference(reference)
         with self._exposing:
             if self._unwritten is None or self._unwritten[0] != reference:
                 raise LookupError("frame {!r} does not wait to be written".format(reference))
@@ -166,6 +174,8 @@ class AcquisitionServer:
             ValueError: the order cannot be carried out.
             RuntimeError: a fly scan is running.
         """
+        request_limits.check_name("detector", detector)
+        request_limits.check_order(order)
         self._refuse_if_closed()
         if self._fly_scan is None or self._fly_scan.ended:
             self._fly_scan = FlyScan(self._driver, self._spool, self._exposing)
@@ -173,11 +183,13 @@ class AcquisitionServer:
 
     def kickoff(self, detector):
         """Start the fly scan, once all armed detectors have been kicked off."""
+        request_limits.check_name("detector", detector)
         self._refuse_if_closed()
         self._armed_fly_scan().kickoff(detector)
 
     def progress(self, detector):
         """Return the progress of a detector in its fly scan; see `FlyScan.progress`."""
+        request_limits.check_name("detector", detector)
         return self._armed_fly_scan().progress(detector)
 
     def hold(self):
@@ -203,16 +215,17 @@ class AcquisitionServer:
 
     def fetch(self, reference, start, size):
         """Return bytes of a spooled frame, at most `MAX_FETCH` of them."""
-        if start < 0 or size < 0:
-            raise ValueError("cannot fetch {} bytes from byte {}".format(size, start))
+        request_limits.check_fetch(reference, start, size)
         return self._spool.read(reference, start, min(size, MAX_FETCH))
 
     def release(self, references):
         """Remove frames from the spool that are stored elsewhere."""
+        request_limits.check_references(references)
         self._spool.release(references)
 
     def header(self, reference):
         """Describe a spooled frame or block: shape, dtype, nbytes, checksum, axes, ended ..."""
+        request_limits.check_reference(reference)
         return self._spool.header(reference)
 
     def references(self):

@@ -65,10 +65,14 @@ class Spool:
         with self._lock:
             held = [reference for reference in references if reference in self._headers]
         if held:
-            raise ValueError(
-                "do two devices have the same name? The spool holds a frame {!r} already, and no "
-                "other was taken: give each device its own name".format(held[0])
-            )
+            raise _taken(held[0])
+
+    def check_new_numbers(self, base, numbers):
+        """Check that it holds no reference ``<base>/<number>`` of a range (ValueError)."""
+        for reference in self.references():  # fewer than a range may have
+            start, _, number = reference.rpartition("/")
+            if start == base and number.isdecimal() and int(number) in numbers:
+                raise _taken(reference)
 
     def check_room(self, size):
         """Check that there is room for a frame of `size` bytes now.
@@ -190,6 +194,13 @@ class Spool:
         # A hash, because a reference comes from the network and must never become a path.
         name = hashlib.sha256(reference.encode("utf-8")).hexdigest()[:40]
         return os.path.join(self.folder, name + _SUFFIX)
+
+
+def _taken(reference):
+    return ValueError(
+        "do two devices have the same name? The spool holds a frame {!r} already, and no "
+        "other was taken: give each device its own name".format(reference)
+    )
 
 
 def _size(count):

@@ -78,6 +78,12 @@ def shell(
     on_failure: Annotated[
         OnFailure, typer.Option(help="What plans do when storage has failed.")
     ] = OnFailure.CONTINUE,
+    on_failure_catalog: Annotated[
+        bool,
+        typer.Option(
+            "--on-failure-catalog", help="Cataloguing that stands still is such a failure, too."
+        ),
+    ] = False,
 ) -> None:
     """Open IPython with RE, data, and the lab's devices and plans."""
     import IPython
@@ -88,7 +94,7 @@ def shell(
     devices = Path(devices).stem  # a path is accepted, too
     with Session(
         storage, devices=devices, tiled=tiled, replay=replay, progress=True,
-        on_failure=on_failure,
+        on_failure=on_failure, on_failure_catalog=on_failure_catalog,
     ) as session:  # fmt: skip
         names = session.namespace()
         for file, error in session.broken_plans.items():

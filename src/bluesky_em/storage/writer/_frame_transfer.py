@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -22,6 +23,7 @@ from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.acquisition.instrument_pc.protocol import MAX_FETCH
 from bluesky_em.errors import FrameMismatch
 from bluesky_em.files.layout import plain
+from bluesky_em.files.ledger import SpoolFill
 from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
@@ -38,6 +40,7 @@ BATCH_FRAMES = 256  # that share one flush, at most
 BACKOFF = (0.2, 10.0)  # seconds, first and longest pause while a server or a disk is away
 SPARE_BYTES = 32 << 20  # of the storage disk, kept for ledger, catalog and journals
 IN_FILE = (ReferenceState.STORED, ReferenceState.CATALOGUED)
+FILL_INTERVAL = 1.0  # seconds between two records of how full the spool is
 TRIES_LIMIT = 5  # of a frame that arrives corrupt; then it has failed
 
 
@@ -73,6 +76,7 @@ class FrameTransfer:
         self._wake = threading.Event()
         self._ended: set[str] = set()
         self._reconciled = False
+        self._next_fill = 0.0
         self._stopping = threading.Event()
         self._backoff = Backoff(*BACKOFF)
         self._tries = 0
@@ -116,7 +120,8 @@ class FrameTransfer:
         while not self._stopping.is_set():
             self._queue.resume()
             if self._queue.head is None and self._reconciled:
-                self._wake.wait(timeout=1.0)
+                if not self._wake.wait(timeout=1.0):
+                    self._forget_fill()
                 self._wake.clear()
                 continue
             try:
@@ -141,6 +146,8 @@ class FrameTransfer:
             self._reconcile()
         if not batch:
             return
+        if len(lost) < len(batch):  # given-up frames need no server
+            self._record_fill()
         stored = self._write(batch, lost)
         self._ledger.mark_stored(stored)
         for reference, reason in lost.items():
@@ -182,6 +189,22 @@ class FrameTransfer:
     def _add_taken_back(self) -> None:
         self._queue.add(*self._taken_back)
         self._taken_back.clear()
+
+    def _record_fill(self) -> None:
+        """Record how full the spool is, each second while frames wait in it."""
+        if time.monotonic() < self._next_fill:
+            return
+        status = self._spool.status()
+        self._next_fill = time.monotonic() + FILL_INTERVAL
+        fill = SpoolFill(server=self._spool.uri, bytes=status["bytes"], capacity=status["capacity"])
+        self._ledger.write_spool_fill(fill)
+
+    def _forget_fill(self) -> None:
+        """Forget how full the spool was: no frames wait in it, and its server may be gone."""
+        if self._next_fill:
+            self._next_fill = 0.0
+            with contextlib.suppress(sqlite3.Error):  # it is recorded again with the next frame
+                self._ledger.forget_spool_fill(self._spool.uri)
 
     def _given_up(self, batch: list[Frame]) -> dict[str, str]:
         """Return the reasons of frames that were given up while they waited here."""

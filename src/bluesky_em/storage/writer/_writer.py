@@ -80,6 +80,7 @@ class Writer:
             ) from exc
         self._layout.journal.mkdir(parents=True, exist_ok=True)
         self._ledger = LedgerWriter(self._layout.ledger)
+        self._ledger.forget_spool_fill()
         self._feeder = Feeder(self._layout, self._ledger, address)
         self._transfers: dict[str, FrameTransfer] = {}
         self._runs: dict[Path, _Run] = {}

@@ -47,6 +47,12 @@ class LocalSpoolClient:
     def __init__(self, spool: Spool):
         self.header, self.fetch = spool.header, spool.read
         self.references, self.release = spool.references, spool.release
+        self.uri = "spool"
+        self._spool = spool
+
+    def status(self) -> dict[str, int]:
+        _, size = self._spool.fill()
+        return {"bytes": size, "capacity": self._spool.capacity()}
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""The frames of this process that have not reached a stage yet, and since when none has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bluesky_em.files.ledger import Ledger
+from bluesky_em.reference import ReferenceState
+
+from .run_frames import HandedOut
+
+
+@dataclass
+class _Progress:
+    """How far the frames of one detector in one run have come."""
+
+    done: int
+    """number of the first frame that may not have reached the stage"""
+    stop: int
+    since: float
+    """time of the last progress, or of the last look at which no frame waited"""
+
+
+class Backlog:
+    """Watches the way of frames to one stage. A failed frame waits for nothing any more.
+
+    Args:
+        ledger: of the storage folder.
+        stage: STORED or CATALOGUED.
+    """
+
+    def __init__(self, ledger: Ledger, stage: ReferenceState):
+        self._ledger = ledger
+        self._stage = stage
+        self._progress: dict[str, _Progress] = {}
+
+    @property
+    def waiting(self) -> int:
+        """The number of frames that wait."""
+        return sum(max(0, each.stop - each.done) for each in self._progress.values())
+
+    def look(self, frames: Iterable[HandedOut], now: float) -> None:
+        """Take note of what was handed out, then of what the ledger says about it.
+
+        Raises:
+            sqlite3.Error: the ledger cannot be read; then there is no progress.
+        """
+        for each in frames:
+            new = _Progress(done=each.first, stop=each.stop, since=now)
+            known = self._progress.setdefault(each.base, new)
+            if known.done >= known.stop:
+                known.since = now
+            known.stop = each.stop
+        for base, known in self._progress.items():
+            if known.done < known.stop:
+                done = self._ledger.first_before(self._stage, base, known.done)
+                if done > known.done:
+                    known.done, known.since = done, now
+
+    def stalled(self, now: float, timeout: float) -> str:
+        """Describe the frames that have waited without progress; empty if there are none."""
+        for base, known in self._progress.items():
+            idle = now - known.since
+            if known.done < known.stop and idle >= timeout:
+                return (
+                    f"{known.stop - known.done} frames of {base.rpartition('/')[2]} wait to be "
+                    f"{self._stage}, none of them has been for {idle:.0f} s"
+                )
+        return ""
+
+    def has_all(self, base: str) -> bool:
+        """Return whether no frame of a detector in a run waits."""
+        return self._progress[base].done >= self._progress[base].stop
+
+    def forget(self, base: str) -> None:
+        """Forget the frames of a detector in a run."""
+        del self._progress[base]
+
+    def restart(self, now: float) -> None:
+        """Count the time without progress from now on."""
+        for known in list(self._progress.values()):
+            known.since = now
