@@ -15,6 +15,8 @@ from bluesky_em.files.hdf5.updates import Held, Update, open_updates
 from bluesky_em.frame import Frame
 from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
+OPEN_LIMIT = 20  # files that one frame transfer keeps open, each with two handles
+
 
 class FrameFile(Protocol):
     """A file that stores frames: a `FramesFile` or an `UpdatedFile`."""
@@ -94,23 +96,28 @@ class UpdatedFile:
 
 
 class OpenFiles:
-    """The files that one frame transfer writes, by path.
+    """The files that one frame transfer writes, by path. Only those used last stay open.
 
     Args:
         root: the storage folder.
+        limit: of the files that are open at once.
     """
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, limit: int = OPEN_LIMIT):
         self._root = root
+        self._limit = limit
         self._open: dict[str, tuple[dict[str, Any] | None, FrameFile]] = {}
 
     def of(self, frame: Frame) -> FrameFile:
-        """Return the file of a frame, opened if necessary.
+        """Return the file of a frame, opened if necessary; it may be closed by the next call.
 
         Raises:
             FrameMismatch: that file cannot store it.
         """
-        if frame.path not in self._open:
+        if frame.path in self._open:
+            self._open[frame.path] = self._open.pop(frame.path)  # the one used last
+        else:
+            self._make_room()
             self._open[frame.path] = frame.update, self._new(frame)
         update, file = self._open[frame.path]
         if update != frame.update:
@@ -141,6 +148,13 @@ class OpenFiles:
         for _, file in self._open.values():
             file.close()
         self._open.clear()
+
+    def _make_room(self) -> None:
+        """Flush and close the files that have not been used longest, so that another one fits."""
+        while len(self._open) >= self._limit:
+            path = next(iter(self._open))
+            self._open[path][1].close()
+            del self._open[path]
 
     def _new(self, frame: Frame) -> FrameFile:
         kind = FramesFile if frame.update is None else UpdatedFile
