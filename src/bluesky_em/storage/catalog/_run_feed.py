@@ -68,6 +68,7 @@ class RunFeed:
         self._ledger = ledger
         self._ending = ending
         self._waiting: list[tuple[str, dict[str, Any]]] = []
+        self._waits_since = -1
         self._frames: dict[str, list[Frame]] = {}
         self._tracker = ReferenceTracker()
         self._released: list[str] = []
@@ -146,6 +147,14 @@ class RunFeed:
     def _may_pass(self, name: str, document: dict[str, Any]) -> bool:
         if name == "stop":
             return self._ending.files_closed
+        changes = self._ledger.changes
+        if changes == self._waits_since:  # thousands of runs may wait for the same server
+            return False
+        ready = self._are_frames_ready(name, document)
+        self._waits_since = -1 if ready else changes
+        return ready
+
+    def _are_frames_ready(self, name: str, document: dict[str, Any]) -> bool:
         frames = self._tracker.fly_scan_frames(name, document)
         if frames is not None:
             return self._may_frames_pass(document["uid"], frames)
