@@ -36,6 +36,8 @@ class LedgerWriter(Ledger):
     def __init__(self, path: Path):
         super().__init__(path)
         _rename_if_old(path)
+        self.changes = 0
+        """how often frames or runs have been changed through this object"""
         self._db = self._connect()
         self._has_schema = True
 
@@ -131,6 +133,7 @@ class LedgerWriter(Ledger):
             assert self._db is not None, "the ledger is closed"
             with self._db:
                 self._db.executemany(QUERIES[query], rows)
+            self.changes += query != "write_heartbeat"
 
 
 def _rename_if_old(path: Path) -> None:

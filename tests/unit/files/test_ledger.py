@@ -273,3 +273,13 @@ def test_a_spool_may_release_what_is_in_a_file_or_in_no_event(ledger: LedgerWrit
     ledger.add_frames([frame(0), frame(1), replace(frame(2), path="")])
     ledger.mark_stored([frame(0)])
     assert ledger.releasable([f"run/eels/{n}" for n in range(4)]) == ["run/eels/0", "run/eels/2"]
+
+
+def test_changes_of_frames_and_runs_are_counted_and_heartbeats_are_not(tmp_path: Path):
+    ledger = LedgerWriter(tmp_path / "ledger.sqlite")
+    ledger.add_run("run")
+    ledger.complete_run("run")
+    before = ledger.changes
+    ledger.write_heartbeat("")
+    assert ledger.changes == before == 2
+    ledger.close()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import Counter, deque
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class RunFeed:
         client: the catalog.
         ledger: holds the frames' stages; catalogued frames are marked there.
         layout: the storage folder.
-        ending: how the run ends; the writer changes it meanwhile.
+        ending: how the run ends; the writer changes it meanwhile, this sets `complete`.
         fallback: what is text or left out, since Tiled has refused the run.
     """
 
@@ -66,7 +67,8 @@ class RunFeed:
         self._reader = JournalReader(path)
         self._ledger = ledger
         self._ending = ending
-        self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
+        self._waiting: list[tuple[str, dict[str, Any]]] = []
+        self._waits_since = -1
         self._frames: dict[str, list[Frame]] = {}
         self._tracker = ReferenceTracker()
         self._released: list[str] = []
@@ -87,20 +89,18 @@ class RunFeed:
         Raises:
             Exception: any error of Tiled; this object must not be used again then.
         """
-        more = len(self._waiting) > BATCH_LIMIT // 2  # a long backlog must not all be in memory
-        if not more:
-            read = list(islice(self._reader, BATCH_LIMIT))
-            self._waiting.extend(read)
-            more = len(read) == BATCH_LIMIT
-        while self._waiting and self._may_pass(*self._waiting[0]):
-            name, document = self._waiting[0]
+        read = 0
+        for name, document in self._documents():
+            read += 1
+            if not self._may_pass(name, document):
+                self._waiting = [(name, document)]
+                break
             if name == "stop":
                 return self._complete(document)
             self._release(name, document)
-            self._waiting.popleft()
             if self._unflushed >= BATCH_LIMIT:
                 self._flush()
-        at_end = not more and not self._waiting
+        at_end = read < BATCH_LIMIT and not self._waiting
         if self._ending.abandoned and self._ending.files_closed and at_end:
             return self._complete(None)
         if self._unflushed and time.monotonic() >= self._next_flush:
@@ -118,6 +118,11 @@ class RunFeed:
     def close(self) -> None:
         """Close the journal."""
         self._reader.close()
+
+    def _documents(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the next documents. What comes after one that has to wait stays in the journal."""
+        waiting, self._waiting = self._waiting, []
+        yield from islice(chain(waiting, self._reader), BATCH_LIMIT)
 
     def _complete(self, stop: dict[str, Any] | None) -> bool:
         self._flush()
@@ -138,12 +143,21 @@ class RunFeed:
             self._release("stop", stop)
         step("feed: after stop")
         self._ledger.complete_run(self._path.stem)
+        self._ending.complete = True
         self._reader.close()
         return True
 
     def _may_pass(self, name: str, document: dict[str, Any]) -> bool:
         if name == "stop":
             return self._ending.files_closed
+        changes = self._ledger.changes
+        if changes == self._waits_since:  # thousands of runs may wait for the same server
+            return False
+        ready = self._are_frames_ready(name, document)
+        self._waits_since = -1 if ready else changes
+        return ready
+
+    def _are_frames_ready(self, name: str, document: dict[str, Any]) -> bool:
         frames = self._tracker.fly_scan_frames(name, document)
         if frames is not None:
             return self._may_frames_pass(document["uid"], frames)

@@ -364,7 +364,7 @@ def _charged_to(path: str) -> Iterator[None]:
     """Charge an error to a file, but for those that concern one frame only."""
     try:
         yield
-    except (Lost, Corrupt, FrameMismatch):
+    except (Lost, Corrupt, FrameMismatch, FileTrouble):
         raise
     except Exception as exc:  # of the disk, or whatever HDF5 raises for damaged bytes
         raise FileTrouble(path, exc) from exc

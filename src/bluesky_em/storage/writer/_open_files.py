@@ -18,6 +18,8 @@ from bluesky_em.files.hdf5.updates import Held, Update, open_updates
 from bluesky_em.frame import Frame
 from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
+OPEN_LIMIT = 20  # files that one frame transfer keeps open, each with two handles
+
 logger = logging.getLogger(__name__)
 
 
@@ -114,7 +116,7 @@ class FileTrouble(Exception):
 
 
 class OpenFiles:
-    """The files that one frame transfer writes, by path.
+    """The files that one frame transfer writes, by path. Only those used last stay open.
 
     A frames file that was not closed, e.g. by a power cut, is checked when it is opened: if a frame
     is not in it any more, or it cannot be written, another file takes its place.
@@ -123,6 +125,7 @@ class OpenFiles:
         root: the storage folder.
         stored: returns the frames that are recorded as stored in the file of a frame.
         lost: called with those of them that are not in the file any more.
+        limit: of the files that are open at once.
     """
 
     def __init__(
@@ -130,21 +133,26 @@ class OpenFiles:
         root: Path,
         stored: Callable[[Frame], list[Frame]],
         lost: Callable[[list[Frame]], None],
+        limit: int = OPEN_LIMIT,
     ):
         self._root = root
         self._stored = stored
         self._lost = lost
+        self._limit = limit
         self._open: dict[str, tuple[dict[str, Any] | None, FrameFile]] = {}
         self._damaged: dict[str, str] = {}
         self._replaced: set[str] = set()
 
     def of(self, frame: Frame) -> FrameFile:
-        """Return the file of a frame, opened if necessary.
+        """Return the file of a frame, opened if necessary; it may be closed by the next call.
 
         Raises:
             FrameMismatch: that file cannot store it.
         """
-        if frame.path not in self._open:
+        if frame.path in self._open:
+            self._open[frame.path] = self._open.pop(frame.path)  # the one used last
+        else:
+            self._make_room()
             self._open[frame.path] = frame.update, self._opened(frame)
         update, file = self._open[frame.path]
         if update != frame.update:
@@ -248,6 +256,16 @@ class OpenFiles:
             extra={"action": "replace"},
         )  # fmt: skip
         self._lost(lost)
+
+    def _make_room(self) -> None:
+        """Flush and close the files that have not been used longest, so that another one fits."""
+        while len(self._open) >= self._limit:
+            path = next(iter(self._open))
+            try:
+                self._open[path][1].close()
+            except Exception as exc:  # it is that file's trouble
+                raise FileTrouble(path, exc) from exc
+            del self._open[path]
 
     def _new(self, frame: Frame) -> FrameFile:
         kind = FramesFile if frame.update is None else UpdatedFile

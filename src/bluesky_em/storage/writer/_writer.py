@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import filelock
@@ -38,7 +39,7 @@ DISK_ERRORS = (OSError, sqlite3.OperationalError)  # raised when a disk is full 
 
 @dataclass
 class _Run:
-    """A run that is not complete."""
+    """A run whose journal may still grow."""
 
     uid: str
     reader: JournalReader
@@ -50,8 +51,6 @@ class _Run:
     """its stop document is in the journal"""
     files: dict[str, dict[str, Frame]] = field(default_factory=dict)
     """the first frame of each file, by acquisition server and path"""
-    open_transfers: int | None = None
-    """servers whose files are not closed yet; None while documents may still come"""
 
 
 class Writer:
@@ -84,6 +83,7 @@ class Writer:
         self._feeder = Feeder(self._layout, self._ledger, address)
         self._transfers: dict[str, FrameTransfer] = {}
         self._runs: dict[Path, _Run] = {}
+        self._ended: dict[Path, RunEnding] = {}
         self._complete = self._ledger.complete_runs()
         self._aside: dict[str, str] = {}
         self._disk_trouble = ""
@@ -149,8 +149,8 @@ class Writer:
     def _left(self) -> int:
         """Count what is left: frames and runs not stored, and references not yet in Tiled."""
         counts = self._ledger.counts()
-        stopped = sum(run.open_transfers is not None for run in self._runs.values())
-        waiting = counts[ReferenceState.CAPTURED] + counts[ReferenceState.STORED] + stopped
+        waiting = counts[ReferenceState.CAPTURED] + counts[ReferenceState.STORED]
+        waiting += len(self._ended)
         return waiting + sum(transfer.backlog for transfer in self._transfers.values())
 
     def _read_journals(self) -> None:
@@ -158,8 +158,10 @@ class Writer:
         if change != self._seen_change:
             self._seen_change = change
             for path in self._layout.journals():
-                if path not in self._runs and path.stem not in self._complete:
+                known = path in self._runs or path in self._ended or path.stem in self._complete
+                if not known:
                     self._adopt(path)
+        self._forget_complete()
         refused: Exception | None = None
         for path, run in list(self._runs.items()):
             try:
@@ -169,10 +171,16 @@ class Writer:
             except Exception as exc:  # one run's documents must not stop other runs
                 logger.exception("run %s is set aside", run.uid, extra={"action": "look"})
                 self._aside[run.uid] = f"run {run.uid} is set aside until the next start: {exc!r}"
+                run.reader.close()
                 del self._runs[path]
                 self._complete.add(path.stem)
         if refused is not None:
             raise refused
+
+    def _forget_complete(self) -> None:
+        for path in [path for path, ending in self._ended.items() if ending.complete]:
+            del self._ended[path]
+            self._complete.add(path.stem)
 
     def _adopt(self, path: Path) -> None:
         self._ledger.add_run(path.stem)
@@ -187,12 +195,8 @@ class Writer:
                 run.stopped = run.stopped or name == "stop"
         finally:  # also the frames before the damaged part of a journal
             self._pass_on(run)
-        if run.stopped and run.open_transfers is None:
-            self._finish(run)
-        if run.ending.files_closed and self._ledger.is_complete(path.stem):
-            run.reader.close()
-            self._complete.add(run.uid)
-            del self._runs[path]
+        if run.stopped:
+            self._finish(path, run)
 
     def _pass_on(self, run: _Run) -> None:
         if not run.frames:
@@ -227,6 +231,7 @@ class Writer:
         self._ledger.reopen_run(path.stem)
         self._complete.discard(path.stem)
         self._aside.pop(request.run, None)
+        self._ended.pop(path, None)
         if path in self._runs:
             self._runs.pop(path).reader.close()
         self._adopt(path)  # from its first document, whatever its state was
@@ -234,13 +239,14 @@ class Writer:
     def _find_abandoned(self) -> None:
         """Finish runs whose process died before their stop document."""
         for path, run in list(self._runs.items()):
-            if run.open_transfers is None and is_abandoned(path):
+            if is_abandoned(path):
                 self._advance(path, run)  # documents since the last look
-                if run.open_transfers is None:
+                if not run.stopped:
                     run.ending.abandoned = True
-                    self._finish(run)
+                    self._finish(path, run)
 
-    def _finish(self, run: _Run) -> None:
+    def _finish(self, path: Path, run: _Run) -> None:
+        """Close the files of a run after its last frame; its journal is read no more."""
         run.frames += run.find.tails()
         self._pass_on(run)
         unread = run.find.unread()
@@ -249,16 +255,19 @@ class Writer:
             self._ledger.mark_failed(
                 frame.reference, "in no event: the run ended before it was read"
             )
-        run.open_transfers = len(run.files)
-        run.ending.files_closed = not run.files
+        ending, servers = run.ending, set(run.files)
+        ending.files_closed = not servers
 
-        def closed() -> None:
-            assert run.open_transfers is not None
-            run.open_transfers -= 1
-            run.ending.files_closed = run.open_transfers == 0
+        def closed(server: str) -> None:
+            servers.discard(server)
+            ending.files_closed = not servers
 
         for server, files in run.files.items():
-            self._transfer_for(server).finish(run.uid, files.values(), closed)
+            done = partial(closed, server)
+            self._transfer_for(server).finish(run.uid, list(files.values()), done)
+        run.reader.close()
+        del self._runs[path]
+        self._ended[path] = ending
 
     def _transfer_for(self, server: str) -> FrameTransfer:
         if server not in self._transfers:

@@ -1,0 +1,64 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from bluesky_em.files.hdf5 import FramesReader
+from bluesky_em.files.hdf5.updates import UpdateReader
+from bluesky_em.frame import Frame
+from bluesky_em.storage.writer._open_files import OpenFiles
+from tests.support.simple_frames import SHAPE, frame, pixels
+
+SUM = {"mode": "accumulate", "shape": [*SHAPE], "dtype": "<f4"}
+
+
+def handles(folder: Path) -> int:
+    return sum(folder in Path(file.path).parents for file in psutil.Process().open_files())
+
+
+@pytest.mark.parametrize("update", [None, SUM])
+def test_of_the_files_of_many_runs_only_those_used_last_are_open(
+    tmp_path: Path, update: dict[str, Any] | None
+):
+    files = OpenFiles(tmp_path, lambda _: [], lambda _: None, limit=3)
+    names = [f"{number}.h5" for number in range(8)]
+
+    def of_file(name: str, row: int) -> Frame:
+        return replace(frame(row), path=name, update=update)
+
+    for row in range(3):
+        for name in names:
+            files.of(of_file(name, row)).write(of_file(name, row), pixels(row))
+            assert handles(tmp_path) <= 3 * 2
+    assert handles(tmp_path) > 0
+    files.flush([of_file(name, 2) for name in names])
+    for name in names:
+        assert all(files.of(of_file(name, row)).holds(of_file(name, row)) for row in range(3))
+    for name in names:
+        files.finish(of_file(name, 0))
+    assert handles(tmp_path) == 0
+    for name in names:
+        assert_has_three(tmp_path / name, update)
+
+
+def assert_has_three(path: Path, update: dict[str, Any] | None) -> None:
+    if update is not None:
+        with UpdateReader(path) as reader:
+            assert np.array_equal(reader.read(), sum(pixels(row) for row in range(3)))
+        return
+    with FramesReader(path) as reader:
+        assert np.array_equal(reader.rows(0, 3), [pixels(row) for row in range(3)])
+
+
+def test_the_file_that_was_used_last_stays_open(tmp_path: Path):
+    files = OpenFiles(tmp_path, lambda _: [], lambda _: None, limit=2)
+    often, second, third = (replace(frame(0), path=f"{n}.h5") for n in range(3))
+    first = files.of(often)
+    files.of(second)
+    assert files.of(often) is first
+    files.of(third)
+    assert files.of(often) is first
+    files.close()
