@@ -34,7 +34,8 @@ def test_of_the_files_of_many_runs_only_those_used_last_are_open(
             files.of(of_file(name, row)).write(of_file(name, row), pixels(row))
             assert handles(tmp_path) <= 3 * 2
     assert handles(tmp_path) > 0
-    files.flush([of_file(name, 2) for name in names])
+    for name in names:
+        files.flush(name)
     for name in names:
         assert all(files.of(of_file(name, row)).holds(of_file(name, row)) for row in range(3))
     for name in names:
