@@ -103,7 +103,7 @@ class Catalogued:
         deadline = time.monotonic() + PATIENCE
         while not self.ledger.is_complete(uid):
             assert time.monotonic() < deadline, f"{uid} is not complete: {self.feeder.trouble}"
-            time.sleep(0.005)
+            time.sleep(0.03)
         return self.client[uid]
 
 
