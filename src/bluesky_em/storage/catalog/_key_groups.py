@@ -29,6 +29,7 @@ class KeyGroups:
         self._known = set(data_keys)
         self._events = 0
         self._written = 0
+        self._groups_written = 0
 
     def add(self, data_keys: Keys) -> Keys:
         """Add the new keys of a later descriptor as a group; return them."""
@@ -52,11 +53,12 @@ class KeyGroups:
         first, *later = [_template(keys) for _, keys in self.groups]
         others = {column for template in later for column in template}
         divided = [[first | {c: v for c, v in row.items() if c not in others} for row in rows]]
-        for (begin, _), template in zip(self.groups[1:], later, strict=True):
-            before = self._written if begin >= self._written else 0
+        for number, template in enumerate(later, start=1):
+            before = 0 if number < self._groups_written else self._written
             new = [template | {c: v for c, v in row.items() if c in template} for row in rows]
             divided.append([dict(template) for _ in range(before)] + new)
         self._written += len(rows)
+        self._groups_written = len(self.groups)
         return divided
 
 

@@ -31,19 +31,20 @@ def test_keys_of_a_later_descriptor_have_rows_from_the_first_event_on() -> None:
     assert groups.later == [{"row": 1, "data_keys": {"b": NUMBER}}]
 
 
-@pytest.mark.parametrize("flushes", [[4], [1, 3], [2, 2], [3, 1], [1, 1, 1, 1]])
-def test_the_rows_do_not_depend_on_the_flushes(flushes: list[int]) -> None:
+@pytest.mark.parametrize("flushes", range(16))
+def test_the_rows_do_not_depend_on_the_flushes(flushes: int) -> None:
+    """Flush after each subset of two events, a later descriptor, and an event; at last, flush."""
     groups = KeyGroups({"a": NUMBER})
     written: list[list[Any]] = [[], []]
     waiting: list[Any] = []
-    for number in range(1, 5):
-        if number == 3:
+    for number, step in enumerate(["event", "event", "descriptor", "event", "event"]):
+        if step == "descriptor":
             groups.add({"b": NUMBER})
-        row = event(number, a=1.0) if number < 3 else event(number, b=2.0)
-        groups.count()
-        waiting.append(row)
-        if len(waiting) == flushes[0]:
-            flushes = flushes[1:]
+        else:
+            data = {"a": 1.0} if number < 2 else {"b": 2.0}
+            waiting.append(event(number + 1 - (number > 2), **data))
+            groups.count()
+        if waiting and (flushes >> number & 1 or number == 4):
             for rows, new in zip(written, groups.divide(waiting), strict=False):
                 rows += new
             waiting = []
