@@ -12,7 +12,10 @@ folder = Path(sys.argv[1] if len(sys.argv) > 1 else "em-data")
 
 with Storage(folder) as storage:  # starts the Tiled server, which takes 10 to 15 s
     storage.flush()
-    run_uid = storage.data.catalog.values().last().start["uid"]
+    runs = storage.data.catalog
+    if not len(runs):
+        sys.exit(f"{folder} has no runs yet: run examples/01_first_spectrum.py first")
+    run_uid = runs.values().last().start["uid"]
     storage.data.wait(run_uid)  # complete: every reference catalogued, or failed with a reason
     address = storage.tiled_address
     assert address is not None  # it would be None while the server starts

@@ -19,7 +19,10 @@ LONG_KILLS = 60
 ROOT = Path(__file__).parents[2]
 Kill = Callable[..., dict[str, Any]]
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a writer for each kill")
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "fork"),
+    reason="each kill ends a forked writer, and this system cannot fork",
+)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ def find_python37() -> str:
         # pyenv has shims for versions that are not installed, too
         if subprocess.run([python, "--version"], capture_output=True).returncode == 0:
             return python
-    pytest.skip("no Python 3.7 on this computer")
+    pytest.skip("no Python 3.7 on this computer; pyenv can install one")
 
 
 def environment37(cache: pytest.Cache) -> Path:

@@ -18,6 +18,11 @@ def test_an_analysts_pc_imports_no_acquisition_code_and_no_run_engine():
     assert not loaded & {"bluesky.run_engine", "ophyd_async", "Pyro5", "bluesky_em.detector"}
 
 
+def test_reading_a_folder_begins_without_the_packages_that_write_to_tiled():
+    loaded = modules_after("from bluesky_em import Data")
+    assert not loaded & {"bluesky_tiled_plugins", "tiled.client", "dask.array"}
+
+
 @pytest.mark.parametrize("module", ["gatan.driver", "autoscript.driver", "server"])
 def test_an_instrument_pc_imports_no_bluesky(module: str):
     loaded = modules_after(f"import bluesky_em.acquisition.instrument_pc.{module}")

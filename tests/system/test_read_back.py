@@ -34,7 +34,11 @@ def test_frames_read_over_http_have_the_checksum_taken_at_the_exposure(
     assert [zlib.crc32(http.open(reference).read()) for reference in references] == checksums
 
 
-@pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings are not beside the checkout")
+@pytest.mark.skipif(
+    not RECORDINGS.exists(),
+    reason="recordings of a real spectrometer are not part of the repository; this test reads "
+    "EELS_STO.dm3 in ../shared/data",
+)
 def test_a_replayed_recording_reads_back_as_rosettasciio_reads_it(tmp_path: Path) -> None:
     from rsciio.digitalmicrograph import file_reader
 

@@ -45,7 +45,7 @@ class Certificates:
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     if shutil.which("openssl") is None:
-        pytest.skip("no openssl on this computer")
+        pytest.skip("no openssl on this computer, which makes the certificates of this test")
     certificates = Certificates(tmp_path_factory.mktemp("certificates"))
     certificates.make("pc")
     certificates.make("impostor")

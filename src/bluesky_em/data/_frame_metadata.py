@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bluesky_em.files.tiled.row_map import descriptor_at, facts_at
-
-_NUMPY = {"number": "<f8", "array": "<f8", "boolean": "|b1", "string": "<U0", "integer": "<i8"}
-"""dtype that Tiled has for a data key without one"""
+from bluesky_em.files.tiled.storable import DEFAULT_DTYPES
 
 Configuration = Mapping[str, Mapping[str, Any]]
 """by device: `data`, `timestamps` and `data_keys`"""
@@ -47,10 +45,11 @@ def completed(configuration: Configuration) -> dict[str, Any]:
 
 
 def _completed(data_keys: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: {**about, "dtype_numpy": about.get("dtype_numpy") or _NUMPY.get(about.get("dtype"))}
-        for key, about in data_keys.items()
-    }
+    completed_keys: dict[str, Any] = {}
+    for key, about in data_keys.items():
+        default = DEFAULT_DTYPES.get(str(about.get("dtype")))
+        completed_keys[key] = {**about, "dtype_numpy": about.get("dtype_numpy") or default}
+    return completed_keys
 
 
 def metadata_in_tiled(

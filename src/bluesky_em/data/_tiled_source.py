@@ -13,6 +13,7 @@ from bluesky_em.axes import Axis
 from bluesky_em.errors import UnknownReference
 from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.row_map import KEY, axes_at, find, read_update
+from bluesky_em.files.tiled.stream_keys import streams
 from bluesky_em.reference import Reference, ReferenceState
 
 from ._frame_metadata import metadata_in_tiled
@@ -30,6 +31,8 @@ class _Found:
     run: Any
     """the run's node"""
     stream: str
+    node: Any
+    """the stream's node"""
     array: Any
     """the array's node"""
     row: int
@@ -91,7 +94,7 @@ class TiledSource:
             reference=reference, axes=axes,
             metadata=metadata_in_tiled(
                 Reference.parse(reference).detector, found.row, found.about,
-                found.run.metadata["start"], found.run[found.stream].metadata,
+                found.run.metadata["start"], found.node.metadata,
             ),
             _read=self._reader(reference, found, axes),
         )  # fmt: skip
@@ -167,14 +170,14 @@ class TiledSource:
             run = self._run_with(parts.run)
         if run is None:
             return None
-        for stream in run:
-            array = run[stream].base.get(parts.detector)
+        for stream, node in streams(run).items():
+            array = node.base.get(parts.detector)
             if array is not None:
                 about = array.metadata.get(KEY, {})
                 row = find(about.get("segments", []), parts)
                 count = about["update"]["count"] if "update" in about else array.shape[0]
                 if row is not None and row < count:
-                    return _Found(run=run, stream=stream, array=array, row=row)
+                    return _Found(run=run, stream=stream, node=node, array=array, row=row)
         return None
 
     def _run_with(self, uid: str) -> Any:

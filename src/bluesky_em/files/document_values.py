@@ -135,7 +135,8 @@ def _described_array(value: Any, data_key: Mapping[str, Any]) -> Any:
         return array
     if not {array.dtype.kind, dtype.kind} <= set("biufc"):
         return value
-    return _filled_up(_with_dtype(array, dtype), shape)
+    converted = with_dtype(array, dtype)
+    return filled_up(array if converted is None else converted, shape)
 
 
 def _dtype(data_key: Mapping[str, Any]) -> np.dtype | None:
@@ -155,18 +156,18 @@ def _blank(shape: Sequence[int | None], dtype: np.dtype) -> np.ndarray:
     return np.full(sizes, np.nan if dtype.kind in "fc" else dtype.type(), dtype)
 
 
-def _with_dtype(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Convert an array, unless that would change its values beyond the rounding of floats."""
+def with_dtype(array: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
+    """Convert an array; None if that would change its values beyond the rounding of floats."""
     if array.dtype.kind == "c" and dtype.kind != "c":
-        return array
+        return None
     with np.errstate(invalid="ignore", over="ignore"):
         converted = array.astype(dtype)
     is_float = dtype.kind in "fc"
     kept = (np.isfinite(converted), np.isfinite(array)) if is_float else (converted, array)
-    return converted if np.array_equal(*kept) else array
+    return converted if np.array_equal(*kept) else None
 
 
-def _filled_up(array: np.ndarray, shape: Sequence[int | None]) -> np.ndarray:
+def filled_up(array: np.ndarray, shape: Sequence[int | None]) -> np.ndarray:
     """Fill a spectrum up with NaN to the length that its data key describes."""
     if array.dtype.kind not in "fc" or array.ndim != 1 or len(shape) != 1 or shape[0] is None:
         return array

@@ -33,6 +33,11 @@ class TiledAddress:
     final: bool = False
     """whether it is not started again, since that would fail again"""
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the embedded server is not ready, and its last start failed."""
+        return bool(self.error) and not self.ready
+
 
 def runs_of(client: Any) -> Any:
     """Return the client whose runs are `BlueskyRunV3`; a plain container is returned as it is.
@@ -52,7 +57,7 @@ def address_of(layout: Layout) -> TiledAddress | None:
 def why_not_ready(layout: Layout) -> str:
     """Return why the embedded server has no address (yet), in words."""
     last = last_address(layout)
-    if last is None or last.ready or not last.error:
+    if last is None or not last.has_failed:
         often = f", start {last.starts}" if last and last.starts > 1 else ""
         doing = (last and last.note) or "it takes 10-15 s"
         return f"the embedded Tiled server is not ready yet ({doing}{often})"

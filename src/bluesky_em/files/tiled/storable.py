@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from bluesky_tiled_plugins.writing.tiled_writer import MAX_ARRAY_SIZE
 
 _SCALARS = ("number", "integer", "boolean", "string")
 _WIDER = {"float16": "<f4", "longdouble": "<f8"}  # by type: what the table and array stores lack
-_JSON_TYPES = {"number": "<f8", "integer": "<i8", "boolean": "|b1", "string": "<U0"}
+DEFAULT_DTYPES = {
+    "number": "<f8", "array": "<f8", "integer": "<i8", "boolean": "|b1", "string": "<U0",
+}  # fmt: skip
+"""dtype of a data key that has none"""
+COLUMN_LIMIT = 16  # elements of an array in a column; a larger one is an array of its own
 TEXT_DTYPE = "<U0"
 
 
@@ -38,7 +41,7 @@ def as_text(data_key: Mapping[str, Any]) -> dict[str, Any]:
 
 def numpy_dtype(data_key: Mapping[str, Any]) -> np.dtype | None:
     """Return the dtype of a data key as the run writer reads it; None for structured ones."""
-    fallback = _JSON_TYPES.get(str(data_key.get("dtype")), "<f8")
+    fallback = DEFAULT_DTYPES.get(str(data_key.get("dtype")), "<f8")
     dtype = data_key.get("dtype_numpy") or data_key.get("dtype_str") or fallback
     if data_key.get("dtype_descr"):
         return None
@@ -59,7 +62,7 @@ def has_node(data_key: Mapping[str, Any]) -> bool:
         return False
     dtype = numpy_dtype(data_key)
     assert dtype is not None, "a storable one has a dtype"
-    return math.prod(data_key["shape"]) > MAX_ARRAY_SIZE or dtype.kind in "USc"
+    return math.prod(data_key["shape"]) > COLUMN_LIMIT or dtype.kind in "USc"
 
 
 def _storable_array(data_key: dict[str, Any], dtype: np.dtype | None) -> dict[str, Any]:

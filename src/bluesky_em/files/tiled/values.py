@@ -12,9 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from bluesky_tiled_plugins.utils import truncate_json_overflow
 
-from ..document_values import as_array, to_json
+from ..document_values import as_array, filled_up, to_json, with_dtype
 from ..plain_values import encodable, simplify, text_of
 from .storable import has_node, is_ragged, numpy_dtype, storable
 
@@ -140,13 +139,15 @@ def json_ready(value: Any, depth: int = 0) -> Any:
         return [*value]
     if isinstance(value, str):
         return encodable(value)
-    if (
-        isinstance(value, (int, float))
-        and value == value
-        and truncate_json_overflow(value) != value
-    ):
-        return str(value)
-    return value
+    return str(value) if isinstance(value, (int, float)) and _is_beyond_json(value) else value
+
+
+def _is_beyond_json(value: float) -> bool:
+    """Check for a number that bluesky-tiled-plugins' `truncate_json_overflow` would change.
+
+    Importing that function takes seconds, also for readers that never ask Tiled.
+    """
+    return (value % 1 == 0 and abs(value) >= 2**53) or abs(value) > 1.7976e308
 
 
 def _safe_name(key: str) -> str:
@@ -187,9 +188,7 @@ def _fit_array(value: Any, data_key: Mapping[str, Any]) -> Any:
         if converted.ndim != max(1, len(shape)):
             raise ValueError(f"a column cannot store an array of {converted.shape} {dtype}")
         return _column_cell(converted)
-    if dtype.kind in "fc" and converted.ndim == len(shape) == 1:
-        missing = max(0, shape[0] - len(converted))
-        converted = np.pad(converted, (0, missing), constant_values=np.nan)
+    converted = filled_up(converted, shape)
     if converted.shape != shape:
         raise ValueError(f"an array of shape {converted.shape} is not one of shape {shape}")
     return converted
@@ -202,17 +201,14 @@ def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         ValueError: it would.
     """
     if array.size == 0:
-        return array.astype(dtype) if array.dtype.kind in "biufc" else np.empty(array.shape, dtype)
+        return np.empty(array.shape, dtype)
     if array.dtype.kind == "U" and dtype.kind == "S":
         array = np.char.encode(array, "utf-8")  # ophyd-async describes lists of strings so
     numbers = set("biufc") if dtype.kind == "c" else set("biuf")
     if not ({array.dtype.kind, dtype.kind} <= numbers or array.dtype.kind == dtype.kind):
         raise ValueError(f"an array of {array.dtype} is not an array of {dtype}")
-    with np.errstate(invalid="ignore", over="ignore"):
-        converted = array.astype(dtype)
-    is_float = dtype.kind in "fc"
-    kept = (np.isfinite(converted), np.isfinite(array)) if is_float else (converted, array)
-    if not np.array_equal(*kept):
+    converted = with_dtype(array, dtype)
+    if converted is None:
         raise ValueError(f"an array of {array.dtype} is not an array of {dtype}")
     return converted
 

@@ -298,9 +298,7 @@ class TiledRunWriter(_RunWriter):
         """Complete the metadata of a stream's node, which may be of an earlier attempt."""
         node = self._desc_nodes[doc["name"]]
         if is_first and self._fallback.is_needed:
-            keys = truncate_json_overflow(doc["data_keys"])
-            patch = [{"op": "add", "path": "/data_keys", "value": keys}]
-            node.patch_metadata(metadata_patch=patch, drop_revision=True)
+            _describe(node, truncate_json_overflow(doc["data_keys"]), "data_keys")
         if has_new_keys or self._fallback.is_needed:
             later = self._groups[doc["name"]].later
             _describe(node, doc.get(KEY, {}) | ({"later_keys": later} if later else {}))
@@ -323,7 +321,7 @@ def _key(frame: Frame) -> str:
     return f"{frame.stream}/{frame.detector}"
 
 
-def _describe(node: Any, what: dict[str, Any]) -> None:
-    """Replace our metadata of a node; `update_metadata` would keep old entries."""
-    patch = [{"op": "add", "path": f"/{KEY}", "value": what}]
+def _describe(node: Any, what: dict[str, Any], key: str = KEY) -> None:
+    """Replace one entry of a node's metadata; `update_metadata` would keep what it contains."""
+    patch = [{"op": "add", "path": f"/{key}", "value": what}]
     node.patch_metadata(metadata_patch=patch, drop_revision=True)

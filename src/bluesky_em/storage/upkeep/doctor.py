@@ -113,7 +113,7 @@ def _folder(layout: Layout, ledger: Ledger) -> Iterator[Problem]:
 
 def _tiled_server(layout: Layout) -> Iterator[Problem]:
     last = last_address(layout)
-    if last is not None and last.error and not last.ready:
+    if last is not None and last.has_failed:
         yield Problem(
             what=why_not_ready(layout),
             remedy="do what it says, and open a Storage on the folder again; the catalog can also "
@@ -205,8 +205,7 @@ def _runs(
     layout: Layout, ledger: Ledger, catalog: Callable[[], Any] | None, newest: int
 ) -> Iterator[Problem]:
     last = last_address(layout)
-    cannot_start = last is not None and last.error and not last.ready
-    client = catalog() if catalog and not cannot_start else None
+    client = catalog() if catalog and not (last and last.has_failed) else None
     journals = sorted(layout.journals(), key=lambda path: path.stat().st_mtime)
     for path in reversed(journals[-newest:] if newest else []):
         try:
