@@ -173,8 +173,8 @@ def test_a_result_concerns_its_run_only_and_does_not_delay_the_next_run(
     with Documents(session, 6, lambda run: elsewhere.publish(run, "enough", True)) as documents:
         session.RE(stop_when(plan(), "enough", session.data))
     assert [stop["reason"] for stop in documents.stops] == ["", "", "enough: True"]
-    assert 6 <= len(documents.events) < 10 and not reached
-    assert gaps[0] < 0.2
+    assert 6 <= len(documents.events) < 40 and not reached
+    assert gaps[0] < 2
 
 
 def test_a_result_for_the_outer_of_two_nested_plans_ends_both(
