@@ -156,6 +156,22 @@ def followed(data: Data, uid: str) -> list[dict[str, Any]]:
     return sorted(points, key=lambda point: (point["stream"], point["index"]))
 
 
+def assert_read_the_same(session: Session, http: Data, documents: list[tuple[str, Any]]) -> None:
+    """Store a run, and compare what the storage folder and the address give of it."""
+    (_, start), *_ = documents
+    for name, document in documents:
+        session.storage(name, document)
+    session.data.wait(start["uid"], timeout=60)
+    for stream in {d["name"] for name, d in documents if name == "descriptor"}:
+        assert_same_stream(
+            session.data.stream(start["uid"], stream), http.stream(start["uid"], stream)
+        )
+    folder, address = followed(session.data, start["uid"]), followed(http, start["uid"])
+    assert len(folder) == len(address) == sum(name == "event" for name, _ in documents)
+    for one, other in zip(folder, address, strict=True):
+        assert_same(one, other)
+
+
 @pytest.mark.timeout(4 * 3600)  # with --long
 def test_any_run_reads_the_same_by_folder_and_by_address(
     session: Session, http: Data, long: bool
@@ -171,20 +187,33 @@ def test_any_run_reads_the_same_by_folder_and_by_address(
     )  # fmt: skip
     @given(runs())
     def same(documents: list[tuple[str, Any]]) -> None:
-        (_, start), *_ = documents
-        for name, document in documents:
-            session.storage(name, document)
-        session.data.wait(start["uid"], timeout=60)
-        for stream in {d["name"] for name, d in documents if name == "descriptor"}:
-            assert_same_stream(
-                session.data.stream(start["uid"], stream), http.stream(start["uid"], stream)
-            )
-        folder, address = followed(session.data, start["uid"]), followed(http, start["uid"])
-        assert len(folder) == len(address) == sum(name == "event" for name, _ in documents)
-        for one, other in zip(folder, address, strict=True):
-            assert_same(one, other)
+        assert_read_the_same(session, http, documents)
 
     same()
+
+
+@pytest.mark.parametrize("value", [np.full(4, np.nan, "<f4"), np.array([[np.nan, np.inf], [0, 1]])])
+def test_nan_and_infinity_in_a_small_array_are_the_same_by_address(
+    session: Session, http: Data, value: np.ndarray
+) -> None:
+    run, descriptor = str(uuid.uuid4()), str(uuid.uuid4())
+    key = {"source": "s", "dtype": "array", "shape": [*value.shape], "dtype_numpy": value.dtype.str}
+    documents: list[tuple[str, Any]] = [
+        ("start", {"uid": run, "time": 86400.0}),
+        ("descriptor", {
+            "uid": descriptor, "name": "primary", "run_start": run, "time": 1.0, "hints": {},
+            "data_keys": {"k": key}, "configuration": {}, "object_keys": {"device": ["k"]},
+        }),
+        ("event", {
+            "uid": str(uuid.uuid4()), "descriptor": descriptor, "seq_num": 1, "time": 101.0,
+            "data": {"k": value}, "timestamps": {"k": 99.5}, "filled": {},
+        }),
+        ("stop", {
+            "uid": str(uuid.uuid4()), "run_start": run, "time": 86401.0, "exit_status": "success"
+        }),
+    ]  # fmt: skip
+    assert_read_the_same(session, http, documents)
+    np.testing.assert_array_equal(http.stream(run)["k"][0], value)
 
 
 def assert_same_frames(session: Session, http: Data, references: list[str]) -> None:

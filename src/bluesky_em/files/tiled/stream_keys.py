@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,8 @@ class StreamKeys:
     def value(self, column: str, stored: Any) -> Any:
         """Return the value of an event that is stored in a column."""
         refused = self.refused.get(column)
+        if isinstance(stored, list):
+            return _with_nan(stored)
         if refused is None or refused.get("dtype") == "string" or not isinstance(stored, str):
             return stored
         return as_stored(refused)(_decoded(stored))
@@ -64,6 +67,14 @@ class StreamKeys:
     def internal(self) -> Keys:
         """The data keys of values that are in the events, by column."""
         return {c: about for c, about in self.data_keys.items() if "external" not in about}
+
+
+def _with_nan(stored: list[Any]) -> list[Any]:
+    """Return an array with NaN again where Tiled's client wrote null."""
+    return [
+        _with_nan(each) if isinstance(each, list) else math.nan if each is None else each
+        for each in stored
+    ]
 
 
 def _decoded(text: str) -> Any:

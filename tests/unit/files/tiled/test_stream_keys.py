@@ -32,3 +32,10 @@ def test_the_value_of_a_refused_column_is_read_back_from_its_text(
     found = as_described(keys.value("k_text", text(value)), data_key)
     expected = as_described(as_stored(data_key)(value), data_key)
     assert np.array_equal(found, expected) and type(found) is type(expected)
+
+
+def test_null_in_an_array_is_nan() -> None:
+    keys = StreamKeys.of({"data_keys": {"k": {"dtype": "array", "shape": [2, 2]}}})
+    np.testing.assert_equal(
+        keys.value("k", [[None, 1.0], [2.0, None]]), [[np.nan, 1.0], [2.0, np.nan]]
+    )
