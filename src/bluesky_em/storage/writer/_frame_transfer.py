@@ -9,7 +9,6 @@ import os
 import shutil
 import sqlite3
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -23,7 +22,6 @@ from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.acquisition.instrument_pc.protocol import MAX_FETCH
 from bluesky_em.errors import FrameMismatch
 from bluesky_em.files.layout import plain
-from bluesky_em.files.ledger import SpoolFill
 from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
@@ -32,6 +30,7 @@ from bluesky_em.update_modes import UpdateMode
 from .._periodic import Backoff
 from ._frame_queue import Ending, FrameQueue
 from ._open_files import FileTrouble, OpenFiles
+from ._spool_fill import SpoolFillRecord
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +39,6 @@ BATCH_FRAMES = 256  # that share one flush, at most
 BACKOFF = (0.2, 10.0)  # seconds, first and longest pause while a server or a disk is away
 SPARE_BYTES = 32 << 20  # of the storage disk, kept for ledger, catalog and journals
 IN_FILE = (ReferenceState.STORED, ReferenceState.CATALOGUED)
-FILL_INTERVAL = 1.0  # seconds between two records of how full the spool is
 TRIES_LIMIT = 5  # of a frame that arrives corrupt; then it has failed
 
 
@@ -70,13 +68,13 @@ class FrameTransfer:
         self._spool = SpoolClient(server)
         self._root = root
         self._ledger = ledger
+        self._fill = SpoolFillRecord(self._spool, ledger)
         self._files = OpenFiles(root, self._stored_in_file_of, self._take_back)
         self._queue = FrameQueue(BACKOFF)
         self._taken_back: list[Frame] = []
         self._wake = threading.Event()
         self._ended: set[str] = set()
         self._reconciled = False
-        self._next_fill = 0.0
         self._stopping = threading.Event()
         self._backoff = Backoff(*BACKOFF)
         self._tries = 0
@@ -121,7 +119,7 @@ class FrameTransfer:
             self._queue.resume()
             if self._queue.head is None and self._reconciled:
                 if not self._wake.wait(timeout=1.0):
-                    self._forget_fill()
+                    self._fill.forget()
                 self._wake.clear()
                 continue
             try:
@@ -147,7 +145,7 @@ class FrameTransfer:
         if not batch:
             return
         if len(lost) < len(batch):  # given-up frames need no server
-            self._record_fill()
+            self._fill.update()
         stored = self._write(batch, lost)
         self._ledger.mark_stored(stored)
         for reference, reason in lost.items():
@@ -189,22 +187,6 @@ class FrameTransfer:
     def _add_taken_back(self) -> None:
         self._queue.add(*self._taken_back)
         self._taken_back.clear()
-
-    def _record_fill(self) -> None:
-        """Record how full the spool is, each second while frames wait in it."""
-        if time.monotonic() < self._next_fill:
-            return
-        status = self._spool.status()
-        self._next_fill = time.monotonic() + FILL_INTERVAL
-        fill = SpoolFill(server=self._spool.uri, bytes=status["bytes"], capacity=status["capacity"])
-        self._ledger.write_spool_fill(fill)
-
-    def _forget_fill(self) -> None:
-        """Forget how full the spool was: no frames wait in it, and its server may be gone."""
-        if self._next_fill:
-            self._next_fill = 0.0
-            with contextlib.suppress(sqlite3.Error):  # it is recorded again with the next frame
-                self._ledger.forget_spool_fill(self._spool.uri)
 
     def _given_up(self, batch: list[Frame]) -> dict[str, str]:
         """Return the reasons of frames that were given up while they waited here."""
