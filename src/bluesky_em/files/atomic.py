@@ -54,14 +54,19 @@ def whole_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
 def put_in_place(part: Path, path: Path, *, sync: bool = True) -> None:
     """Rename a completely written and closed file of the same folder, replacing an earlier one."""
     if sync:
-        with open(part, "r+b") as file:  # Windows syncs only what is open for writing
-            os.fsync(file.fileno())
+        sync_file(part)
     os.replace(part, path)
     if sync:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Make what any process has written to a file safe against a power cut."""
+    with open(path, "r+b") as file:  # Windows syncs only what is open for writing
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
     """Sync a rename to disk; Windows and some network file systems cannot."""
     if os.name == "nt":
         return

@@ -1,11 +1,15 @@
 """Serialise one record of a journal: a document's name, and the document, as msgpack.
 
+Before each record is the CRC-32 of its bytes, an integer of msgpack; journals of earlier versions
+have none.
+
 numpy values and NaN survive; values of other kinds are kept in a readable form (`plain_values`).
 Nothing in a record can execute when it is read.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -21,7 +25,7 @@ _ARRAY = 1  # msgpack extension type: [dtype, shape, bytes] of a numpy array
 
 
 def pack(name: str, document: Document, note: Note = silent) -> bytes:
-    """Serialise one record. A value that is no plain data is kept in a readable form.
+    """Serialise one record and its checksum. A value that is no plain data is kept readable.
 
     Args:
         name: kind of the document.
@@ -37,9 +41,10 @@ def pack(name: str, document: Document, note: Note = silent) -> bytes:
             f"named {name!r}"
         )
     try:
-        return _packed([name, document], note)
+        record = _packed([name, document], note)
     except Exception:  # too deep, containing itself, not UTF-8, or what a foreign type raises
-        return _packed(simplify([name, document], note), note)
+        record = _packed(simplify([name, document], note), note)
+    return msgpack.packb(zlib.crc32(record)) + record
 
 
 def _packed(record: Any, note: Note) -> Any:

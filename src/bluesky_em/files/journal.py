@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +20,9 @@ import filelock
 
 from bluesky_em.documents import Document
 
+from .atomic import sync_folder, whole_file
 from .codec import pack
+from .damaged import free_name
 from .locks import is_held
 from .plain_values import Note, silent
 
@@ -63,6 +66,7 @@ class Journal:
         self._lock.acquire()  # before the journal exists: no writer may see it without its lock
         self._file = open(path, "ab", buffering=0)
         self._size = 0
+        self._is_name_synced = False
         self._appending = threading.Lock()
         self._closing = threading.Lock()
 
@@ -100,6 +104,9 @@ class Journal:
         with self._closing:
             if not self._file.closed:
                 os.fsync(self._file.fileno())
+                if not self._is_name_synced:
+                    sync_folder(self.path.parent)
+                    self._is_name_synced = True
 
     def close(self) -> None:
         """Catch up, sync and close; closing twice is harmless.
@@ -151,6 +158,21 @@ class Journal:
             self._file.close()
         self._file = file
         return True
+
+
+def cut(path: Path, offset: int) -> Path:
+    """Cut a damaged journal, which nobody writes, behind its last whole document.
+
+    Returns:
+        The path of a copy of the damaged journal.
+    """
+    kept = free_name(path)
+    with whole_file(kept) as part:
+        shutil.copyfile(path, part)
+    with open(path, "r+b") as file:
+        file.truncate(offset)
+        os.fsync(file.fileno())
+    return kept
 
 
 def is_abandoned(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,21 @@ HEAD_BYTES = 1 << 14  # read at a time when only the first records are needed
 OPEN_LIMIT = 60  # journals that a process keeps open; macOS lets a process open 256 files
 _TAIL_BYTES = 32  # before a position, by which a journal is recognised when it is opened again
 _IDLE = IdleFiles(OPEN_LIMIT)
+
+
+class DamagedJournal(ValueError):
+    """A journal cannot be read on.
+
+    Args:
+        path: of the journal.
+        offset: where the damage begins, in bytes; what comes before it is safe.
+        why: what is wrong there.
+    """
+
+    def __init__(self, path: Path, offset: int, why: str):
+        super().__init__(f"{path} is damaged at byte {offset}: {why}. What comes before it is safe")
+        self.path = path
+        self.offset = offset
 
 
 class JournalReader:
@@ -44,7 +60,8 @@ class JournalReader:
         """Yield the complete records that were appended since the last iteration.
 
         Raises:
-            ValueError: the journal is damaged or not the same file as before, or this is closed.
+            DamagedJournal: the journal is damaged.
+            ValueError: it is not the same file as before, or this is closed.
         """
         while True:
             data = self._read()
@@ -96,17 +113,20 @@ class JournalReader:
         unpacker.feed(data)
         while True:
             try:
-                record = unpacker.unpack()
+                checksum, start = unpacker.unpack(), unpacker.tell()
+                if type(checksum) is int:
+                    record, end = unpacker.unpack(), unpacker.tell()
+                else:  # of an earlier version
+                    checksum, record, end = None, checksum, start
                 if not is_record(record):
                     raise ValueError(f"{str(record)[:80]!r} is not a document")
+                if checksum is not None and zlib.crc32(data[start:end]) != checksum:
+                    raise ValueError("a document has not its checksum")
             except msgpack.OutOfData:
                 return
             except Exception as exc:  # damaged bytes can raise anything in a decoder
-                raise ValueError(
-                    f"{self.path} is damaged at byte {self._offset}: {exc or repr(exc)}. "
-                    "What comes before it is safe"
-                ) from exc
-            yield record, unpacker.tell()
+                raise DamagedJournal(self.path, self._offset, str(exc) or repr(exc)) from exc
+            yield record, end
 
     def close(self) -> None:
         """Close the file and read no more; closing twice is harmless."""
@@ -120,7 +140,7 @@ def read(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """Return all complete records of a journal.
 
     Raises:
-        ValueError: the journal is damaged.
+        DamagedJournal: the journal is damaged.
     """
     reader = JournalReader(path)
     try:
@@ -133,7 +153,7 @@ def head(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield a journal's first records, reading no more of the file than is needed.
 
     Raises:
-        ValueError: the journal is damaged.
+        DamagedJournal: the journal is damaged.
     """
     reader = JournalReader(path, HEAD_BYTES)
     try:

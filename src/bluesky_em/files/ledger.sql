@@ -26,6 +26,10 @@ CREATE TABLE IF NOT EXISTS spool (
     server TEXT PRIMARY KEY,
     bytes INTEGER NOT NULL, capacity INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS structure (
+    path TEXT PRIMARY KEY,
+    run TEXT NOT NULL, structure BLOB NOT NULL
+);
 CREATE TABLE IF NOT EXISTS pulse (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     beat REAL NOT NULL, trouble TEXT NOT NULL
@@ -121,6 +125,22 @@ DELETE FROM spool WHERE :server IS NULL OR server = :server;
 -- name: write_spool_fill
 -- Replace a spool's fill level.
 INSERT OR REPLACE INTO spool VALUES (:server, :bytes, :capacity);
+
+-- name: structure
+-- The structure that a growing file had at its last flush.
+SELECT structure FROM structure WHERE path = :path;
+
+-- name: keep_structure
+-- Replace the structure of a growing file.
+INSERT OR REPLACE INTO structure VALUES (:path, :run, :structure);
+
+-- name: forget_structure
+-- Remove the structure of a file that was replaced.
+DELETE FROM structure WHERE path = :path;
+
+-- name: forget_structures
+-- Remove the structures of a run's files, which do not grow any more.
+DELETE FROM structure WHERE run = :run;
 
 -- name: add_frame
 -- Enter a new frame or block; one that is known already stays as it is.

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,17 @@ logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 2
 """Raised when the tables in `ledger.sql` change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptStructure:
+    """The structure of a growing HDF5 file as of a flush, to be put back after a power cut."""
+
+    path: str
+    """of the file, relative to the storage folder"""
+    run: str
+    """as in the ledger's table of runs"""
+    structure: bytes
 
 
 class LedgerWriter(Ledger):
@@ -45,22 +56,42 @@ class LedgerWriter(Ledger):
         """Enter new frames; those already known stay as they are."""
         self._write("add_frame", [_to_row(frame) for frame in frames])
 
-    def mark_stored(self, frames: Iterable[Frame]) -> None:
-        """Record that frames are verified in their files, and what their spool reported of them."""
+    def mark_stored(
+        self, frames: Iterable[Frame], structures: Iterable[KeptStructure] = ()
+    ) -> None:
+        """Record that frames are verified in their files, and what their spool reported of them.
+
+        Args:
+            frames: with all that their spool has told.
+            structures: of their files, as they are now.
+        """
         now = time.time()
-        self._write(
-            "mark_stored",
-            [
-                {
-                    "reference": frame.reference,
-                    "checksum": frame.checksum,
-                    "ended": frame.ended,
-                    "index": json.dumps(frame.index),
-                    "now": now,
-                }
-                for frame in frames
-            ],
+        stored = [
+            {
+                "reference": frame.reference,
+                "checksum": frame.checksum,
+                "ended": frame.ended,
+                "index": json.dumps(frame.index),
+                "now": now,
+            }
+            for frame in frames
+        ]
+        self._write_all(
+            ("keep_structure", [asdict(each) for each in structures]), ("mark_stored", stored)
         )
+
+    def structure(self, path: str) -> bytes | None:
+        """Return the structure that a growing file had when its frames were last marked stored."""
+        rows = self._select("structure", path=path)
+        return rows[0][0] if rows else None
+
+    def keep_structure(self, structure: KeptStructure) -> None:
+        """Record the structure of a growing file until its run is complete."""
+        self._write("keep_structure", [asdict(structure)])
+
+    def forget_structure(self, path: str) -> None:
+        """Remove the structure of a file that was replaced by another."""
+        self._write("forget_structure", [{"path": path}])
 
     def mark_catalogued(self, references: Iterable[str]) -> None:
         """Record that frames can be read through Tiled."""
@@ -105,7 +136,9 @@ class LedgerWriter(Ledger):
 
     def complete_run(self, run: str) -> None:
         """Record that a run is complete: each reference catalogued or failed, stop in Tiled."""
-        self._write("mark_run", [{"run": run, "complete": 1}])
+        self._write_all(
+            ("mark_run", [{"run": run, "complete": 1}]), ("forget_structures", [{"run": run}])
+        )
 
     def write_heartbeat(self, trouble: str) -> None:
         """Record that the writer is alive, and what keeps it from continuing."""
@@ -129,11 +162,16 @@ class LedgerWriter(Ledger):
 
     def _write(self, query: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Execute a statement for each row, in one transaction."""
+        self._write_all((query, rows))
+
+    def _write_all(self, *statements: tuple[str, Iterable[Mapping[str, Any]]]) -> None:
+        """Execute several statements, each for its rows, in one transaction."""
         with self._lock:
             assert self._db is not None, "the ledger is closed"
             with self._db:
-                self._db.executemany(QUERIES[query], rows)
-            self.changes += query != "write_heartbeat"
+                for query, rows in statements:
+                    self._db.executemany(QUERIES[query], rows)
+            self.changes += statements[0][0] != "write_heartbeat"
 
 
 def _rename_if_old(path: Path) -> None:

@@ -16,7 +16,7 @@ from bluesky_em.reference import ReferenceState
 from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 from .atomic import write_whole
-from .hdf5 import DAMAGED
+from .damaged import DAMAGED
 from .hdf5.updates import Extent
 from .ledger import Entry
 from .scan_map import passes
@@ -33,6 +33,7 @@ def compose(
     *,
     abandoned: bool,
     folder: Path | None = None,
+    journal: Path | None = None,
 ) -> dict[str, Any]:
     """Compose a run's manifest, of plain data.
 
@@ -42,11 +43,12 @@ def compose(
         events: their number, by stream.
         abandoned: its process died before it emitted the stop document.
         folder: of its files.
+        journal: of the run.
 
     Returns:
         `complete` (True), `abandoned`, `references` (counts by stage), `failed` (reference to
         reason; of a block, its first reference), `events`, `files` (see `_file`), `damaged`
-        (names of damaged files that were replaced, and are kept beside the new ones), and
+        (names of damaged files, and of a damaged journal, that were replaced and are kept), and
         `versions` of the software that wrote it. The caller adds `master`, the outcome of
         `master.write`.
     """
@@ -62,7 +64,13 @@ def compose(
         },
         "events": dict(events),
         "files": [_file(list(group)) for _, group in groupby(kept, key=lambda e: e.frame.path)],
-        "damaged": sorted(path.name for path in folder.glob(f"*{DAMAGED}*")) if folder else [],
+        "damaged": [
+            path.name
+            for path in [
+                *(sorted(folder.glob(f"*{DAMAGED}*")) if folder else []),
+                *(kept(journal) if journal else []),
+            ]
+        ],
         "versions": {
             "python": platform.python_version(),
             **{package: version(package) for package in _PACKAGES},

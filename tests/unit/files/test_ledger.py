@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bluesky_em.files.ledger import QUERIES, Ledger
-from bluesky_em.files.ledger_writer import LedgerWriter
+from bluesky_em.files.ledger_writer import KeptStructure, LedgerWriter
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 from tests.support.ledger_frame import FRAME, frame
@@ -283,3 +283,17 @@ def test_changes_of_frames_and_runs_are_counted_and_heartbeats_are_not(tmp_path:
     ledger.write_heartbeat("")
     assert ledger.changes == before == 2
     ledger.close()
+
+
+def test_structures_of_files_are_kept_until_their_run_is_complete(ledger: LedgerWriter) -> None:
+    run, other = (KeptStructure(path=f"{r}.h5", run=r, structure=b"\0new") for r in ("run", "more"))
+    ledger.keep_structure(replace(run, structure=b"old"))
+    ledger.keep_structure(other)
+    ledger.add_frames([frame(0)])
+    ledger.mark_stored([frame(0)], [run])
+    assert ledger.structure("run.h5") == ledger.structure("more.h5") == b"\0new"
+    assert ledger.stages(["run/eels/0"]) == {"run/eels/0": (ReferenceState.STORED, "")}
+    ledger.complete_run("run")
+    assert (ledger.structure("run.h5"), ledger.structure("more.h5")) == (None, b"\0new")
+    ledger.forget_structure("more.h5")
+    assert ledger.structure("more.h5") is None

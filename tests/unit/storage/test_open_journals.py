@@ -1,5 +1,6 @@
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,8 +39,8 @@ class Disk:
 
         return _write
 
-    def _fsync(self, _: int) -> None:
-        self.synced += 1
+    def _fsync(self, descriptor: int) -> None:
+        self.synced += stat.S_ISREG(os.fstat(descriptor).st_mode)  # not of the folder
 
 
 @pytest.fixture

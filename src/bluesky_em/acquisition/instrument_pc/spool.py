@@ -1,8 +1,10 @@
 """The spool: frames waiting at an acquisition server (Python 3.7 syntax).
 
-A frame is stored under its reference, is on disk before that reference is handed out, can be
+A frame is stored under its reference, is in a file before that reference is handed out, can be
 fetched any number of times, and is removed when the writer has verified it in its file. A server
-that is killed and started again finds its frames: the folder is the spool's only state.
+that is killed and started again finds its frames: the folder is the spool's only state. A frame
+that waits for longer than `SYNC_DELAY` is also safe against a power cut of its PC. One that is lost
+or torn by a power cut before is recognised by its checksums.
 
 Why a file per frame: each is stored, read and removed on its own, in any order, and an incomplete
 write cannot damage another frame.
@@ -18,13 +20,16 @@ import os
 import shutil
 import struct
 import threading
+import time
 import zlib
 
 import msgpack
 
 _HEADER_SIZE = struct.Struct("<I")
 _SUFFIX = ".frame"
+_CHECKSUM = struct.Struct("<I")
 SPARE = 256 << 20  # bytes of its disk that a spool leaves free for other programs
+SYNC_DELAY = 1.0  # seconds; most frames are stored and removed before, and need no sync
 
 
 class Spool:
@@ -41,6 +46,8 @@ class Spool:
         os.makedirs(self.folder, exist_ok=True)
         self._lock = threading.Lock()
         self._headers = {}
+        self._unsynced = []
+        self._syncing = False
         for name in os.listdir(self.folder):
             path = os.path.join(self.folder, name)
             if name.endswith(_SUFFIX + ".part"):
@@ -49,7 +56,7 @@ class Spool:
                 try:
                     header = _read_header(path)
                     self._headers[header["reference"]] = header
-                except (ValueError, KeyError, struct.error):  # emptied by a power cut
+                except (ValueError, KeyError, TypeError, struct.error):  # by a power cut
                     os.replace(path, path + ".torn")
 
     def check_size(self, size):
@@ -119,6 +126,7 @@ class Spool:
             with open(part, "wb") as file:
                 file.write(_HEADER_SIZE.pack(len(packed)) + packed)
                 file.write(pixels)
+                file.write(_CHECKSUM.pack(zlib.crc32(packed)))
             os.replace(part, path)
         except OSError:
             with contextlib.suppress(OSError):  # half a frame must not use up the disk
@@ -126,7 +134,29 @@ class Spool:
             raise
         with self._lock:
             self._headers[reference] = header
+            self._unsynced.append(path)
+            must_start, self._syncing = not self._syncing, True
+        if must_start:
+            threading.Thread(target=self._sync, name="spool sync", daemon=True).start()
         return header
+
+    def _sync(self):
+        """Make the frames that still wait safe against a power cut; end when there are none."""
+        while True:
+            time.sleep(SYNC_DELAY)
+            with self._lock:
+                self._syncing = bool(self._unsynced)
+                if not self._syncing:
+                    return
+            self._sync_waiting()
+
+    def _sync_waiting(self):
+        with self._lock:
+            paths, self._unsynced = self._unsynced, []
+        for path in paths:
+            with contextlib.suppress(OSError):  # it has been removed
+                _sync_file(path)
+        _sync_folder(self.folder)
 
     def read(self, reference, start, size):
         """Return `size` bytes of the frame's pixels from byte `start` (fewer at its end).
@@ -134,6 +164,7 @@ class Spool:
         Raises:
             LookupError: no such frame: it was released, or lost with a server that was killed.
         """
+        size = max(0, min(size, self.header(reference)["nbytes"] - start))
         try:
             with open(self._path(reference), "rb") as file:
                 (skip,) = _HEADER_SIZE.unpack(file.read(_HEADER_SIZE.size))
@@ -211,6 +242,31 @@ def _size(count):
 
 
 def _read_header(path):
+    """Read the header of a frame; ValueError or struct.error if a power cut has torn it."""
     with open(path, "rb") as file:
         (size,) = _HEADER_SIZE.unpack(file.read(_HEADER_SIZE.size))
-        return msgpack.unpackb(file.read(size), raw=False)
+        packed = file.read(size)
+        header = msgpack.unpackb(packed, raw=False)
+        pixels_end = _HEADER_SIZE.size + size + header["nbytes"]
+        if os.fstat(file.fileno()).st_size == pixels_end:  # written before there was a checksum
+            return header
+        file.seek(pixels_end)
+        if file.read() != _CHECKSUM.pack(zlib.crc32(packed)):
+            raise ValueError("{} has not the checksum of its header".format(path))
+        return header
+
+
+def _sync_file(path):
+    with open(path, "r+b") as file:  # Windows syncs only what is open for writing
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder):
+    """Sync the names in a folder; Windows and some network file systems cannot."""
+    if os.name != "nt":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

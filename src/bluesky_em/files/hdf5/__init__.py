@@ -7,8 +7,10 @@ rows but change one array has a file of `files.hdf5.updates`.
 
 from ._frames_file import FramesFile, FramesReader
 from ._repair import is_torn, repair
-from ._replacement import DAMAGED, is_damage, replace_damaged
+from ._replacement import is_damage, replace_damaged, set_aside
+from ._structure import put_back
 
 __all__ = [
-    "DAMAGED", "FramesFile", "FramesReader", "is_damage", "is_torn", "repair", "replace_damaged",
+    "FramesFile", "FramesReader", "is_damage", "is_torn", "put_back", "repair",
+    "replace_damaged", "set_aside",
 ]  # fmt: skip

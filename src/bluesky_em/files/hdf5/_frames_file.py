@@ -18,6 +18,7 @@ from bluesky_em.frame import Frame
 
 from ._raw_bytes import checksum_of_rows, open_to_read
 from ._repair import repair
+from ._structure import Structure
 
 _GROUP = "/entry/data"
 FRAMES = "/entry/frames"
@@ -71,6 +72,7 @@ class FramesFile:
         self._rows = {name: self._dataset(f"{FRAMES}/{name}") for name in columns}
         # unbuffered: a buffer would keep bytes from before a flush
         self._plain = open(path, "r+b", buffering=0)
+        self._structure = Structure(self._file, self._plain)
 
     def write(self, frame: Frame, pixels: np.ndarray) -> None:
         """Write a frame, or the frames of a block, to their rows; repeating it changes nothing.
@@ -138,14 +140,21 @@ class FramesFile:
             raise OSError(f"rows {first} to {last} of {self.path} were not all written to the disk")
         return checksum
 
+    def structure(self) -> bytes:
+        """Return the structure of the file as of the last flush, for `put_back`."""
+        return self._structure.read()
+
     def close(self) -> None:
-        """Flush and close the file, which anything can read then. Closing twice is harmless."""
+        """Close the file, which anything can read then, also after a power cut.
+
+        Closing twice is harmless.
+        """
         if self._file:
             try:
-                self.flush()
+                self._file.close()
+                os.fsync(self._plain.fileno())
             finally:
                 self._plain.close()
-                self._file.close()
 
     def _check_owner(self, first: Frame) -> None:
         entry = self._file["entry"].attrs

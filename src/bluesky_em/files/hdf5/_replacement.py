@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,11 @@ import numpy as np
 from bluesky_em.axes import Axis
 from bluesky_em.documents import DATASET
 from bluesky_em.files.atomic import whole_file
+from bluesky_em.files.damaged import free_name
 from bluesky_em.frame import Frame
 
 from ._frames_file import ABSENT, COLUMNS, FRAMES, ForeignFile, FramesFile
 from ._repair import repair
-
-DAMAGED = ".damaged"
-"""Appended to the name of a damaged file: so is its copy called, which nothing takes for frames."""
 
 
 def is_damage(exc: BaseException) -> bool:
@@ -35,6 +33,13 @@ def is_damage(exc: BaseException) -> bool:
         return exc.errno is None
     is_format = isinstance(exc, (ValueError, KeyError, RuntimeError, AssertionError))
     return is_format and not isinstance(exc, ForeignFile)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file, so that a new one can take its place; return its new path."""
+    kept = free_name(path)
+    os.replace(path, kept)
+    return kept
 
 
 def replace_damaged(path: Path, first: Frame, stored: Sequence[Frame]) -> tuple[Path, list[Frame]]:
@@ -55,7 +60,7 @@ def replace_damaged(path: Path, first: Frame, stored: Sequence[Frame]) -> tuple[
     Raises:
         OSError: the disk is full, or another process has the file open on Windows.
     """
-    kept = _free_name(path)
+    kept = free_name(path)
     with whole_file(kept) as part:
         shutil.copyfile(path, part)
     with suppress(OSError, ValueError):
@@ -68,11 +73,6 @@ def replace_damaged(path: Path, first: Frame, stored: Sequence[Frame]) -> tuple[
             new.flush()
             missing = [frame for frame in stored if not _holds(new, frame)]
     return kept, missing
-
-
-def _free_name(path: Path) -> Path:
-    names = (path.with_name(f"{path.name}{DAMAGED}{n or ''}") for n in count())
-    return next(name for name in names if not name.exists())
 
 
 def _copy(old: h5py.File, new: FramesFile, first: Frame, stored: Sequence[Frame]) -> None:

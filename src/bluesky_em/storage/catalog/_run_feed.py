@@ -14,6 +14,7 @@ from bluesky_em import documents
 from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.documents import Document, FlyScanFrames, ReferenceTracker
 from bluesky_em.files import manifest, master
+from bluesky_em.files.atomic import sync_file
 from bluesky_em.files.journal_reader import JournalReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger_writer import LedgerWriter
@@ -131,8 +132,9 @@ class RunFeed:
             entries = self._ledger.frames(run)
             folder = self._layout.folder_of(run, self._start["time"])
             account = manifest.compose(
-                run, entries, self._events, abandoned=stop is None, folder=folder
-            )
+                run, entries, self._events,
+                abandoned=stop is None, folder=folder, journal=self._path,
+            )  # fmt: skip
             frames = [entry.frame for entry in entries]
             account["master"] = master.write(self._layout, self._path, frames, account)
             step("feed: master file written")
@@ -215,6 +217,7 @@ class RunFeed:
         self._unflushed += 1
 
     def _flush(self) -> None:
+        sync_file(self._path)  # Tiled must not have documents that a power cut can take away here
         self._tiled.flush()
         self._ledger.mark_catalogued(self._released)
         for base, stop in self._released_fly_scans.items():

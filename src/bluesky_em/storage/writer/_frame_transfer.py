@@ -21,13 +21,15 @@ from bluesky_em.acquisition.client import FrameHeader, SpoolClient
 from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.acquisition.instrument_pc.protocol import MAX_FETCH
 from bluesky_em.errors import FrameMismatch
-from bluesky_em.files.layout import plain
-from bluesky_em.files.ledger_writer import LedgerWriter
+from bluesky_em.files.atomic import sync_file
+from bluesky_em.files.layout import Layout, plain
+from bluesky_em.files.ledger_writer import KeptStructure, LedgerWriter
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 from bluesky_em.update_modes import UpdateMode
 
 from .._periodic import Backoff
+from ._file_records import FileRecords, kept
 from ._frame_queue import Ending, FrameQueue
 from ._open_files import FileTrouble, OpenFiles
 from ._spool_fill import SpoolFillRecord
@@ -38,7 +40,6 @@ BATCH_BYTES = 64 << 20  # of pixels that share one flush
 BATCH_FRAMES = 256  # that share one flush, at most
 BACKOFF = (0.2, 10.0)  # seconds, first and longest pause while a server or a disk is away
 SPARE_BYTES = 32 << 20  # of the storage disk, kept for ledger, catalog and journals
-IN_FILE = (ReferenceState.STORED, ReferenceState.CATALOGUED)
 TRIES_LIMIT = 5  # of a frame that arrives corrupt; then it has failed
 
 
@@ -67,9 +68,11 @@ class FrameTransfer:
         self._trouble = ""
         self._spool = SpoolClient(server)
         self._root = root
+        self._layout = Layout(root)
         self._ledger = ledger
         self._fill = SpoolFillRecord(self._spool, ledger)
-        self._files = OpenFiles(root, self._stored_in_file_of, self._take_back)
+        self._records = FileRecords(ledger)
+        self._files = OpenFiles(root, self._records, self._take_back)
         self._queue = FrameQueue(BACKOFF)
         self._taken_back: list[Frame] = []
         self._wake = threading.Event()
@@ -147,7 +150,7 @@ class FrameTransfer:
         if len(lost) < len(batch):  # given-up frames need no server
             self._fill.update()
         stored = self._write(batch, lost)
-        self._ledger.mark_stored(stored)
+        self._ledger.mark_stored(stored, self._structures(batch))
         for reference, reason in lost.items():
             self._ledger.mark_failed(reference, reason)
         step("writer: noted")
@@ -175,13 +178,9 @@ class FrameTransfer:
         self._queue.remove(1)
         self._queue.clear_trouble({frame.path for frame in ending.frames})
 
-    def _stored_in_file_of(self, frame: Frame) -> list[Frame]:
-        entries = self._ledger.frames(frame.run)
-        return [e.frame for e in entries if e.frame.path == frame.path and e.stage in IN_FILE]
-
     def _take_back(self, lost: list[Frame]) -> None:
         """Note that frames are not in their file any more; the spool may still have them."""
-        self._ledger.mark_missing([frame.reference for frame in lost])
+        self._records.take_back(lost)
         self._taken_back += lost
 
     def _add_taken_back(self) -> None:
@@ -216,12 +215,23 @@ class FrameTransfer:
         for path in {frame.path for frame in batch}:
             with _charged_to(path):
                 self._files.flush(path)
+        for run in {frame.run for frame in stored}:  # their events must not be lost without them
+            with contextlib.suppress(FileNotFoundError):  # somebody has removed it
+                sync_file(self._layout.journal_of(run))
         step("writer: flushed")
         for frame in stored:
             with _charged_to(frame.path):
                 if not self._files.of(frame).holds(frame):
                     raise OSError(f"the bytes of {frame.reference} in it are not its own")
         return stored
+
+    def _structures(self, batch: list[Frame]) -> Iterator[KeptStructure]:
+        """Yield the structures of the files of some frames, as far as they have changed."""
+        for path, frame in {frame.path: frame for frame in batch}.items():
+            with _charged_to(path):
+                structure = self._files.structure(path)
+            if structure is not None:
+                yield kept(frame, structure)
 
     def _write_one(self, frame: Frame, is_lost: bool) -> list[Frame]:
         """Write a frame without flushing; return it with its spool's facts, unless it is lost.
@@ -310,6 +320,7 @@ class FrameTransfer:
             file = self._files.of(head)
             file.extend(head.row + head.count)
             file.flush()
+            self._ledger.mark_stored([], self._structures([head]))
             self._ledger.mark_failed(head.reference, f"given up after {TRIES_LIMIT} tries: {exc}")
             self._queue.remove(1)
             self._tries = 0

@@ -8,15 +8,24 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from bluesky_em.errors import FrameMismatch
-from bluesky_em.files.hdf5 import FramesFile, is_damage, is_torn, replace_damaged
+from bluesky_em.files.hdf5 import (
+    FramesFile,
+    is_damage,
+    is_torn,
+    put_back,
+    replace_damaged,
+    set_aside,
+)
 from bluesky_em.files.hdf5.updates import Held, Update, open_updates
 from bluesky_em.frame import Frame
 from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
+
+from ._file_records import FileRecords
 
 OPEN_LIMIT = 20  # files that one frame transfer keeps open, each with two handles
 
@@ -46,8 +55,12 @@ class FrameFile(Protocol):
         """Return a stored frame with the facts that are not in its documents."""
         ...
 
+    def structure(self) -> bytes:
+        """Return the structure of the HDF5 file as of the last flush."""
+        ...
+
     def close(self) -> None:
-        """Flush and close the file; closing twice is harmless."""
+        """Close the file, also against a power cut; closing twice is harmless."""
         ...
 
 
@@ -95,8 +108,12 @@ class UpdatedFile:
         index = known.index if self._declared.mode is UpdateMode.ADD_SLICE else None
         return replace(frame, checksum=known.checksum, ended=known.time, index=index)
 
+    def structure(self) -> bytes:
+        """Return the structure of the HDF5 file as of the last flush."""
+        return self._file.structure()
+
     def close(self) -> None:
-        """Flush and close the file; closing twice is harmless."""
+        """Close the file, also against a power cut; closing twice is harmless."""
         self._file.close()
 
 
@@ -118,28 +135,31 @@ class FileTrouble(Exception):
 class OpenFiles:
     """The files that one frame transfer writes, by path. Only those used last stay open.
 
-    A frames file that was not closed, e.g. by a power cut, is checked when it is opened: if a frame
-    is not in it any more, or it cannot be written, another file takes its place.
+    A file that an earlier writer let grow gets the structure back that was recorded last, since a
+    power cut may have left any part of a newer one. A frames file that was not closed is checked:
+    if a frame is not in it any more, or it cannot be written, another file takes its place.
 
     Args:
         root: the storage folder.
-        stored: returns the frames that are recorded as stored in the file of a frame.
-        lost: called with those of them that are not in the file any more.
+        records: what is recorded of the files.
+        lost: called with recorded frames that are not in their file any more.
         limit: of the files that are open at once.
     """
 
     def __init__(
         self,
         root: Path,
-        stored: Callable[[Frame], list[Frame]],
+        records: FileRecords,
         lost: Callable[[list[Frame]], None],
         limit: int = OPEN_LIMIT,
     ):
         self._root = root
-        self._stored = stored
+        self._records = records
         self._lost = lost
         self._limit = limit
-        self._open: dict[str, tuple[dict[str, Any] | None, FrameFile]] = {}
+        self._open: dict[str, tuple[Frame, FrameFile]] = {}
+        self._closed: dict[str, bytes | None] = {}
+        """files that this object has closed, with a structure that is not recorded yet"""
         self._damaged: dict[str, str] = {}
         self._replaced: set[str] = set()
 
@@ -153,12 +173,13 @@ class OpenFiles:
             self._open[frame.path] = self._open.pop(frame.path)  # the one used last
         else:
             self._make_room()
-            self._open[frame.path] = frame.update, self._opened(frame)
-        update, file = self._open[frame.path]
-        if update != frame.update:
+            self._open[frame.path] = frame, self._opened(frame)
+            self._closed.pop(frame.path, None)
+        first, file = self._open[frame.path]
+        if first.update != frame.update:
             raise FrameMismatch(
                 f"{frame.reference} was declared as {frame.update}, but {frame.path} was "
-                f"declared as {update}: a stream has only one declaration"
+                f"declared as {first.update}: a stream has only one declaration"
             )
         return file
 
@@ -166,6 +187,15 @@ class OpenFiles:
         """Flush a file, if it is open."""
         if path in self._open:
             self._open[path][1].flush()
+
+    def structure(self, path: str) -> bytes | None:
+        """Return the structure of a file as of its last flush; None if it is recorded already."""
+        if path in self._open:
+            return self._open[path][1].structure()
+        structure = self._closed.get(path)
+        if structure is not None:
+            self._closed[path] = None
+        return structure
 
     def finish(self, frame: Frame) -> None:
         """Close the file of a frame whose run has ended, also after an earlier writer's crash."""
@@ -175,6 +205,7 @@ class OpenFiles:
         _, file = self._open.pop(frame.path, (None, None))
         if file is not None:
             file.close()
+        self._closed.pop(frame.path, None)
 
     def drop(self, trouble: FileTrouble) -> None:
         """Close the file that is in trouble; if it is damaged, it is replaced before its next use.
@@ -183,6 +214,7 @@ class OpenFiles:
             Exception: it cannot be closed, though its content is not to blame.
         """
         _, file = self._open.pop(trouble.path, (None, None))
+        self._closed.pop(trouble.path, None)
         if trouble.is_damage:
             self._damaged[trouble.path] = str(trouble)
         if file is not None:
@@ -190,14 +222,20 @@ class OpenFiles:
                 file.close()
 
     def close(self) -> None:
-        """Close all files; `of` opens them again."""
+        """Close all files; `of` opens them again, with the structure that is recorded."""
         for _, file in self._open.values():
             file.close()
         self._open.clear()
+        self._closed.clear()
 
     def _needs_care(self, frame: Frame) -> bool:
-        """Check whether a file was not closed, or is damaged; updates are published by opening."""
-        return frame.update is not None or frame.path in self._damaged or self._is_torn(frame)
+        """Check whether a file grew when its writer ended; updates are published by opening."""
+        is_damaged = frame.path in self._damaged or self._is_torn(frame)
+        return frame.update is not None or is_damaged or self._grew(frame) is not None
+
+    def _grew(self, frame: Frame) -> bytes | None:
+        """Return the recorded structure of a file that this object has not opened yet."""
+        return None if frame.path in self._closed else self._records.structure(frame)
 
     def _is_torn(self, frame: Frame) -> bool:
         path = self._root / frame.path
@@ -208,15 +246,10 @@ class OpenFiles:
 
     def _opened(self, frame: Frame) -> FrameFile:
         """Open a file, or the one that takes the place of a damaged one."""
-        if frame.update is not None:
-            return self._new(frame)
         was_torn, why = self._is_torn(frame), self._damaged.get(frame.path, "")
         try:
             if not why:
-                file = self._new(frame)
-                if was_torn:
-                    self._check(file, frame)
-                return file
+                return self._continued(frame, was_torn)
         except FrameMismatch:
             raise
         except Exception as exc:  # whatever HDF5 raises for damaged bytes
@@ -224,7 +257,20 @@ class OpenFiles:
                 raise
             why = str(exc)
         self._replace(frame, why)
-        return self._new(frame)
+        return self._continued(frame, False)
+
+    def _continued(self, frame: Frame, was_torn: bool) -> FrameFile:
+        """Open a file with its recorded structure; record it, if it has none."""
+        path = self._root / frame.path
+        structure = self._grew(frame)
+        if structure is not None and path.exists():
+            put_back(path, structure)
+        file = self._new(frame)
+        if was_torn and frame.update is None:
+            self._check(file, frame)
+        if structure is None and frame.path not in self._closed:
+            self._records.keep(frame, file.structure())
+        return file
 
     def _check(self, file: FrameFile, frame: Frame) -> None:
         """Check that all frames recorded as stored are in a file.
@@ -233,7 +279,7 @@ class OpenFiles:
             OSError: one is not.
         """
         try:
-            for each in self._stored(frame):
+            for each in self._records.stored(frame):
                 if not file.holds(each):
                     raise OSError(f"{each.reference} is not in it any more")
         except Exception:
@@ -245,8 +291,12 @@ class OpenFiles:
         """Replace a damaged file, once: if that does not help, the disk is to blame."""
         if frame.path in self._replaced:
             raise OSError(errno.EIO, f"{why}; it was replaced before")
-        stored = self._stored(frame)
-        kept, lost = replace_damaged(self._root / frame.path, frame, stored)
+        stored = self._records.stored(frame)
+        self._records.forget(frame)  # before the new file, which it would damage
+        if frame.update is None:
+            kept, lost = replace_damaged(self._root / frame.path, frame, stored)
+        else:  # values that are overwritten cannot be taken over one by one
+            kept, lost = set_aside(self._root / frame.path), stored
         self._replaced.add(frame.path)
         self._damaged.pop(frame.path, None)
         logger.warning(
@@ -261,11 +311,15 @@ class OpenFiles:
         """Flush and close the files that have not been used longest, so that another one fits."""
         while len(self._open) >= self._limit:
             path = next(iter(self._open))
+            _, file = self._open[path]
             try:
-                self._open[path][1].close()
+                file.flush()
+                structure = file.structure()
+                file.close()
             except Exception as exc:  # it is that file's trouble
                 raise FileTrouble(path, exc) from exc
             del self._open[path]
+            self._closed[path] = structure
 
     def _new(self, frame: Frame) -> FrameFile:
         kind = FramesFile if frame.update is None else UpdatedFile

@@ -14,9 +14,9 @@ from pathlib import Path
 import filelock
 
 from bluesky_em.errors import StorageBusy
-from bluesky_em.files import operator_requests
+from bluesky_em.files import journal, operator_requests
 from bluesky_em.files.journal import is_abandoned
-from bluesky_em.files.journal_reader import JournalReader
+from bluesky_em.files.journal_reader import DamagedJournal, JournalReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.operator_requests import Action, Request
@@ -168,12 +168,6 @@ class Writer:
                 self._advance(path, run)
             except DISK_ERRORS as exc:
                 refused = exc
-            except Exception as exc:  # one run's documents must not stop other runs
-                logger.exception("run %s is set aside", run.uid, extra={"action": "look"})
-                self._aside[run.uid] = f"run {run.uid} is set aside until the next start: {exc!r}"
-                run.reader.close()
-                del self._runs[path]
-                self._complete.add(path.stem)
         if refused is not None:
             raise refused
 
@@ -189,6 +183,29 @@ class Writer:
         self._feeder.add(path, run.ending)
 
     def _advance(self, path: Path, run: _Run) -> None:
+        """Read on in a run's journal. What is wrong in it concerns this run only."""
+        try:
+            self._read_on(path, run)
+        except DISK_ERRORS:
+            raise
+        except Exception as exc:
+            if isinstance(exc, DamagedJournal) and is_abandoned(path):  # e.g. by a power cut
+                kept = journal.cut(path, exc.offset)
+                logger.warning(
+                    "%s, and it ends there now. The damaged journal is kept as %s", exc, kept.name,
+                    extra={"action": "cut"},
+                )  # fmt: skip
+            else:
+                self._set_aside(path, run, exc)
+
+    def _set_aside(self, path: Path, run: _Run, exc: Exception) -> None:
+        logger.error("run %s is set aside", run.uid, exc_info=exc, extra={"action": "look"})
+        self._aside[run.uid] = f"run {run.uid} is set aside until the next start: {exc!r}"
+        run.reader.close()
+        del self._runs[path]
+        self._complete.add(path.stem)
+
+    def _read_on(self, path: Path, run: _Run) -> None:
         try:
             for name, document in run.reader:
                 run.frames += run.find(name, document)
@@ -241,7 +258,7 @@ class Writer:
         for path, run in list(self._runs.items()):
             if is_abandoned(path):
                 self._advance(path, run)  # documents since the last look
-                if not run.stopped:
+                if path in self._runs:
                     run.ending.abandoned = True
                     self._finish(path, run)
 

@@ -264,9 +264,19 @@ def continued(cut: PowerCut, folder: Path, ledger: LedgerWriter) -> list[Referen
     return [entry.stage for entry in ledger.frames("run")]
 
 
-def test_a_file_whose_end_was_lost_is_replaced_and_the_rest_comes_from_the_spool(
+def test_a_file_whose_end_was_lost_gets_its_structure_back_and_the_rest_from_the_spool(
+    cut: PowerCut, tmp_path: Path, ledger: LedgerWriter
+) -> None:
+    cut.path.write_bytes(cut.content[: cut.size])
+    assert continued(cut, tmp_path, ledger) == [ReferenceState.STORED] * 16
+    assert rows(cut.path) == [number + 1.0 for number in range(16)]
+    assert cut.kept() == []
+
+
+def test_a_file_whose_structure_is_not_recorded_is_replaced_if_it_is_damaged(
     cut: PowerCut, tmp_path: Path, ledger: LedgerWriter, caplog: pytest.LogCaptureFixture
 ) -> None:
+    ledger.forget_structure("data/eels.h5")
     cut.path.write_bytes(cut.content[: cut.size])
     assert continued(cut, tmp_path, ledger) == [ReferenceState.STORED] * 16
     assert rows(cut.path) == [number + 1.0 for number in range(16)]

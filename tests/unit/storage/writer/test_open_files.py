@@ -8,22 +8,29 @@ import pytest
 
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
+from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.frame import Frame
+from bluesky_em.storage.writer._file_records import FileRecords
 from bluesky_em.storage.writer._open_files import OpenFiles
 from tests.support.simple_frames import SHAPE, frame, pixels
 
 SUM = {"mode": "accumulate", "shape": [*SHAPE], "dtype": "<f4"}
 
 
+def open_files(folder: Path, limit: int) -> OpenFiles:
+    ledger = LedgerWriter(folder / "ledger.sqlite")
+    return OpenFiles(folder, FileRecords(ledger), lambda _: None, limit)
+
+
 def handles(folder: Path) -> int:
-    return sum(folder in Path(file.path).parents for file in psutil.Process().open_files())
+    return sum(file.path.endswith(".h5") for file in psutil.Process().open_files())
 
 
 @pytest.mark.parametrize("update", [None, SUM])
 def test_of_the_files_of_many_runs_only_those_used_last_are_open(
     tmp_path: Path, update: dict[str, Any] | None
 ):
-    files = OpenFiles(tmp_path, lambda _: [], lambda _: None, limit=3)
+    files = open_files(tmp_path, limit=3)
     names = [f"{number}.h5" for number in range(8)]
 
     def of_file(name: str, row: int) -> Frame:
@@ -55,7 +62,7 @@ def assert_has_three(path: Path, update: dict[str, Any] | None) -> None:
 
 
 def test_the_file_that_was_used_last_stays_open(tmp_path: Path):
-    files = OpenFiles(tmp_path, lambda _: [], lambda _: None, limit=2)
+    files = open_files(tmp_path, limit=2)
     often, second, third = (replace(frame(0), path=f"{n}.h5") for n in range(3))
     first = files.of(often)
     files.of(second)

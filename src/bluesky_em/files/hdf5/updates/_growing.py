@@ -18,6 +18,7 @@ from bluesky_em.update_modes import UpdateDeclaration
 
 from .._raw_bytes import checksum_of_rows, stored_rows
 from .._repair import repair
+from .._structure import Structure
 
 CHUNK_BYTES = 1 << 19
 """About the size of a chunk that is not one whole frame."""
@@ -58,6 +59,7 @@ class GrowingFile:
             raise
         # unbuffered: a buffer would keep bytes from before a flush
         self._plain = open(path, "r+b", buffering=0)
+        self._structure = Structure(self._file, self._plain)
 
     def dataset(self, name: str) -> h5py.Dataset:
         """Return a dataset by its path."""
@@ -73,6 +75,10 @@ class GrowingFile:
         """Flush, and make what was written safe against a power cut, too."""
         self._file.flush()
         os.fsync(self._plain.fileno())
+
+    def structure(self) -> bytes:
+        """Return the structure of the file as of the last flush, for `put_back`."""
+        return self._structure.read()
 
     def checksum(self, dataset: h5py.Dataset, start: np.ndarray, shape: np.ndarray) -> int | None:
         """Return the CRC-32 of a block's flushed bytes, read without HDF5; None: never written."""
@@ -104,13 +110,16 @@ class GrowingFile:
         return bool(self._file)
 
     def close(self) -> None:
-        """Sync and close the file, which anything can read then. Closing twice is harmless."""
+        """Close the file, which anything can read then, also after a power cut.
+
+        Closing twice is harmless.
+        """
         if self._file:
             try:
-                self.sync()
+                self._file.close()
+                os.fsync(self._plain.fileno())
             finally:
                 self._plain.close()
-                self._file.close()
 
     def _check(self, name: str, right: str) -> None:
         found = self._file["entry"].attrs.get(name)

@@ -38,6 +38,10 @@ class UpdateFile(ABC):
     def flush(self) -> None:
         """Flush all updates: visible to readers, safe against a kill and a power cut."""
 
+    def structure(self) -> bytes:
+        """Return the structure of the file as of the last flush, for `put_back`."""
+        return self._file.structure()
+
     def find(self, number: int) -> Update | None:
         """Return an update that was written, its index resolved; None if there is none."""
         return self._table.find(number)
