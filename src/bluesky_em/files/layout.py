@@ -35,6 +35,7 @@ class Layout:
         self.ledger = root / "ledger.sqlite"
         self.writer_lock = root / "writer.lock"
         self.writer_log = root / "writer.log"
+        self.writer_hang = root / "writer.hang"
 
     @classmethod
     def of(cls, folder: str | Path) -> Layout:

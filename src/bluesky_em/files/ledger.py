@@ -20,7 +20,7 @@ from bluesky_em.reference import ReferenceState
 
 from . import named_queries
 
-HEARTBEAT_TIMEOUT = 10.0  # seconds without a heartbeat, after which the writer is dead or stuck
+HEARTBEAT_TIMEOUT = 5.0  # seconds without a heartbeat, after which the writer is dead or stuck
 QUERIES = named_queries.load("ledger.sql")
 _BATCH_LIMIT = 500  # references per statement; SQLite allows 999 variables
 _BUSY_TIMEOUT = 10.0  # seconds that another connection may hold the database

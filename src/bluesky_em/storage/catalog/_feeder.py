@@ -16,6 +16,7 @@ from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.tiled.address import TiledAddress, why_not_ready
 
 from .._periodic import Backoff, PeriodicThread
+from ..activity import Activity
 from ._refusal import Refusal
 from ._run_ending import RunEnding
 
@@ -57,6 +58,7 @@ class Feeder:
         self._journals: dict[Path, RunEnding] = {}
         self._feeds: dict[Path, RunFeed] = {}
         self._restarted: set[Path] = set()
+        self.activity = Activity("cataloguing")
         self._backoff = Backoff(*BACKOFF)
         self._thread = PeriodicThread("feeder", POLL_INTERVAL, self._work)
         self._thread.start()
@@ -87,6 +89,7 @@ class Feeder:
             self._trouble = ""
         except Exception as exc:  # from Tiled; nothing is lost, so try again later
             self._open_circuit(exc)
+        self.activity.rest()
 
     def _step(self, create_feed: type[RunFeed]) -> None:
         if self._client is None:
@@ -99,6 +102,7 @@ class Feeder:
                     journal, self._client, self._ledger, self._layout, self._journals[journal],
                     refusal and refusal.fallback,
                 )  # fmt: skip
+            self.activity.progress()
             try:
                 complete = feed.step()
             except Exception as exc:
@@ -164,6 +168,7 @@ class Feeder:
         if self._client is not None:
             self._client.context.close()
             self._client = None
+        self.activity.rest()
         self._thread.pause(self._backoff.next_delay())
 
 

@@ -9,26 +9,23 @@ import os
 import shutil
 import sqlite3
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from rich.filesize import decimal
 
-from bluesky_em.acquisition.client import FrameHeader, SpoolClient
+from bluesky_em.acquisition.client import SpoolClient
 from bluesky_em.acquisition.instrument_pc.faults import step
-from bluesky_em.acquisition.instrument_pc.protocol import MAX_FETCH
 from bluesky_em.errors import FrameMismatch
 from bluesky_em.files.atomic import sync_file
 from bluesky_em.files.layout import Layout, plain
 from bluesky_em.files.ledger_writer import KeptStructure, LedgerWriter
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
-from bluesky_em.update_modes import UpdateMode
 
 from .._periodic import Backoff
+from ..activity import Activity
+from ._fetch import Corrupt, fetch
 from ._file_records import FileRecords, kept
 from ._frame_queue import Ending, FrameQueue
 from ._open_files import FileTrouble, OpenFiles
@@ -41,10 +38,6 @@ BATCH_FRAMES = 256  # that share one flush, at most
 BACKOFF = (0.2, 10.0)  # seconds, first and longest pause while a server or a disk is away
 SPARE_BYTES = 32 << 20  # of the storage disk, kept for ledger, catalog and journals
 TRIES_LIMIT = 5  # of a frame that arrives corrupt; then it has failed
-
-
-class Corrupt(Exception):
-    """The bytes that arrived from the spool do not match the frame's checksum."""
 
 
 class Lost(Exception):
@@ -65,6 +58,7 @@ class FrameTransfer:
     """
 
     def __init__(self, server: str, root: Path, ledger: LedgerWriter):
+        self.activity = Activity(f"storing frames of {server}")
         self._trouble = ""
         self._spool = SpoolClient(server)
         self._root = root
@@ -121,10 +115,12 @@ class FrameTransfer:
         while not self._stopping.is_set():
             self._queue.resume()
             if self._queue.head is None and self._reconciled:
+                self.activity.rest()
                 if not self._wake.wait(timeout=1.0):
                     self._fill.forget()
                 self._wake.clear()
                 continue
+            self.activity.progress()
             try:
                 self._step()
                 self._trouble = ""
@@ -246,7 +242,7 @@ class FrameTransfer:
         if is_lost:
             return []
         try:
-            frame, pixels = self._fetch(frame)
+            frame, pixels = fetch(self._spool, frame, self.activity.progress)
         except LookupError as exc:
             with _charged_to(frame.path):
                 if file.holds(frame):  # stored by a writer that ended before it could record it
@@ -284,31 +280,6 @@ class FrameTransfer:
         most = 1 if self._tries else BATCH_FRAMES  # one by one after an error, to find its frame
         return self._queue.batch(most, BATCH_BYTES)
 
-    def _fetch(self, frame: Frame) -> tuple[Frame, np.ndarray]:
-        """Fetch a frame's pixels, and the facts that only its spool has."""
-        checksum, size = frame.checksum, frame.nbytes
-        if frame.flown:
-            header = self._spool.header(frame.reference)
-            checksum, size = header["checksum"], header["nbytes"]
-            frame = replace(frame, ended=header["ended"], index=_index(frame, header))
-        blocks = [
-            self._spool.fetch(frame.reference, start, MAX_FETCH)
-            for start in range(0, size, MAX_FETCH)
-        ]
-        step("writer: fetching")
-        data = b"".join(blocks)
-        if len(data) != size or size < frame.nbytes or zlib.crc32(data) != checksum:
-            raise Corrupt(
-                f"{frame.reference}: {len(data)} bytes arrived with CRC-32 {zlib.crc32(data):08x}, "
-                f"expected {size} bytes with {checksum:08x}"
-            )
-        # The last block of a fly scan may have more frames than its documents announce.
-        covered = memoryview(data)[: frame.nbytes]
-        if len(covered) < size:
-            checksum = zlib.crc32(covered)
-        pixels = np.frombuffer(covered, dtype=frame.dtype).reshape(frame.count, *frame.shape)
-        return replace(frame, checksum=checksum), pixels
-
     def _try_again(self, exc: Corrupt) -> None:
         """Retry a frame that arrived corrupt; after `TRIES_LIMIT` tries it has failed."""
         self._tries += 1
@@ -342,6 +313,7 @@ class FrameTransfer:
             logger.warning("waiting: %s", trouble, exc_info=details, extra={"action": "store"})
         self._trouble = trouble
         self._close(self._files.close)
+        self.activity.rest()
         self._stopping.wait(self._backoff.next_delay())
 
     def _close(self, close: Callable[[], None]) -> None:
@@ -361,10 +333,3 @@ def _charged_to(path: str) -> Iterator[None]:
         raise
     except Exception as exc:  # of the disk, or whatever HDF5 raises for damaged bytes
         raise FileTrouble(path, exc) from exc
-
-
-def _index(frame: Frame, header: FrameHeader) -> tuple[int, ...] | None:
-    """Return the frame's position in its array, if only the instrument knows it."""
-    place = header["metadata"].get("index")
-    has_one = frame.update is not None and frame.update.get("mode") == UpdateMode.ADD_SLICE
-    return tuple(place) if has_one and place is not None else None

@@ -24,9 +24,11 @@ from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 
+from ..activity import Activity
 from ..catalog import Feeder, RunEnding
 from ._frame_finder import FrameFinder
 from ._frame_transfer import FrameTransfer
+from ._watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -89,12 +91,15 @@ class Writer:
         self._disk_trouble = ""
         self._seen_change = -1
         self._draining = threading.Event()
+        self._activity = Activity("reading journals")
+        self._watchdog = Watchdog(self._activities, self._layout.writer_hang)
 
     def run(self) -> None:
         """Work until `drain` was called and there is nothing left to do."""
         next_heartbeat = 0.0
         progress, left = time.monotonic(), -1
         while True:
+            self._activity.progress()
             try:
                 self._read_journals()
                 now = time.monotonic()
@@ -120,17 +125,22 @@ class Writer:
     @property
     def trouble(self) -> str:
         """What keeps frames from being stored or catalogued; empty if nothing does."""
-        threads = [*self._transfers.values(), self._feeder]
+        threads = [*self._transfers.values(), self._feeder, self._watchdog]
         troubles = [self._disk_trouble, *(each.trouble for each in threads), *self._aside.values()]
         return "; ".join(filter(None, troubles))
 
     def close(self) -> None:
         """End all threads and release the folder."""
+        self._watchdog.stop()
         for transfer in self._transfers.values():
             transfer.stop()
         self._feeder.stop()
         self._ledger.close()
         self._lock.release()
+
+    def _activities(self) -> list[Activity]:
+        transfers = [transfer.activity for transfer in list(self._transfers.values())]
+        return [self._activity, self._feeder.activity, *transfers]
 
     def _do_each_second(self) -> None:
         self._ledger.write_heartbeat(self.trouble)
@@ -144,6 +154,7 @@ class Writer:
         if trouble != self._disk_trouble:
             logger.warning("waiting: %s", trouble, extra={"action": "disk"})
         self._disk_trouble = trouble
+        self._activity.rest()
         self._draining.wait(DISK_RETRY_INTERVAL)
 
     def _left(self) -> int:

@@ -1,0 +1,49 @@
+"""What a thread of the writer is doing, for its watchdog."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+_PACKAGE = f"{os.sep}bluesky_em{os.sep}"
+
+
+class Activity:
+    """What a thread is doing; the thread reports its progress.
+
+    Args:
+        name: what it does, e.g. `storing frames of PYRO:...`.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self._since: float | None = None
+        self._thread: int | None = None
+
+    def progress(self) -> None:
+        """Report that something was done, and that the next thing begins."""
+        self._thread = threading.get_ident()
+        self._since = time.monotonic()
+
+    def rest(self) -> None:
+        """Report that there is nothing to do, or that the thread waits on purpose."""
+        self._since = None
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last progress; 0 at rest."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def call(self) -> str:
+        """The innermost function of this package that the thread is in."""
+        frame = sys._current_frames().get(self._thread or 0)  # noqa: SLF001 (documented)
+        for each in reversed(traceback.extract_stack(frame)):
+            if _PACKAGE in each.filename:
+                return f"{Path(each.filename).name}: {each.name}"
+        return "an unknown call"
