@@ -15,6 +15,6 @@ def free_name(path: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def kept(path: Path) -> list[Path]:
+def kept_copies(path: Path) -> list[Path]:
     """Return the damaged files that are kept beside `path`."""
     return sorted(path.parent.glob(f"{path.name}{DAMAGED}*"))

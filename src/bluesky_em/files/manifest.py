@@ -16,7 +16,7 @@ from bluesky_em.reference import ReferenceState
 from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
 from .atomic import write_whole
-from .damaged import DAMAGED
+from .damaged import DAMAGED, kept_copies
 from .hdf5.updates import Extent
 from .ledger import Entry
 from .scan_map import passes
@@ -68,7 +68,7 @@ def compose(
             path.name
             for path in [
                 *(sorted(folder.glob(f"*{DAMAGED}*")) if folder else []),
-                *(kept(journal) if journal else []),
+                *(kept_copies(journal) if journal else []),
             ]
         ],
         "versions": {

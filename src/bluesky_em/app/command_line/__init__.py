@@ -7,7 +7,7 @@ import typer
 from ._instruments import serve
 from ._runs import analyse, export, follow, plot
 from ._sessions import demo, init, shell
-from ._upkeep import doctor, give_up, retry, status, verify, writer
+from ._upkeep import backup, doctor, give_up, retry, status, verify, writer
 
 app = typer.Typer(
     help="Bluesky for analytical electron microscopes.",
@@ -17,7 +17,7 @@ app = typer.Typer(
 )
 for _command in (
     demo, shell, init, serve, follow, plot, analyse, export,
-    status, verify, doctor, retry, give_up, writer,
+    status, verify, doctor, backup, retry, give_up, writer,
 ):  # fmt: skip
     app.command()(_command)
 

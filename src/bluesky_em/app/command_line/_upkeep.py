@@ -107,6 +107,21 @@ def doctor(
     sys.exit(bool(problems) and not repair)
 
 
+def backup(
+    target: Annotated[Path, typer.Argument(help="A folder on another disk; made if absent.")],
+    storage: StorageFolder = DEFAULT_STORAGE,
+) -> None:
+    """Copy a storage folder, also while it is in use; a later call copies only what is new."""
+    from bluesky_em.storage.upkeep.backup import back_up
+
+    try:
+        copied = sum(1 for _ in back_up(layout_of(storage), target))
+    except (OSError, ValueError) as exc:
+        print(f"no backup: {exc}", file=sys.stderr)
+        sys.exit(1)
+    print(f"{copied} files copied to {target}; `bluesky-em status --storage {target}` shows them")
+
+
 def retry(what: What, storage: StorageFolder = DEFAULT_STORAGE) -> None:
     """Ask the writer to try failed frames again, by reference or by run."""
     from bluesky_em.files.operator_requests import Action
