@@ -1,4 +1,4 @@
-"""What a power cut leaves of the files in a folder.
+"""A power cut, and the files in a folder that it leaves.
 
 A model of the disk: what was written since a file's last fsync has reached it or not, page by page.
 """

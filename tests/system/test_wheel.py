@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(request: pytest.FixtureRequest, long: bool, tmp_path: Path) -> Run:
     """Run a program of an empty environment, in an empty folder."""
     if request.param != SUPPORTED[-1] and not long:
-        pytest.skip("the newest Python is tried, the tests themselves run on the oldest; --long: all")
+        pytest.skip("the newest Python is tried; all tests run on the oldest; --long: all")
     subprocess.run([pythons()[request.param], "-m", "venv", tmp_path / "venv"], check=True)
     programs = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
     here = tmp_path / "here"

@@ -61,7 +61,7 @@ def put_in_place(part: Path, path: Path, *, sync: bool = True) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make what any process has written to a file safe against a power cut."""
+    """Sync what any process has written to a file: it survives a power cut."""
     with open(path, "r+b") as file:  # Windows syncs only what is open for writing
         os.fsync(file.fileno())
 

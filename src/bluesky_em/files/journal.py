@@ -161,7 +161,7 @@ class Journal:
 
 
 def cut(path: Path, offset: int) -> Path:
-    """Cut a damaged journal, which nobody writes, behind its last whole document.
+    """Cut a damaged journal, which no process writes, behind its last whole document.
 
     Returns:
         The path of a copy of the damaged journal.

@@ -1,4 +1,4 @@
-"""What a thread of the writer is doing, for its watchdog."""
+"""The activity of a thread of the writer, for its watchdog."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Structure:
 
 
 def put_back(path: Path, structure: bytes) -> None:
-    """Give a file the structure that it had at a flush, and close it as HDF5 would.
+    """Restore the structure that a file had at a flush, and close it as HDF5 would.
 
     Only the writer of the file may call this; no process may have the file open for writing.
     """

@@ -1,4 +1,4 @@
-"""What the ledger has of the files that a writer lets grow."""
+"""The ledger's records of the files that a writer lets grow."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ class FrameTransfer:
             with _charged_to(path):
                 self._files.flush(path)
         for run in {frame.run for frame in stored}:  # their events must not be lost without them
-            with contextlib.suppress(FileNotFoundError):  # somebody has removed it
+            with contextlib.suppress(FileNotFoundError):  # a user has removed it
                 sync_file(self._layout.journal_of(run))
         step("writer: flushed")
         for frame in stored:

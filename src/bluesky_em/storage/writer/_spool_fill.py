@@ -1,4 +1,4 @@
-"""How full a spool is, for those who watch."""
+"""A record of how full a spool is, for those who watch."""
 
 from __future__ import annotations
 

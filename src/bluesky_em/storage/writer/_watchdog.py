@@ -17,12 +17,12 @@ from ..activity import Activity
 logger = logging.getLogger(__name__)
 
 INTERVAL = 1.0  # seconds between two looks
-SILENCE_LIMIT = 3.0  # seconds without progress, then it is told
+SILENCE_LIMIT = 3.0  # seconds without progress, then it is reported
 END_LIMIT = 60.0  # seconds without progress, then the writer ends and is started again
 
 
 class Watchdog:
-    """Tells of activities without progress, and writes the stacks of all threads to the log.
+    """Report activities without progress, and write the stacks of all threads to the log.
 
     After `END_LIMIT` it ends the process, which is started again: a new one has new connections and
     file handles. It does so once for each call, since a call that is only slow needs time.

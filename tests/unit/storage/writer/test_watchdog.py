@@ -29,7 +29,7 @@ def watchdog(
     watchdog.stop()
 
 
-def test_an_activity_without_progress_is_told_with_its_call(
+def test_an_activity_without_progress_is_reported_with_its_call(
     activity: Activity, watchdog: Watchdog
 ) -> None:
     assert watchdog.trouble == ""
