@@ -141,7 +141,7 @@ class Spool:
         return header
 
     def _sync(self):
-        """Sync the frames that still wait, so that a power cut spares them; end when there are none."""
+        """Sync the frames that still wait, against a power cut; end when there are none."""
         while True:
             time.sleep(SYNC_DELAY)
             with self._lock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 1.0  # seconds between two looks
 SILENCE_LIMIT = 3.0  # seconds without progress, then it is reported
+_STDERR = 2  # file descriptor; the log of the process
 END_LIMIT = 60.0  # seconds without progress, then the writer ends and is started again
 
 
@@ -56,11 +56,11 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
 
     def _look(self) -> None:
-        faulthandler.dump_traceback_later(INTERVAL + SILENCE_LIMIT, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(INTERVAL + SILENCE_LIMIT, file=_STDERR)
         silent = self._silent(SILENCE_LIMIT)
         if set(silent) - self._told:
             logger.warning("waiting: %s", self.trouble, extra={"action": "watch"})
-            faulthandler.dump_traceback(sys.__stderr__)
+            faulthandler.dump_traceback(_STDERR)
         self._told = set(silent)
         for activity in self._silent(END_LIMIT):
             self._end(f"{activity.name}: {activity.call}")
