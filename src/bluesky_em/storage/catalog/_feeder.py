@@ -14,6 +14,8 @@ import httpx
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.tiled.address import TiledAddress, why_not_ready
+from bluesky_em.files.tiled.health import check_health
+from bluesky_em.files.tiled.renewal import RowsDiffer
 
 from .._periodic import Backoff, PeriodicThread
 from ._refusal import Refusal
@@ -131,6 +133,9 @@ class Feeder:
         feed = self._feeds[journal]
         self._drop(journal)
         refusal = self._refusals.setdefault(journal, Refusal(journal.stem))
+        if isinstance(exc, RowsDiffer):
+            refusal.postpone(exc)
+            return
         is_remote = isinstance(exc, httpx.HTTPError)
         if _is_for_all(exc):
             raise exc
@@ -165,24 +170,6 @@ class Feeder:
             self._client.context.close()
             self._client = None
         self._thread.pause(self._backoff.next_delay())
-
-
-def check_health(client: Any) -> None:
-    """Ask Tiled's health page, which needs neither catalog nor key.
-
-    Tiled closes a connection after an internal error, so the first request may only find that out.
-    After this one the client has a connection that works.
-
-    Raises:
-        httpx.HTTPError: Tiled does not answer, or refuses that page, too.
-    """
-    http = client.context.http_client
-    page = f"{str(client.context.api_uri).rpartition('/api/')[0]}/healthz"
-    try:
-        answer = http.get(page)
-    except httpx.TransportError:
-        answer = http.get(page)
-    answer.raise_for_status()
 
 
 def _is_for_all(exc: Exception) -> bool:

@@ -115,9 +115,11 @@ class TiledRunWriter(_RunWriter):
         """Write the run's manifest, with the state of its references, into its metadata.
 
         Raises:
-            RuntimeError: events that Tiled acknowledged are missing; the next attempt adds them.
+            RowsDiffer: Tiled has other rows than it acknowledged; the next attempt puts it right.
         """
         self._event_tables.check()
+        for array in self._internal_arrays.values():
+            array.check()  # type: ignore (they are `ReplayedRows`)
         for key, rows in self._maps.items():
             if rows.is_behind and key in self._sres_nodes:
                 _describe(self._sres_nodes[key], rows.dump())
