@@ -16,12 +16,13 @@ def read(table: Any, columns: Sequence[str] = ()) -> pyarrow.Table:
     from tiled.client.utils import handle_error  # seconds of imports
 
     wanted = [*(columns or table.columns)]
-    response = table.context.http_client.get(
+    response: Any = table.context.http_client.get(
         table.item["links"]["full"],
         params={"column": wanted} if columns else {},
         headers={"Accept": _ARROW},
     )
-    return pyarrow.ipc.open_file(handle_error(response).read()).read_all().select(wanted)
+    handle_error(response)
+    return pyarrow.ipc.open_file(response.read()).read_all().select(wanted)
 
 
 def differing(found: pyarrow.Table, expected: pyarrow.Table) -> Iterator[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from typing import Any
 
@@ -52,6 +53,11 @@ class EventTable:
         self._count += rows.num_rows
         self._given.append(rows.select(self._identity))
 
+    @property
+    def summary(self) -> dict[str, int]:
+        """Which rows have been appended, as `summary_of` returns it."""
+        return _summary(pyarrow.concat_tables(self._given))
+
     def check(self) -> None:
         """Read back which rows Tiled has; called when all have been appended.
 
@@ -89,3 +95,21 @@ class EventTable:
             if events
         ]
         return "".join(f", {each}" for each in words or ["Tiled has them in another order"])
+
+
+def summary_of(table: Any) -> dict[str, int]:
+    """Return which rows a table in Tiled has.
+
+    Returns:
+        `rows`, their number, and where the table has sequence numbers `seq_nums`, the CRC-32 of
+        these in order, as little-endian `i8`.
+    """
+    first = _NUMBER if _NUMBER in table.columns else table.columns[0]
+    return _summary(read(table, [first]))
+
+
+def _summary(rows: pyarrow.Table) -> dict[str, int]:
+    counted = {"rows": rows.num_rows}
+    if _NUMBER not in rows.column_names:
+        return counted
+    return {**counted, "seq_nums": zlib.crc32(rows[_NUMBER].to_numpy().astype("<i8").tobytes())}

@@ -28,6 +28,14 @@ class EventTables:
             self._tables[uri] = EventTable(table, is_new=is_new)
         self._tables[uri].append(rows)
 
+    @property
+    def summaries(self) -> dict[str, dict[str, int]]:
+        """Which rows each table has, by `<stream>/<name of the table>`."""
+        return {
+            "/".join(uri.rsplit("/", 2)[1:]): table.summary
+            for uri, table in sorted(self._tables.items())
+        }
+
     def check(self) -> None:
         """Read back which rows Tiled has, as `EventTable.check` does."""
         for table in self._tables.values():

@@ -78,9 +78,9 @@ class RunFeed:
         self._start: Document = {}
         self._streams: dict[str, str] = {}
         self._events: Counter[str] = Counter()
-        fallback = fallback or Fallback()
-        self._tiled = TiledRunWriter(client, self._frames_of, layout.root, fallback)
-        self._normalizer = Normalizer(fallback)
+        self._fallback = fallback or Fallback()
+        self._tiled = TiledRunWriter(client, self._frames_of, layout.root, self._fallback)
+        self._normalizer = Normalizer(self._fallback)
         self._normalizer.subscribe(self._tiled)
 
     def step(self) -> bool:
@@ -133,6 +133,9 @@ class RunFeed:
             account = manifest.compose(
                 run, entries, self._events, abandoned=stop is None, folder=folder
             )
+            account["tables"] = self._tiled.tables
+            account["journal"] = manifest.checksums(self._path)
+            account["simplified"] = self._fallback.dump()
             frames = [entry.frame for entry in entries]
             account["master"] = master.write(self._layout, self._path, frames, account)
             step("feed: master file written")

@@ -111,6 +111,11 @@ class TiledRunWriter(_RunWriter):
         """Record for readers that a frame's row has no data, and why."""
         self._map_of(frame).fail(frame, reason)
 
+    @property
+    def tables(self) -> dict[str, dict[str, int]]:
+        """The entry `tables` of the manifest: which rows each table has."""
+        return self._event_tables.summaries
+
     def conclude(self, manifest: dict[str, Any]) -> None:
         """Write the run's manifest, with the state of its references, into its metadata.
 
