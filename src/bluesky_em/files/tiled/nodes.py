@@ -10,6 +10,7 @@ from tiled.client.utils import ClientError
 
 from .columns import column_types
 from .health import check_health
+from .node_metadata import restore
 from .renewal import RowsDiffer, renew, shorten
 from .table_rows import is_same
 
@@ -121,8 +122,11 @@ class IdempotentNode:
         return IdempotentNode(self._node.base)
 
     def create_container(self, key: str, **kwargs: Any) -> IdempotentNode:
-        """Create the container `key`, or return the existing one."""
-        return IdempotentNode(self._create(self._node.create_container, key, **kwargs))
+        """Create the container `key`, or return the existing one, with the same metadata."""
+        node = self._create(self._node.create_container, key, **kwargs)
+        if key in self.found:
+            restore(node, kwargs.get("metadata") or {})
+        return IdempotentNode(node)
 
     def create_appendable_table(self, schema: Any, key: str, **kwargs: Any) -> Any:
         """Create the table `key`, or return the existing one with its rows."""

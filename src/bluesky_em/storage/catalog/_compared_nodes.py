@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow
 
 from bluesky_em.files.tiled.health import check_health
+from bluesky_em.files.tiled.node_metadata import as_json
 from bluesky_em.files.tiled.row_map import KEY
 from bluesky_em.files.tiled.table_rows import differing, is_same, read
 
@@ -60,7 +60,7 @@ class ComparedNode:
 
     def _metadata_differences(self) -> Iterator[Difference]:
         found = self.actual.item["attributes"]["metadata"] or {}
-        expected = _as_json(self.metadata)
+        expected = as_json(self.metadata)
         for key in sorted(expected.keys() | found.keys() - _IGNORED):
             if key not in _IGNORED and (where := _where(found.get(key), expected.get(key), key)):
                 yield "wrong", f"the metadata of {self.path} differ in Tiled: {where}"
@@ -264,13 +264,6 @@ def _compare_numbers(found: Any, expected: Any, stream: str) -> Iterator[Differe
         elif there[number] > wanted[number]:
             what = f"event {number} of stream {stream} is {there[number]} times in Tiled"
             yield "doubled", what
-
-
-def _as_json(value: Any) -> Any:
-    """Return metadata as Tiled returns them."""
-    from tiled.utils import safe_json_dump  # seconds of imports
-
-    return json.loads(safe_json_dump(value))
 
 
 def _where(found: Any, expected: Any, path: str) -> str:

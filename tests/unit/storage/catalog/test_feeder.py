@@ -7,8 +7,8 @@ import pytest
 
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger_writer import LedgerWriter
-from bluesky_em.storage.catalog import Feeder, RunEnding
 from bluesky_em.files.tiled.health import check_health
+from bluesky_em.storage.catalog import Feeder, RunEnding
 
 REQUEST = httpx.Request("GET", "http://tiled/api/v1/")
 DROPPED = httpx.RemoteProtocolError("Server disconnected without sending a response.")
