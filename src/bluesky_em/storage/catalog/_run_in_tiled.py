@@ -28,7 +28,8 @@ def is_in_tiled(client: Any, layout: Layout, journal: Path) -> bool:
         httpx.HTTPError: Tiled does not answer.
         ValueError: the journal is damaged.
     """
-    start = next((document for _, document in journal_reader.head(journal)), None)
+    head = journal_reader.head(journal)
+    start = next((document for name, document in head if name == "start"), None)
     if start is None:
         return True
     runs = runs_of(client)
@@ -39,7 +40,7 @@ def is_in_tiled(client: Any, layout: Layout, journal: Path) -> bool:
     own = manifest.read(layout.folder_of(start["uid"], start["time"])) or account
     if not account.get("complete") or account.get("tables") != own.get("tables"):
         return False
-    if bool(run.metadata.get("stop")) == account["abandoned"]:
+    if bool(run.metadata.get("stop")) == account.get("abandoned", False):
         return False
     return all(_has_rows(run, name, rows) for name, rows in account.get("tables", {}).items())
 

@@ -53,8 +53,9 @@ def next_mark(catalog: Path, tables: Path) -> dict[str, Any]:
                     "%s and %s do not belong together: one was replaced", catalog, tables,
                     extra={"action": "catalog"},
                 )  # fmt: skip
-            mend(nodes, events)
             starts = []
+        if not starts:
+            mend(nodes, events)
         starts.append(1 + secrets.randbelow(2**31 - 1))
         _write(events, starts)
         nodes.execute(f"PRAGMA {_NODES_MARK}={starts[-1]}")
