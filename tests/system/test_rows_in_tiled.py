@@ -101,7 +101,9 @@ def test_an_acknowledged_append_that_is_lost_is_found_at_the_end_with_its_number
         patched.setattr(type(table), "append_partition", lambda *_: None)
         events.append(ROWS.slice(2, 1))
     events.append(ROWS.slice(3))
-    with pytest.raises(RowsDiffer, match=r"Tiled lacks 1, with the numbers \[3\]; .* made anew"):
+    with pytest.raises(
+        RowsDiffer, match=r"Tiled lacks 1, with the numbers \[3\]; .* written again"
+    ):
         events.check()
     assert_has(write(stream, "lost", ROWS), ROWS)
 
@@ -112,7 +114,7 @@ def ragged_rows(*lengths: int) -> Any:
 
 
 @pytest.mark.parametrize("left", [(1, 2), (2, 1), (2, 0, 3, 1)])
-def test_ragged_rows_of_an_earlier_attempt_are_kept_if_they_are_right_else_made_anew(
+def test_ragged_rows_of_an_earlier_attempt_are_kept_if_they_are_right_else_written_again(
     stream: IdempotentNode, left: tuple[int, ...]
 ):
     key, rows = f"ragged_{len(left)}_{left[0]}", ragged_rows(2, 0, 3)

@@ -111,7 +111,8 @@ class StoredRun:
             values = rows[name].to_pylist()
             values[row] = changed(values[row], chance)
             where = rows.column_names.index(name)
-            return rows.set_column(where, rows.field(name), [values])
+            column = pyarrow.array(values, rows.field(name).type)
+            return rows.set_column(where, rows.field(name), column)
 
         return self.table(change)
 

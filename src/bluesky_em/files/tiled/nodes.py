@@ -61,7 +61,7 @@ class ReplayedRows:
 class ReplayedRaggedRows(ReplayedRows):
     """Like `ReplayedRows`, for a ragged array: it cannot be overwritten, so old rows are kept.
 
-    If they are not those of this attempt, the array is made anew.
+    If they are not those of this attempt, the array is written again.
     """
 
     def patch(self, array: Any, offset: Any, extend: bool) -> None:
@@ -98,7 +98,7 @@ class ReplayedRaggedRows(ReplayedRows):
 
     def _renew(self, why: str) -> None:
         renew(self._node)
-        raise RowsDiffer(f"{self._node.uri}: {why}; the array is made anew")
+        raise RowsDiffer(f"{self._node.uri}: {why}; the array is written again")
 
 
 class IdempotentNode:
@@ -152,7 +152,7 @@ class IdempotentNode:
             return ReplayedRaggedRows(self._node.write_ragged(array, key=key, **kwargs), len(array))
         except ClientError as exc:
             node = self._existing(key, exc)
-        if node.shape[0]:  # else it was made anew
+        if node.shape[0]:  # else it was written again
             try:  # it may have been created and never written
                 node.write(array[: node.shape[0]])
             except ClientError as exc:

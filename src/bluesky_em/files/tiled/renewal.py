@@ -1,4 +1,4 @@
-"""A table or ragged array in Tiled that is made anew: the same node, without rows.
+"""A table or ragged array in Tiled that is written again: the same node, without rows.
 
 Why not delete it: the feed's key cannot delete, so that nothing can be lost through it. The rows of
 one node are those with its `dataset_id` in a table of Tiled's database. So the node gets another

@@ -26,7 +26,7 @@ class CatalogFill:
 
     The ledger knows the catalog that the feed wrote to last. If Tiled has another one, an older
     copy of it, or lacks the run that became complete last, then every complete run is looked up.
-    That the runs are being looked up is in the ledger, too: the next writer goes on with it. If
+    That the runs are being looked up is in the ledger, too: the next writer continues with it. If
     nothing is wrong, only one run is looked up.
 
     Args:
@@ -88,7 +88,7 @@ class CatalogFill:
             self._feed(journal, ending)
 
     def _why(self, client: Any, known: KnownCatalog, starts: list[str]) -> str:
-        """Say why Tiled may lack complete runs; empty if it has all of them."""
+        """Return why Tiled may lack complete runs; empty if it has all of them."""
         if known.identity and self._found.identity != known.identity:
             return "Tiled has another catalog than before, which may lack runs"
         if known.start and known.start not in starts:

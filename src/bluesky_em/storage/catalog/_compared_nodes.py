@@ -267,7 +267,7 @@ def _compare_numbers(found: Any, expected: Any, stream: str) -> Iterator[Differe
 
 
 def _where(found: Any, expected: Any, path: str) -> str:
-    """Say where two values differ first; empty if they do not."""
+    """Describe where two values differ first; empty if they do not."""
     if isinstance(found, dict) and isinstance(expected, dict):
         pairs = [(key, found.get(key), expected.get(key)) for key in {**expected, **found}]
     elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):

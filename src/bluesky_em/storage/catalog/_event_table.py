@@ -20,7 +20,7 @@ class EventTable:
 
     A row is identified by its place and its sequence number; in a table without that column, by all
     of its values. The rows of an earlier attempt must be the first ones of this attempt, value by
-    value. If they are not, the table is made anew.
+    value. If they are not, the table is written again.
 
     Args:
         table: in Tiled.
@@ -80,10 +80,10 @@ class EventTable:
 
     def _renew(self, why: str) -> None:
         renew(self._table)
-        raise RowsDiffer(f"{self._table.uri}: {why}; the table is made anew")
+        raise RowsDiffer(f"{self._table.uri}: {why}; the table is written again")
 
     def _difference(self, found: pyarrow.Table, expected: pyarrow.Table) -> str:
-        """Say which events are missing and doubled."""
+        """Describe which events are missing and doubled."""
         if self._identity != [_NUMBER]:
             return f", Tiled has {found.num_rows}"
         there = Counter(found[_NUMBER].to_pylist())

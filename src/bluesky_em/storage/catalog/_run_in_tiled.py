@@ -1,4 +1,4 @@
-"""Whether Tiled has a complete run, found out with a few requests."""
+"""A look-up, by a few requests, of whether Tiled has a complete run."""
 
 from __future__ import annotations
 

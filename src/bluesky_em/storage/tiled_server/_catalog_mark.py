@@ -1,8 +1,8 @@
 """The mark of a catalog: which one it is, and at which starts of the server it was there.
 
 Each start gets a random number. The database of the event tables has all of them, the database of
-the nodes the last one. So a copy can be told by what it lacks: the last start that somebody else
-remembers. If the two databases disagree, one of them was replaced: that is another catalog then.
+the nodes the last one. So an older copy lacks a start that the ledger remembers. If the two
+databases disagree, one of them was replaced: that is another catalog then.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ._table_store import mend
+from ._table_store import complete_tables
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ _MARK = "bluesky_em_starts"
 """Name of the table with the numbers in the database of event tables."""
 _NODES_MARK = "application_id"
 """The 31 bits of a SQLite database in which the last number is kept."""
-_NEWEST = 50  # starts that clients are told
+_NEWEST = 50  # starts that clients see
 
 
 def next_mark(catalog: Path, tables: Path) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def next_mark(catalog: Path, tables: Path) -> dict[str, Any]:
                 )  # fmt: skip
             starts = []
         if not starts:
-            mend(nodes, events)
+            complete_tables(nodes, events)
         starts.append(1 + secrets.randbelow(2**31 - 1))
         _write(events, starts)
         nodes.execute(f"PRAGMA {_NODES_MARK}={starts[-1]}")

@@ -18,7 +18,7 @@ _NODES = (
 )
 
 
-def mend(nodes: sqlite3.Connection, events: Any) -> None:
+def complete_tables(nodes: sqlite3.Connection, events: Any) -> None:
     """Create the tables that nodes of the catalog need, and count on from their numbers.
 
     Without that, a new node would get the number of an existing one: both would have the same rows.

@@ -1,4 +1,4 @@
-"""Whether a run's manifest is true: against journal, ledger, files and what Tiled has of it."""
+"""Check of a manifest against journal, ledger and files."""
 
 from __future__ import annotations
 

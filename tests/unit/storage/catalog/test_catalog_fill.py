@@ -102,7 +102,7 @@ def test_a_catalog_that_lacks_runs_gets_them_newest_first(
     assert storage.written == ["c", "b"]
 
 
-def test_the_next_writer_goes_on_with_a_catalog_that_is_not_filled_yet(storage: Storage):
+def test_the_next_writer_continues_with_a_catalog_that_is_not_filled_yet(storage: Storage):
     after_the_first_start(storage)
     client = Catalog("9")
     fill = storage.fill()

@@ -1,4 +1,4 @@
-"""A catalog is told from another one, and from an older copy of itself."""
+"""A catalog differs from another one, and from an older copy of itself."""
 
 import json
 import shutil
