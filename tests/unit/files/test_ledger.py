@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bluesky_em.files.ledger import QUERIES, Ledger
+from bluesky_em.files.ledger import QUERIES, KnownCatalog, Ledger
 from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
@@ -282,4 +282,19 @@ def test_changes_of_frames_and_runs_are_counted_and_heartbeats_are_not(tmp_path:
     before = ledger.changes
     ledger.write_heartbeat("")
     assert ledger.changes == before == 2
+    ledger.close()
+
+
+def test_a_ledger_remembers_the_catalog_and_which_run_was_completed_last(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    ledger = LedgerWriter(path)
+    assert ledger.catalog() == KnownCatalog() and ledger.last_completed() is None
+    for run in ["a", "b", "a"]:
+        ledger.add_run(run)
+        ledger.complete_run(run)
+    known = KnownCatalog(identity="1", start="2", lacks="an older copy")
+    ledger.write_catalog(known)
+    ledger.close()
+    ledger = LedgerWriter(path)
+    assert ledger.catalog() == known and ledger.last_completed() == "a"
     ledger.close()
