@@ -26,7 +26,7 @@ class ComparedNode:
     """A node that was created; its metadata are compared when all has been written.
 
     Args:
-        path: of the node, from the run on.
+        path: of the node, which begins with the run's uid.
         actual: the node in Tiled; None if there is none.
         metadata: that it should have.
     """
@@ -34,6 +34,7 @@ class ComparedNode:
     def __init__(self, path: str, actual: Any, metadata: Mapping[str, Any]):
         self.path = path
         self.uri = path
+        self.name = path.partition("/")[2] or "the run"
         self.actual = actual
         self.metadata = dict(metadata)
         self._found: list[Difference] = []
@@ -53,7 +54,7 @@ class ComparedNode:
     def differences(self) -> Iterator[Difference]:
         """Yield what differs in this node."""
         if self.actual is None:
-            yield "lost", f"Tiled does not have {self.path}"
+            yield "lost", f"Tiled does not have {self.name}"
             return
         yield from self._metadata_differences()
         yield from self._found
@@ -63,7 +64,7 @@ class ComparedNode:
         expected = as_json(self.metadata)
         for key in sorted(expected.keys() | found.keys() - _IGNORED):
             if key not in _IGNORED and (where := _where(found.get(key), expected.get(key), key)):
-                yield "wrong", f"the metadata of {self.path} differ in Tiled: {where}"
+                yield "wrong", f"the metadata of {self.name} differ in Tiled: {where}"
 
 
 class ComparedContainer(ComparedNode):
@@ -155,18 +156,18 @@ class ComparedTable(ComparedNode):
     def differences(self) -> Iterator[Difference]:
         """Yield missing, doubled and other rows; then of each column the first other value."""
         if self.actual is None:
-            yield "lost", f"Tiled does not have {self.path}"
+            yield "lost", f"Tiled does not have {self.name}"
             return
         expected = pyarrow.concat_tables(self._rows)
         if {*expected.column_names} != {*self.actual.columns}:
             there = sorted(self.actual.columns)
-            yield "wrong", f"{self.path} has the columns {there} in Tiled"
+            yield "wrong", f"{self.name} has the columns {there} in Tiled"
             return
         try:
             found = read(self.actual, expected.column_names)
         except httpx.HTTPStatusError as exc:
             check_health(self.actual)
-            yield "lost", f"the rows of {self.path} cannot be read from Tiled: {exc}"
+            yield "lost", f"the rows of {self.name} cannot be read from Tiled: {exc}"
             return
         yield from self._compare(found, expected)
 
@@ -176,13 +177,13 @@ class ComparedTable(ComparedNode):
             yield from _compare_numbers(found["seq_num"], expected["seq_num"], stream)
         elif found.num_rows != expected.num_rows:
             kind = "lost" if found.num_rows < expected.num_rows else "doubled"
-            yield kind, f"{self.path} has {found.num_rows} rows in Tiled, not {expected.num_rows}"
+            yield kind, f"{self.name} has {found.num_rows} rows in Tiled, not {expected.num_rows}"
         if found.num_rows == expected.num_rows:
             for name, row in differing(found, expected):
                 one, other = found[name][row].as_py(), expected[name][row].as_py()
                 yield (
                     "wrong",
-                    f"{name} in row {row} of {self.path} is {_short(one)} in Tiled, "
+                    f"{name} in row {row} of {self.name} is {_short(one)} in Tiled, "
                     f"{_short(other)} in the journal",
                 )
 
@@ -207,10 +208,10 @@ class ComparedArray(ComparedNode):
             row = self._first_other(array, slice(start, self._rows))
         except httpx.HTTPStatusError as exc:
             check_health(self.actual)
-            self._found.append(("lost", f"{self.path} cannot be read from Tiled: {exc}"))
+            self._found.append(("lost", f"{self.name} cannot be read from Tiled: {exc}"))
             return
         if row is not None:
-            what = f"{self.path} has other values in row {start + row} in Tiled than the journal"
+            what = f"{self.name} has other values in row {start + row} in Tiled than the journal"
             self._found.append(("wrong", what))
 
     def differences(self) -> Iterator[Difference]:
@@ -218,7 +219,7 @@ class ComparedArray(ComparedNode):
         yield from super().differences()
         if self.actual is not None and (found := self.actual.shape[0]) != self._rows:
             kind = "lost" if found < self._rows else "doubled"
-            yield kind, f"{self.path} has {found} rows in Tiled, events: {self._rows}"
+            yield kind, f"{self.name} has {found} rows in Tiled, events: {self._rows}"
 
     def _first_other(self, array: Any, rows: slice) -> int | None:
         found, expected = self.actual[rows], array.astype(self.dtype)
@@ -253,7 +254,7 @@ class ComparedFiles(ComparedNode):
             return
         shape = tuple(self._structure.shape)
         if tuple(self.actual.shape) != shape:
-            yield "wrong", f"{self.path} has the shape {self.actual.shape} in Tiled, not {shape}"
+            yield "wrong", f"{self.name} has the shape {self.actual.shape} in Tiled, not {shape}"
 
 
 def _compare_numbers(found: Any, expected: Any, stream: str) -> Iterator[Difference]:
