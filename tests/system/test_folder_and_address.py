@@ -3,6 +3,7 @@
 import math
 import random
 import uuid
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from ophyd_async.core import TriggerInfo
 from bluesky_em import Data, MapInfo
 from bluesky_em.app.session import Session
 from bluesky_em.data.export import FileFormat, select, write
+from bluesky_em.files.ledger import Ledger
 from bluesky_em.plan_stubs import fly, per_shot
+from bluesky_em.storage.upkeep.audit import audit_run
 from tests.support import any_values
 from tests.support.any_values import any_key
 
@@ -166,6 +169,9 @@ def assert_read_the_same(session: Session, http: Data, documents: list[tuple[str
         assert_same_stream(
             session.data.stream(start["uid"], stream), http.stream(start["uid"], stream)
         )
+    with closing(Ledger(session.storage.layout.ledger)) as ledger:
+        findings = audit_run(session.storage.layout, ledger, start["uid"], session.data.catalog)
+        assert [str(finding) for finding in findings] == []
     folder, address = followed(session.data, start["uid"]), followed(http, start["uid"])
     assert len(folder) == len(address) == sum(name == "event" for name, _ in documents)
     for one, other in zip(folder, address, strict=True):

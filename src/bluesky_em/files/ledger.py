@@ -67,6 +67,18 @@ class SpoolFill:
         return self.bytes / max(1, self.capacity)
 
 
+@dataclass(frozen=True, kw_only=True)
+class KnownCatalog:
+    """The catalog to which the feed wrote last."""
+
+    identity: str = ""
+    """empty if it has none: another Tiled server than the embedded one gives none"""
+    start: str = ""
+    """the last start of its server; a copy that was made before it does not know of it"""
+    lacks: str = ""
+    """why runs may be missing in it that are complete; empty once they have been added"""
+
+
 class Ledger:
     """The ledger of one storage folder, to read.
 

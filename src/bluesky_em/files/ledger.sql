@@ -30,6 +30,13 @@ CREATE TABLE IF NOT EXISTS structure (
     path TEXT PRIMARY KEY,
     run TEXT NOT NULL, structure BLOB NOT NULL
 );
+CREATE TABLE IF NOT EXISTS completion (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, uid TEXT NOT NULL UNIQUE
+);
+CREATE TABLE IF NOT EXISTS catalog (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    identity TEXT NOT NULL, start TEXT NOT NULL, lacks TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS pulse (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     beat REAL NOT NULL, trouble TEXT NOT NULL
@@ -109,6 +116,14 @@ SELECT uid FROM run WHERE complete = 1;
 -- name: heartbeat
 -- The writer's last heartbeat.
 SELECT beat, trouble FROM pulse;
+
+-- name: last_completed
+-- The run that became complete last.
+SELECT uid FROM completion ORDER BY number DESC LIMIT 1;
+
+-- name: catalog
+-- The catalog that the feed wrote to last.
+SELECT identity, start, lacks FROM catalog;
 
 -- name: has_spools
 -- One row if the ledger has the table `spool`; older ones get it when their writer starts.
@@ -204,6 +219,14 @@ INSERT OR IGNORE INTO run (uid) VALUES (:run);
 -- name: mark_run
 -- Set whether a run is complete.
 UPDATE run SET complete = :complete WHERE uid = :run;
+
+-- name: add_completion
+-- Enter a run as the one that became complete last.
+INSERT OR REPLACE INTO completion (uid) VALUES (:run);
+
+-- name: write_catalog
+-- Replace what is known of the catalog.
+INSERT OR REPLACE INTO catalog VALUES (1, :identity, :start, :lacks);
 
 -- name: write_heartbeat
 -- Replace the writer's heartbeat.

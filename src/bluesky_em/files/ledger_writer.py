@@ -15,12 +15,15 @@ from typing import Any
 
 from bluesky_em.frame import Frame
 
-from .ledger import QUERIES, Ledger, SpoolFill, connect
+from .ledger import QUERIES, KnownCatalog, Ledger, SpoolFill, connect
 
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 2
 """Raised when the tables in `ledger.sql` change."""
+
+_UNCOUNTED = {"write_heartbeat", "add_completion", "write_catalog"}
+"""Statements that change neither frames nor runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +140,24 @@ class LedgerWriter(Ledger):
     def complete_run(self, run: str) -> None:
         """Record that a run is complete: each reference catalogued or failed, stop in Tiled."""
         self._write_all(
-            ("mark_run", [{"run": run, "complete": 1}]), ("forget_structures", [{"run": run}])
+            ("mark_run", [{"run": run, "complete": 1}]),
+            ("add_completion", [{"run": run}]),
+            ("forget_structures", [{"run": run}]),
         )
+
+    def last_completed(self) -> str | None:
+        """Return the run that became complete last."""
+        rows = self._select("last_completed")
+        return rows[0][0] if rows else None
+
+    def catalog(self) -> KnownCatalog:
+        """Return what is known of the catalog."""
+        rows = self._select("catalog")
+        return KnownCatalog(**rows[0]) if rows else KnownCatalog()
+
+    def write_catalog(self, catalog: KnownCatalog) -> None:
+        """Record what is known of the catalog."""
+        self._write("write_catalog", [asdict(catalog)])
 
     def write_heartbeat(self, trouble: str) -> None:
         """Record that the writer is alive, and what keeps it from continuing."""
@@ -171,7 +190,7 @@ class LedgerWriter(Ledger):
             with self._db:
                 for query, rows in statements:
                     self._db.executemany(QUERIES[query], rows)
-            self.changes += statements[0][0] != "write_heartbeat"
+            self.changes += statements[0][0] not in _UNCOUNTED
 
 
 def _rename_if_old(path: Path) -> None:

@@ -7,6 +7,7 @@ import platform
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +24,7 @@ from .scan_map import passes
 
 NAME = "manifest.json"
 """In the run's folder, beside its files."""
+JOURNAL_BLOCK = 1 << 20  # bytes of a journal that have one checksum
 _PACKAGES = ("bluesky-em", "bluesky", "ophyd-async", "event-model", "tiled", "h5py", "numpy")
 
 
@@ -50,7 +52,8 @@ def compose(
         reason; of a block, its first reference), `events`, `files` (see `_file`), `damaged`
         (names of damaged files, and of a damaged journal, that were replaced and are kept), and
         `versions` of the software that wrote it. The caller adds `master`, the outcome of
-        `master.write`.
+        `master.write`, `journal` (see `checksums`), `tables` (the rows of each table in Tiled) and
+        `simplified` (columns that are text, since Tiled refused them).
     """
     entries = list(entries)
     kept = sorted((e for e in entries if e.frame.path), key=lambda e: (e.frame.path, e.frame.row))
@@ -90,6 +93,22 @@ def write(manifest: Mapping[str, Any], folder: Path) -> None:
     """Write a manifest into the run's folder, replacing an earlier one; it survives a power cut."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / NAME, json.dumps(manifest, indent=1))
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest in a run's folder; None if there is none, or it is damaged."""
+    try:
+        found = json.loads((folder / NAME).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def checksums(journal: Path) -> dict[str, Any]:
+    """Return the entry `journal`: `bytes`, `block` and the CRC-32 of each block of that size."""
+    with open(journal, "rb") as file:
+        blocks = [zlib.crc32(block) for block in iter(partial(file.read, JOURNAL_BLOCK), b"")]
+        return {"bytes": file.tell(), "block": JOURNAL_BLOCK, "checksums": blocks}
 
 
 def _file(entries: list[Entry]) -> dict[str, Any]:

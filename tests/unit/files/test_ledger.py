@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bluesky_em.files.ledger import QUERIES, Ledger
+from bluesky_em.files.ledger import QUERIES, KnownCatalog, Ledger
 from bluesky_em.files.ledger_writer import KeptStructure, LedgerWriter
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
@@ -297,3 +297,18 @@ def test_structures_of_files_are_kept_until_their_run_is_complete(ledger: Ledger
     assert (ledger.structure("run.h5"), ledger.structure("more.h5")) == (None, b"\0new")
     ledger.forget_structure("more.h5")
     assert ledger.structure("more.h5") is None
+
+
+def test_a_ledger_remembers_the_catalog_and_which_run_was_completed_last(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    ledger = LedgerWriter(path)
+    assert ledger.catalog() == KnownCatalog() and ledger.last_completed() is None
+    for run in ["a", "b", "a"]:
+        ledger.add_run(run)
+        ledger.complete_run(run)
+    known = KnownCatalog(identity="1", start="2", lacks="an older copy")
+    ledger.write_catalog(known)
+    ledger.close()
+    ledger = LedgerWriter(path)
+    assert ledger.catalog() == known and ledger.last_completed() == "a"
+    ledger.close()

@@ -127,3 +127,18 @@ def test_a_damaged_file_that_was_replaced_is_named(tmp_path: Path) -> None:
     (tmp_path / "eels.h5").touch()
     account = manifest.compose("run", [entry(0)], {}, abandoned=False, folder=tmp_path)
     assert account["damaged"] == ["eels.h5.damaged"]
+
+
+def test_a_manifest_has_a_checksum_of_each_block_of_the_journal(tmp_path: Path):
+    journal = tmp_path / "run.msgpack"
+    journal.write_bytes(bytes(manifest.JOURNAL_BLOCK) + b"end")
+    found = manifest.checksums(journal)
+    assert found["bytes"] == manifest.JOURNAL_BLOCK + 3
+    assert found["checksums"] == [zlib.crc32(bytes(found["block"])), zlib.crc32(b"end")]
+
+
+def test_a_manifest_is_read_back_and_a_damaged_one_is_none(tmp_path: Path):
+    manifest.write(compose([entry(0)]), tmp_path)
+    assert manifest.read(tmp_path) == compose([entry(0)])
+    (tmp_path / manifest.NAME).write_text('{"run"')
+    assert manifest.read(tmp_path) is None and manifest.read(tmp_path / "nowhere") is None

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 from tiled.client.utils import ClientError
 
 from .columns import column_types
+from .health import check_health
+from .node_metadata import restore
+from .renewal import RowsDiffer, renew, shorten
+from .table_rows import is_same
 
 CONFLICT = 409  # HTTP status: a node of that name exists
 
@@ -36,16 +41,64 @@ class ReplayedRows:
         self._node.patch(array.astype(self._node.dtype), offset=offset, extend=extend)
         self._given = offset[0] + len(array)
 
+    def check(self) -> None:
+        """Check that Tiled has the rows written in this attempt and no more, which are hidden.
+
+        Raises:
+            RowsDiffer: some are missing.
+        """
+        self._node.refresh()
+        found = self._node.shape[0]
+        if found > self._given:
+            shorten(self._node, self._given)
+        elif found < self._given:
+            raise RowsDiffer(
+                f"{self._node.uri}: {self._given} rows were acknowledged, Tiled has {found}; the "
+                "missing ones are added"
+            )
+
 
 class ReplayedRaggedRows(ReplayedRows):
-    """Like `ReplayedRows`, for a ragged array: it cannot be overwritten, so old rows are kept."""
+    """Like `ReplayedRows`, for a ragged array: it cannot be overwritten, so old rows are kept.
+
+    If they are not those of this attempt, the array is written again.
+    """
 
     def patch(self, array: Any, offset: Any, extend: bool) -> None:
-        """Append those of the rows from `offset` on that do not exist yet."""
+        """Append those of the rows from `offset` on that do not exist yet.
+
+        Raises:
+            RowsDiffer: the array had other rows. It has none now; the next attempt writes all.
+        """
         existing = self._node.shape[0]
+        known = min(len(array), max(0, existing - offset))
+        if known and not self._has(array[:known], offset):
+            self._renew("it has other rows than the journal")
         if offset + len(array) > existing:
-            self._node.patch(array[max(0, existing - offset) :], offset=existing, extend=extend)
+            self._node.patch(array[known:], offset=existing, extend=extend)
         self._given = offset + len(array)
+
+    def check(self) -> None:
+        """Check that Tiled has as many rows as were written in this attempt.
+
+        Raises:
+            RowsDiffer: it has more or fewer. It has none now; the next attempt writes all.
+        """
+        self._node.refresh()
+        if (found := self._node.shape[0]) != self._given:
+            self._renew(f"{self._given} rows were acknowledged, Tiled has {found}")
+
+    def _has(self, array: Any, offset: int) -> bool:
+        try:
+            found = self._node.read(slice(offset, offset + len(array)))
+        except (httpx.HTTPStatusError, ClientError):  # its table lacks some
+            check_health(self._node)
+            return False
+        return is_same(found.tolist(), array.tolist())
+
+    def _renew(self, why: str) -> None:
+        renew(self._node)
+        raise RowsDiffer(f"{self._node.uri}: {why}; the array is written again")
 
 
 class IdempotentNode:
@@ -69,8 +122,11 @@ class IdempotentNode:
         return IdempotentNode(self._node.base)
 
     def create_container(self, key: str, **kwargs: Any) -> IdempotentNode:
-        """Create the container `key`, or return the existing one."""
-        return IdempotentNode(self._create(self._node.create_container, key, **kwargs))
+        """Create the container `key`, or return the existing one, with the same metadata."""
+        node = self._create(self._node.create_container, key, **kwargs)
+        if key in self.found:
+            restore(node, kwargs.get("metadata") or {})
+        return IdempotentNode(node)
 
     def create_appendable_table(self, schema: Any, key: str, **kwargs: Any) -> Any:
         """Create the table `key`, or return the existing one with its rows."""
@@ -96,10 +152,11 @@ class IdempotentNode:
             return ReplayedRaggedRows(self._node.write_ragged(array, key=key, **kwargs), len(array))
         except ClientError as exc:
             node = self._existing(key, exc)
-        try:  # it may have been created and never written
-            node.write(array[: node.shape[0]])
-        except ClientError as exc:
-            _expect_conflict(exc)
+        if node.shape[0]:  # else it was written again
+            try:  # it may have been created and never written
+                node.write(array[: node.shape[0]])
+            except ClientError as exc:
+                _expect_conflict(exc)
         rows = ReplayedRaggedRows(node)
         rows.patch(array, offset=0, extend=True)
         return rows

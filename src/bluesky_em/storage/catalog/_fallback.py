@@ -30,6 +30,22 @@ class Fallback:
             return "with its frames only"
         return f"with {sorted(key for _, key in self.text)} as text"
 
+    def dump(self) -> dict[str, Any]:
+        """Return it as plain data, for the run's manifest; empty if it is not needed."""
+        if not self.is_needed:
+            return {}
+        text = sorted([*column] for column in self.text)
+        return {"text": text, "frames_only": self.frames_only, "why": self.why}
+
+    @classmethod
+    def load(cls, dumped: Mapping[str, Any]) -> Fallback:
+        """Create one from what `dump` returned."""
+        fallback = cls()
+        fallback.text = {(stream, key) for stream, key in dumped.get("text", [])}
+        fallback.frames_only = dumped.get("frames_only", False)
+        fallback.why = dumped.get("why", "")
+        return fallback
+
     @property
     def is_needed(self) -> bool:
         """Whether Tiled has refused the run."""

@@ -14,9 +14,12 @@ import httpx
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.tiled.address import TiledAddress, why_not_ready
+from bluesky_em.files.tiled.health import check_health
+from bluesky_em.files.tiled.renewal import RowsDiffer
 
 from .._periodic import Backoff, PeriodicThread
 from ..activity import Activity
+from ._catalog_fill import CatalogFill
 from ._refusal import Refusal
 from ._run_ending import RunEnding
 
@@ -59,6 +62,8 @@ class Feeder:
         self._feeds: dict[Path, RunFeed] = {}
         self._restarted: set[Path] = set()
         self.activity = Activity("cataloguing")
+        self._fill = CatalogFill(layout, ledger, self._add_again)
+        self._again: set[Path] = set()
         self._backoff = Backoff(*BACKOFF)
         self._thread = PeriodicThread("feeder", POLL_INTERVAL, self._work)
         self._thread.start()
@@ -67,12 +72,20 @@ class Feeder:
     def trouble(self) -> str:
         """Why runs do not become complete; empty when all is well."""
         refused = [run.why for run in list(self._refusals.values())]
-        return "; ".join(filter(None, [self._trouble, *refused]))
+        return "; ".join(
+            filter(None, [self._trouble if self._journals else "", self._fill.trouble, *refused])
+        )
 
     def add(self, journal: Path, ending: RunEnding) -> None:
         """Add a run, or restart it; `ending` is updated by the caller when the run ends."""
         self._restarted.add(journal)
+        self._again.discard(journal)
         self._journals[journal] = ending
+
+    def _add_again(self, journal: Path, ending: RunEnding) -> None:
+        """Add a complete run that Tiled lacks; it comes after those that are not complete."""
+        self.add(journal, ending)
+        self._again.add(journal)
 
     def stop(self) -> None:
         """Finish the current step and end the thread."""
@@ -81,7 +94,7 @@ class Feeder:
     def _work(self) -> None:
         from ._run_feed import RunFeed  # seconds of imports, which must not delay storing
 
-        if not self._journals:
+        if not self._journals and self._client is not None and not self._fill.trouble:
             return
         try:
             self._step(RunFeed)
@@ -93,7 +106,9 @@ class Feeder:
 
     def _step(self, create_feed: type[RunFeed]) -> None:
         if self._client is None:
-            self._client = self._connect()
+            client = self._connect()
+            self._fill.compare(client)
+            self._client = client
         for journal in self._in_turn():
             feed = self._feeds.get(journal)
             refusal = self._refusals.get(journal)
@@ -113,6 +128,9 @@ class Feeder:
             if complete and journal not in self._restarted:
                 del self._journals[journal], self._feeds[journal]
                 self._refusals.pop(journal, None)
+                self._again.discard(journal)
+        if not self._again - self._refusals.keys():  # one at a time
+            self._fill.step(self._client)
 
     def _in_turn(self) -> list[Path]:
         """Return the runs to try now: all that Tiled takes, then one that it refused."""
@@ -123,7 +141,7 @@ class Feeder:
         waiting = {path: run for path, run in self._refusals.items() if run.why}
         due = [path for path, run in waiting.items() if run.until <= time.monotonic()]
         runs = [path for path in list(self._journals) if path not in waiting]
-        runs.sort(key=self._refusals.__contains__)
+        runs.sort(key=lambda path: (path in self._again, path in self._refusals))
         return [*runs, *sorted(due, key=lambda path: waiting[path].until)[:1]]
 
     def _refuse(self, journal: Path, exc: Exception) -> None:
@@ -135,6 +153,9 @@ class Feeder:
         feed = self._feeds[journal]
         self._drop(journal)
         refusal = self._refusals.setdefault(journal, Refusal(journal.stem))
+        if isinstance(exc, RowsDiffer):
+            refusal.postpone(exc)
+            return
         is_remote = isinstance(exc, httpx.HTTPError)
         if _is_for_all(exc):
             raise exc
@@ -158,7 +179,7 @@ class Feeder:
 
     def _open_circuit(self, exc: Exception) -> None:
         trouble = f"Tiled: {exc}"
-        if trouble != self._trouble:
+        if trouble != self._trouble and self._journals:
             logger.warning("waiting: %s", trouble, extra={"action": "catalog"})
             logger.debug("the reason", exc_info=exc)
         self._trouble = trouble
@@ -170,24 +191,6 @@ class Feeder:
             self._client = None
         self.activity.rest()
         self._thread.pause(self._backoff.next_delay())
-
-
-def check_health(client: Any) -> None:
-    """Ask Tiled's health page, which needs neither catalog nor key.
-
-    Tiled closes a connection after an internal error, so the first request may only find that out.
-    After this one the client has a connection that works.
-
-    Raises:
-        httpx.HTTPError: Tiled does not answer, or refuses that page, too.
-    """
-    http = client.context.http_client
-    page = f"{str(client.context.api_uri).rpartition('/api/')[0]}/healthz"
-    try:
-        answer = http.get(page)
-    except httpx.TransportError:
-        answer = http.get(page)
-    answer.raise_for_status()
 
 
 def _is_for_all(exc: Exception) -> bool:

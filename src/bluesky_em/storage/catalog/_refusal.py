@@ -36,6 +36,12 @@ class Refusal:
         self._backoff = Backoff(*RUN_BACKOFF)
         self._failed = -REPEAT_INTERVAL
 
+    def postpone(self, exc: Exception) -> None:
+        """Try the run again in the same form, after a pause: Tiled has other rows of it."""
+        logger.warning("run %s is written again: %s", self._run, exc, extra={"action": "catalog"})
+        self.why = f"Tiled has other rows of run {self._run}, its data are safe: {exc}"
+        self.until = time.monotonic() + self._backoff.next_delay()
+
     def add(self, exc: Exception, feed: RunFeed, *, repeat: bool) -> None:
         """Decide what happens after another error of the run.
 

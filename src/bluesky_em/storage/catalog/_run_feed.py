@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -15,6 +14,7 @@ from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.documents import Document, FlyScanFrames, ReferenceTracker
 from bluesky_em.files import manifest, master
 from bluesky_em.files.atomic import sync_file
+from bluesky_em.files.event_counts import EventCounts
 from bluesky_em.files.journal_reader import JournalReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger_writer import LedgerWriter
@@ -77,11 +77,10 @@ class RunFeed:
         self._unflushed = 0
         self._next_flush = 0.0
         self._start: Document = {}
-        self._streams: dict[str, str] = {}
-        self._events: Counter[str] = Counter()
-        fallback = fallback or Fallback()
-        self._tiled = TiledRunWriter(client, self._frames_of, layout.root, fallback)
-        self._normalizer = Normalizer(fallback)
+        self._events = EventCounts()
+        self._fallback = fallback or Fallback()
+        self._tiled = self._create_writer(client, layout)
+        self._normalizer = Normalizer(self._fallback)
         self._normalizer.subscribe(self._tiled)
 
     def step(self) -> bool:
@@ -120,6 +119,9 @@ class RunFeed:
         """Close the journal."""
         self._reader.close()
 
+    def _create_writer(self, client: Any, layout: Layout) -> TiledRunWriter:
+        return TiledRunWriter(client, self._frames_of, layout.root, self._fallback)
+
     def _documents(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the next documents. What comes after one that has to wait stays in the journal."""
         waiting, self._waiting = self._waiting, []
@@ -132,13 +134,17 @@ class RunFeed:
             entries = self._ledger.frames(run)
             folder = self._layout.folder_of(run, self._start["time"])
             account = manifest.compose(
-                run, entries, self._events,
+                run, entries, self._events.by_stream,
                 abandoned=stop is None, folder=folder, journal=self._path,
             )  # fmt: skip
+            account["tables"] = self._tiled.tables
+            account["journal"] = manifest.checksums(self._path)
+            account["simplified"] = self._fallback.dump()
             frames = [entry.frame for entry in entries]
             account["master"] = master.write(self._layout, self._path, frames, account)
             step("feed: master file written")
             manifest.write(account, folder)
+            self._tiled.check_rows()
             self._tiled.conclude(account)
         step("feed: before stop")
         if stop is not None:
@@ -205,13 +211,7 @@ class RunFeed:
             return
         if name == "start":
             self._start = document
-        elif name == "descriptor":
-            self._streams[document["uid"]] = document["name"]
-        elif name == "stream_datum":
-            stream = self._streams[document["descriptor"]]
-            self._events[stream] = max(self._events[stream], document["seq_nums"]["stop"] - 1)
-        for event in documents.events(name, document):
-            self._events[self._streams[event["descriptor"]]] += 1
+        self._events.add(name, document)
         self._tracker.learn(name, document)
         self._normalizer(name, _copy(document))
         self._unflushed += 1

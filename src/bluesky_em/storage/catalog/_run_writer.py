@@ -111,13 +111,23 @@ class TiledRunWriter(_RunWriter):
         """Record for readers that a frame's row has no data, and why."""
         self._map_of(frame).fail(frame, reason)
 
-    def conclude(self, manifest: dict[str, Any]) -> None:
-        """Write the run's manifest, with the state of its references, into its metadata.
+    @property
+    def tables(self) -> dict[str, dict[str, int]]:
+        """The entry `tables` of the manifest: which rows each table has."""
+        return self._event_tables.summaries
+
+    def check_rows(self) -> None:
+        """Check which rows Tiled has in tables and arrays, when all have been written.
 
         Raises:
-            RuntimeError: events that Tiled acknowledged are missing; the next attempt adds them.
+            RowsDiffer: others than it acknowledged; the next attempt puts it right.
         """
         self._event_tables.check()
+        for array in self._internal_arrays.values():
+            array.check()  # type: ignore (they are `ReplayedRows`)
+
+    def conclude(self, manifest: dict[str, Any]) -> None:
+        """Write the run's manifest, with the state of its references, into its metadata."""
         for key, rows in self._maps.items():
             if rows.is_behind and key in self._sres_nodes:
                 _describe(self._sres_nodes[key], rows.dump())

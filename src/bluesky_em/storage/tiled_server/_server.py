@@ -16,11 +16,13 @@ import filelock
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.locks import is_held
 from bluesky_em.files.tiled.address import TiledAddress, last_address, publish
+from bluesky_em.files.tiled.row_map import KEY
 
 from .. import processes
 from . import _catalog_version, _moved_folder
+from ._catalog_mark import next_mark
 from ._duckdb import connection_per_request
-from ._tiled_config import CATALOG, catalog_uri, tables_uri, tiled_config
+from ._tiled_config import CATALOG, TABLES, catalog_uri, tables_uri, tiled_config
 
 _POLL_INTERVAL = 0.5  # seconds between two checks for a writer, after the parent has exited
 _SHUTDOWN_TIMEOUT = 20.0  # seconds the server may take to finish its requests
@@ -71,6 +73,7 @@ def _run(layout: Layout) -> None:
     catalog = layout.catalog / CATALOG
     _catalog_version.upgrade(catalog, catalog_uri(layout), lambda what: _tell(layout, what))
     _moved_folder.follow(catalog, layout.root)
+    mark = next_mark(catalog, layout.catalog / TABLES)
 
     # These imports take seconds, so they are done only here.
     import uvicorn
@@ -88,7 +91,7 @@ def _run(layout: Layout) -> None:
     # other.
     with closing(sqlite3.connect(catalog)) as database:
         database.execute("PRAGMA journal_mode=WAL")
-    app = build_app_from_config(tiled_config(layout))
+    app = build_app_from_config(tiled_config(layout, {KEY: mark}))
     keys = {
         address.api_key: _access.READER,
         address.analyst_key: _access.ANALYST,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from bluesky_em.files.layout import Layout
@@ -13,10 +14,14 @@ CATALOG, TABLES = "catalog.db", "tables.duckdb"
 """Names of the database of nodes and of the database of event tables."""
 
 
-def tiled_config(layout: Layout) -> dict[str, Any]:
+def tiled_config(layout: Layout, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the configuration of a server for this catalog, as `tiled serve config` reads it.
 
     Its API key is random; the embedded server replaces it (see `_access`).
+
+    Args:
+        layout: the storage folder.
+        metadata: of the catalog itself, for clients.
 
     Raises:
         ValueError: the environment's `BLUESKY_EM_LIVE_...` are wrong.
@@ -34,6 +39,7 @@ def tiled_config(layout: Layout) -> dict[str, Any]:
                         str(layout.catalog / "arrays"),
                         tables_uri(layout),
                     ],
+                    "metadata": dict(metadata or {}),
                     "specs": [{"name": "CatalogOfBlueskyRuns", "version": "3.0"}],
                 },
             }

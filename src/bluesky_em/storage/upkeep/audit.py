@@ -11,18 +11,22 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from bluesky_em import documents
 from bluesky_em.documents import Document
-from bluesky_em.files import journal_reader, manifest
+from bluesky_em.files import journal_reader
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Entry, Ledger
 from bluesky_em.files.tiled.address import runs_of
-from bluesky_em.files.tiled.row_map import KEY
-from bluesky_em.files.tiled.values import address_name, columns
+from bluesky_em.files.tiled.values import address_name
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
+
+from ..catalog.run_replay import RunReplay
+from . import _run_account
 
 READ_BYTES = 32 << 20  # bytes of pixels that one request reads from Tiled
 
@@ -79,18 +83,29 @@ def audit_run(layout: Layout, ledger: Ledger, run: str, catalog: Any = None) -> 
         FileNotFoundError: there is no journal of that run here.
     """
     path = layout.journal_of(run)
-    run_documents: list[tuple[str, Document]] = list(journal_reader.read(path))
+    try:
+        run_documents: list[tuple[str, Document]] = [*journal_reader.read(path)]
+    except ValueError as exc:
+        yield Finding(kind=FindingKind.WRONG, location=Location.FILE, run=run, what=str(exc))
+        return
     if not ledger.is_complete(path.stem):
         what = f"{path} is not fully processed yet"
         yield Finding(kind=FindingKind.UNFINISHED, location=Location.LEDGER, run=run, what=what)
+        return
+    if not run_documents:
+        return
+    if _run_account.is_journal_changed(layout, path, run_documents[0][1]):
+        what = f"{path} has other bytes than when the run was completed; nothing else was checked"
+        yield Finding(kind=FindingKind.WRONG, location=Location.FILE, run=run, what=what)
         return
     entries = ledger.frames(run)
     checks = [
         (Location.LEDGER, _check_ledger(run_documents, entries)),
         (Location.FILE, _check_files(layout, entries)),
+        (Location.LEDGER, _check_manifest(layout, run_documents, entries)),
     ]
     if catalog is not None:
-        found = _check_catalog(layout, catalog, run, run_documents, entries)
+        found = _check_catalog(layout, ledger, catalog, run, run_documents, entries)
         checks.append((Location.CATALOG, found))
     for location, findings in checks:
         for kind, what in findings:
@@ -111,6 +126,14 @@ def _check_ledger(run_documents: list[tuple[str, Document]], entries: list[Entry
             )
         if stage is ReferenceState.FAILED and not entry.reason:
             yield FindingKind.WRONG, f"{reference} has failed without a reason"
+
+
+def _check_manifest(
+    layout: Layout, run_documents: list[tuple[str, Document]], entries: list[Entry]
+) -> _Findings:
+    account = _run_account.read(layout, run_documents[0][1])
+    for what in _run_account.untruths(layout, account, run_documents, entries):
+        yield FindingKind.WRONG, what
 
 
 def _check_files(layout: Layout, entries: list[Entry]) -> _Findings:
@@ -188,6 +211,7 @@ def _check_doubled(path: Path, numbers: Counter[int]) -> _Findings:
 
 def _check_catalog(
     layout: Layout,
+    ledger: Ledger,
     catalog: Any,
     run: str,
     run_documents: list[tuple[str, Document]],
@@ -198,58 +222,29 @@ def _check_catalog(
         yield FindingKind.LOST, "Tiled does not have the run"
         return
     node = client[run]
-    stopped = any(name == "stop" for name, _ in run_documents)
-    if stopped != bool(node.metadata.get("stop")):
-        yield FindingKind.WRONG, "journal and Tiled disagree on whether the run has stopped"
-    stages = manifest.count_stages(entries)
-    if (found := node.metadata.get(KEY, {}).get("references")) != stages:
-        yield FindingKind.WRONG, f"the manifest in Tiled says {found}, the ledger says {stages}"
-    for stream, events in _events_by_stream(run_documents).items():
-        base = node[address_name(stream)].base
-        yield from _check_events(base, stream, [event["seq_num"] for event in events])
-        yield from _check_arrays(base, stream, events)
+    account = _run_account.read(layout, run_documents[0][1]) or {}
+    try:
+        replay = RunReplay(layout, ledger, run_documents, client, account)
+        for kind, what in replay.differences():
+            yield FindingKind(kind), what
+    except httpx.HTTPError:
+        raise
+    except Exception as exc:  # whatever a manifest or metadata that make no sense lead to
+        yield FindingKind.WRONG, f"Tiled or the manifest cannot be what was written: {exc!r}"
+        return
+    if account.get("tables", replay.tables) != replay.tables:
+        yield FindingKind.WRONG, f"its manifest says that Tiled has the rows {account['tables']}"
     for stream in sorted({e.frame.stream for e in entries if e.stage is ReferenceState.CATALOGUED}):
-        yield from _check_frames(layout, node[address_name(stream)].base, stream, entries)
-
-
-def _events_by_stream(run_documents: list[tuple[str, Document]]) -> dict[str, list[Document]]:
-    names = {d["uid"]: d["name"] for name, d in run_documents if name == "descriptor"}
-    events: dict[str, list[Document]] = {}
-    for name, document in run_documents:
-        for event in documents.events(name, document):
-            events.setdefault(names[event["descriptor"]], []).append(event)
-    return events
-
-
-def _check_events(node: Any, stream: str, numbers: list[int]) -> _Findings:
-    counts = Counter(int(number) for number in node["internal"].read(["seq_num"])["seq_num"])
-    for number in sorted(set(numbers) - set(counts)):
-        yield FindingKind.LOST, f"event {number} of stream {stream} is not in Tiled"
-    for number in (n for n, count in counts.items() if count > 1):
-        yield (
-            FindingKind.DOUBLED,
-            f"event {number} of stream {stream} is {counts[number]} times in Tiled",
-        )
-
-
-def _check_arrays(node: Any, stream: str, events: list[Document]) -> _Findings:
-    """Count the rows of arrays that came inside events.
-
-    An array of few numbers is a column of the table, as long as the stream.
-    """
-    external = {key for key, about in node.metadata["data_keys"].items() if "external" in about}
-    given = Counter(key for event in events for key in event["data"] if key not in external)
-    existing = set(node)
-    for key, name in sorted(columns(given).items()):
-        if name in existing and (found := node[name].shape[0]) != given[key]:
-            kind = FindingKind.LOST if found < given[key] else FindingKind.DOUBLED
-            yield kind, f"{stream}/{key} has {found} rows in Tiled, events: {given[key]}"
+        if (name := address_name(stream)) in node:
+            yield from _check_frames(layout, node[name].base, stream, entries)
 
 
 def _check_frames(layout: Layout, node: Any, stream: str, entries: list[Entry]) -> _Findings:
     of_stream = [entry for entry in entries if entry.frame.stream == stream]
     for detector in sorted({entry.frame.detector for entry in of_stream}):
         own = [entry for entry in of_stream if entry.frame.detector == detector]
+        if detector not in node:  # reported with the other nodes
+            continue
         array, first = node[detector], own[0].frame
         if first.update is not None:
             yield from _check_array(layout.root / first.path, array, f"{stream}/{detector}")

@@ -31,7 +31,7 @@ from bluesky_em.files.operator_requests import Action, Request
 from bluesky_em.files.tiled.address import last_address, why_not_ready
 
 from ..disk_reserve import RESERVE_BYTES
-from .audit import Finding, FindingKind, Location, audit_run
+from .audit import Finding, Location, audit_run
 
 CLOCK_LIMIT = 1.0  # seconds by which the clocks of two PCs may differ
 REQUEST_TIMEOUT = 5.0  # seconds a running writer may take to accept a request
@@ -223,13 +223,10 @@ def _problem_of(layout: Layout, run: str, finding: Finding) -> Problem:
     if finding.location is Location.FILE:
         remedy = "restore the file from a backup; the journal has the documents of its frames"
         return Problem(what=str(finding), remedy=remedy)
-    if finding.kind is FindingKind.DOUBLED:
-        remedy = "delete the run in Tiled, with an administrator's key, and run the doctor again"
-        return Problem(what=str(finding), remedy=remedy)
 
     def process_again() -> None:
         path = operator_requests.submit(layout, Request(action=Action.RETRY, run=run))
         operator_requests.wait_accepted([path], REQUEST_TIMEOUT)
 
-    remedy = "have the writer process the run's journal again and add to Tiled what is missing"
+    remedy = "have the writer process the run's journal again and put right what Tiled has"
     return Problem(what=str(finding), remedy=remedy, repair=process_again)

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 from bluesky_em.storage.catalog._fallback import Fallback
@@ -35,3 +36,11 @@ def test_an_error_outside_all_columns_leaves_only_frames():
     fallback = Fallback()
     assert fallback.simplify(TypeError("metadata"), {}, [])
     assert fallback.frames_only and fallback.leaves_out(("primary", "x"))
+
+
+def test_a_fallback_is_the_same_after_it_was_written_into_a_manifest():
+    fallback = Fallback()
+    assert fallback.dump() == {}
+    fallback.text, fallback.why = {("primary", "x")}, "refused"
+    loaded = Fallback.load(json.loads(json.dumps(fallback.dump())))
+    assert vars(loaded) == vars(fallback)

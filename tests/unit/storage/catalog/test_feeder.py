@@ -7,8 +7,9 @@ import pytest
 
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger_writer import LedgerWriter
+from bluesky_em.files.tiled.health import check_health
+from bluesky_em.files.tiled.renewal import RowsDiffer
 from bluesky_em.storage.catalog import Feeder, RunEnding
-from bluesky_em.storage.catalog._feeder import check_health
 
 REQUEST = httpx.Request("GET", "http://tiled/api/v1/")
 DROPPED = httpx.RemoteProtocolError("Server disconnected without sending a response.")
@@ -168,3 +169,23 @@ def test_health_is_asked_at_the_root_of_the_server():
     client = Client(200)
     check_health(client)
     assert client.asked == ["http://tiled/path/healthz"]
+
+
+def test_a_run_of_which_tiled_has_other_rows_is_written_again_in_the_same_form(feeder: Feeder):
+    feeder._client = Client(200)
+    feeds: Any = Feeds(bad=[RowsDiffer("event 3 is missing")])
+    add(feeder, "bad")
+    feeder._step(feeds)
+    assert "other rows of run bad, its data are safe: event 3 is missing" in feeder.trouble
+    assert not feeder._refusals[Path("bad")].fallback.is_needed
+    feeder._step(feeds)
+    assert feeds.tried == ["bad", "bad"] and feeder.trouble == "" and not feeder._refusals
+
+
+def test_runs_that_the_catalog_lacks_come_after_those_of_the_day(feeder: Feeder):
+    feeder._client = Client(200)
+    feeds: Any = Feeds()
+    feeder._add_again(Path("old"), RunEnding(files_closed=True))
+    add(feeder, "open", "new")
+    feeder._step(feeds)
+    assert feeds.tried == ["open", "new", "old"] and not feeder._again
