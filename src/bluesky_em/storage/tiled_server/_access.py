@@ -25,7 +25,7 @@ READER = frozenset({"read:metadata", "read:data"})
 WRITER = READER | {"create:node", "write:metadata", "write:data", "register"}
 """scopes of the feed, which adds and never deletes"""
 ANALYST = READER | {"create:node", "write:metadata", "write:data"}
-"""scopes of analysts, who publish results and register no files"""
+"""scopes of analysts, who register no files; where they hold says `RawIsReadOnly`"""
 
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
 

@@ -1,0 +1,67 @@
+"""The container `results` of a catalog: all that analysts add is in it, beside the raw runs.
+
+What is published about a run is in `results/<uid of the run>`, in the stream `results`. Runs of
+results are there by their own uid. An analyst's key changes nothing else (`RawIsReadOnly`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tiled.client.container import Container
+from tiled.structures.core import Spec
+
+from .address import runs_of
+from .nodes import IdempotentNode
+
+NAME = "results"
+"""Key of the container in the catalog; no run's uid."""
+SPECS = [Spec("CatalogOfBlueskyRuns", version="3.0")]
+"""Its specs: runs of results are searched like all runs."""
+
+
+def path_of(run: str) -> str:
+    """Return the path of what is published about a run."""
+    return f"{NAME}/{run}"
+
+
+def find(client: Any) -> Any:
+    """Return the container.
+
+    Raises:
+        KeyError: the catalog has none.
+    """
+    return child(client, NAME)
+
+
+def find_or_create(client: Any) -> Any:
+    """Return the container, which is created unless it exists.
+
+    Raises:
+        tiled.client.utils.ClientError: it does not exist, and the key may not create it.
+    """
+    try:
+        return find(client)
+    except KeyError:
+        IdempotentNode(client).create_container(NAME, metadata={}, specs=SPECS)
+        return find(client)
+
+
+def child(client: Any, key: str) -> Any:
+    """Return the node of this key; a catalog's own `[...]` looks for runs only."""
+    return Container.__getitem__(runs_of(client), key)
+
+
+def find_run(client: Any, uid: str) -> Any:
+    """Return a run, which may be one of results.
+
+    Raises:
+        KeyError: it has not begun.
+    """
+    try:
+        return runs_of(client)[uid]
+    except KeyError:
+        node = child(find(client), uid)
+    if "start" not in node.metadata:  # what is published about a run that is not here
+        raise KeyError(uid)
+    return node
