@@ -15,14 +15,14 @@ from tiled.access_control.protocols import AccessPolicy
 from tiled.structures.core import StructureFamily
 from tiled.structures.data_source import Management
 
+from .results_container import NAME
+
 READS = frozenset({"read:metadata", "read:data"})
 """scopes of readers"""
 ADDS = READS | {"create:node", "write:metadata"}
 """scopes of analysts on the container of results itself; its stream of events stays open"""
 REGISTER = "register"
 """the scope of the writer's key, by which it is known: analysts' keys do not have it"""
-RESULTS = "results"
-"""key of the container for what analysts add"""
 
 
 class RawIsReadOnly(AccessPolicy):
@@ -43,7 +43,7 @@ class RawIsReadOnly(AccessPolicy):
         if REGISTER in scopes or scopes <= READS:
             return scopes
         path = await node.path_segments() if hasattr(node, "path_segments") else []
-        if [*path[:1]] != [RESULTS] or not all(map(_is_safe, path)):
+        if [*path[:1]] != [NAME] or not all(map(_is_safe, path)):
             return scopes & READS
         node.create_node = _CheckedCreation(node.create_node)
         return scopes if len(path) > 1 else scopes & ADDS

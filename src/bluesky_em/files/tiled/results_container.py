@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tiled.client.container import Container
-from tiled.structures.core import Spec
-
 from .address import runs_of
-from .nodes import IdempotentNode
 
 NAME = "results"
 """Key of the container in the catalog; no run's uid."""
-SPECS = [Spec("CatalogOfBlueskyRuns", version="3.0")]
-"""Its specs: runs of results are searched like all runs."""
+SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
+"""Its spec: runs of results are searched like all runs."""
 
 
 def path_of(run: str) -> str:
@@ -40,15 +36,25 @@ def find_or_create(client: Any) -> Any:
     Raises:
         tiled.client.utils.ClientError: it does not exist, and the key may not create it.
     """
+    from tiled.structures.core import Spec
+
+    from .nodes import IdempotentNode
+
     try:
         return find(client)
     except KeyError:
-        IdempotentNode(client).create_container(NAME, metadata={}, specs=SPECS)
+        IdempotentNode(client).create_container(NAME, metadata={}, specs=[Spec(**SPEC)])
         return find(client)
 
 
 def child(client: Any, key: str) -> Any:
-    """Return the node of this key; a catalog's own `[...]` looks for runs only."""
+    """Return the node of this key; a catalog's own `[...]` looks for runs only.
+
+    Raises:
+        KeyError: there is none.
+    """
+    from tiled.client.container import Container  # takes seconds: only when it is needed
+
     return Container.__getitem__(runs_of(client), key)
 
 
@@ -62,6 +68,6 @@ def find_run(client: Any, uid: str) -> Any:
         return runs_of(client)[uid]
     except KeyError:
         node = child(find(client), uid)
-    if "start" not in node.metadata:  # what is published about a run that is not here
+    if "BlueskyRun" not in {spec.name for spec in node.specs}:  # only published about that run
         raise KeyError(uid)
     return node

@@ -14,14 +14,14 @@ async def create(tree: Any) -> None:
         tree: the root of the catalog in the server.
     """
     from tiled.catalog.adapter import Collision
-    from tiled.structures.core import StructureFamily
+    from tiled.structures.core import Spec, StructureFamily
 
     try:
         await tree.create_node(
             structure_family=StructureFamily.container,
             metadata={},
             key=results_container.NAME,
-            specs=results_container.SPECS,
+            specs=[Spec(**results_container.SPEC)],
         )
     except Collision:
         pass
