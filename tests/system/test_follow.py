@@ -412,7 +412,9 @@ def test_results_reach_the_session_from_tiled_and_from_the_folder(
     assert results.get(reference, "aligned") is True
     found = audit_run(session.storage.layout, session.storage._ledger, uid, session.data.catalog)
     assert [str(finding) for finding in found] == []
-    stored = http.catalog[uid]["results"].read()
+    raw = http.catalog[uid]
+    assert "results" not in raw and raw.metadata["bluesky_em"]["results"] == f"results/{uid}"
+    stored = http.results_catalog[uid]["results"].read()
     assert list(stored["name"].values) == ["thickness", "aligned", "thickness"]
     assert [json.loads(value) for value in stored["value"].values] == [0.5, True, 0.75]
     assert len([*http.follow(uid)]) == 1
