@@ -88,7 +88,7 @@ class TiledResults:
     def _from_raw_run(self, client: Any) -> Iterator[Result]:
         """Yield the results that an earlier version published: in the raw run itself."""
         try:
-            stream = plain(results_container.child(client, self._run))[RESULTS]
+            stream = results_container.child(client, f"{self._run}/{RESULTS}")
             table = plain(stream)["internal"]
         except KeyError:
             return

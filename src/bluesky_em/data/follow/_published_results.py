@@ -34,8 +34,7 @@ class PublishedResults(TiledRun):
         Raises:
             KeyError: nothing has been published.
         """
-        container = results_container.find(self._client)
-        return plain(results_container.child(container, self.run))
+        return plain(results_container.child(self._client, results_container.path_of(self.run)))
 
     def _update_from_container(self, message: Mapping[str, Any] | None) -> None:
         if message is None or message.get("key") == self.run:

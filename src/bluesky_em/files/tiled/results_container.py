@@ -47,15 +47,15 @@ def find_or_create(client: Any) -> Any:
         return find(client)
 
 
-def child(client: Any, key: str) -> Any:
-    """Return the node of this key; a catalog's own `[...]` looks for runs only.
+def child(client: Any, path: str) -> Any:
+    """Return the node at a path, with one request; a catalog's own `[...]` looks for runs only.
 
     Raises:
         KeyError: there is none.
     """
     from tiled.client.container import Container  # takes seconds: only when it is needed
 
-    return Container.__getitem__(runs_of(client), key)
+    return Container.__getitem__(runs_of(client), path)
 
 
 def find_run(client: Any, uid: str) -> Any:
@@ -67,7 +67,7 @@ def find_run(client: Any, uid: str) -> Any:
     try:
         return runs_of(client)[uid]
     except KeyError:
-        node = child(find(client), uid)
+        node = child(client, path_of(uid))
     if "BlueskyRun" not in {spec.name for spec in node.specs}:  # only published about that run
         raise KeyError(uid)
     return node
