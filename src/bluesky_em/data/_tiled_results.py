@@ -16,7 +16,7 @@ from tiled.structures.core import Spec
 from bluesky_em.files.results import RESULTS, Result, plain_data
 from bluesky_em.files.tiled import results_container
 from bluesky_em.files.tiled.address import plain
-from bluesky_em.files.tiled.nodes import IdempotentNode
+from bluesky_em.files.tiled.nodes import CONFLICT, IdempotentNode
 
 from .follow import PublishedResults, read_rows
 
@@ -60,8 +60,8 @@ class TiledResults:
             tiled.client.utils.ClientError: the key may not add results.
         """
         if self._table is None:
-            self._table = self._find_or_create(result.time)
-            self._count = len(self._table.read(["seq_num"]))
+            self._table, is_new = self._find_or_create(result.time)
+            self._count = 0 if is_new else len(self._table.read(["seq_num"]))
         self._count += 1
         value = json.dumps(result.value, default=plain_data)
         text = {"of": result.of, "name": result.name, "value": value}
@@ -96,7 +96,8 @@ class TiledResults:
             for row in read_rows(table):
                 yield from _result(row, row["time"])
 
-    def _find_or_create(self, now: float) -> Any:
+    def _find_or_create(self, now: float) -> tuple[Any, bool]:
+        """Return the table of results, and whether it is new."""
         client = self._client()
         results_container.find_run(client, self._run)
         run = IdempotentNode(self._find_or_create_node(client))
@@ -109,8 +110,9 @@ class TiledResults:
             "object_keys": {"publish": [*_KEYS]},
         }
         specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
-        stream = run.create_container(RESULTS, metadata=descriptor, specs=specs)
-        return stream.base.create_appendable_table(_SCHEMA, "internal", metadata={})
+        stream = run.create_container(RESULTS, metadata=descriptor, specs=specs).base
+        table = stream.create_appendable_table(_SCHEMA, "internal", metadata={})
+        return table, not stream.found
 
     def _find_or_create_node(self, client: Any) -> Any:
         """Return the node for what is published about the run."""
@@ -124,10 +126,11 @@ class TiledResults:
                 "this key may not create it. The writer creates it with the next run that it feeds"
             ) from exc
         try:
-            return plain(results_container.child(container, self._run))
-        except KeyError:
-            metadata = {"run": self._run}
-            return IdempotentNode(container).create_container(self._run, metadata=metadata)
+            return container.create_container(self._run, metadata={"run": self._run})
+        except ClientError as exc:
+            if exc.response.status_code != CONFLICT:
+                raise
+            return plain(results_container.child(client, results_container.path_of(self._run)))
 
 
 def _result(event: Mapping[str, Any], published: float) -> Iterator[Result]:
