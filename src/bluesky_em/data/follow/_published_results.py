@@ -1,4 +1,4 @@
-"""What is published about a run, followed through Tiled."""
+"""The results published about a run, followed through Tiled."""
 
 from __future__ import annotations
 
