@@ -12,12 +12,13 @@ from typing import Any
 import bluesky.preprocessors as bpp
 import httpx
 import numpy as np
+import pyarrow
 import pytest
 from bluesky.utils import MsgGenerator
 from bluesky_tiled_plugins import TiledWriter
 from event_model import compose_run
 from ophyd_async.core import TriggerInfo
-from tiled.client import from_uri
+from tiled.client import from_context, from_uri
 
 from bluesky_em import Data, MapInfo, ReferenceFailed, UnknownReference
 from bluesky_em.app.session import Session
@@ -412,10 +413,33 @@ def test_results_reach_the_session_from_tiled_and_from_the_folder(
     assert results.get(reference, "aligned") is True
     found = audit_run(session.storage.layout, session.storage._ledger, uid, session.data.catalog)
     assert [str(finding) for finding in found] == []
-    stored = http.catalog[uid]["results"].read()
+    raw = http.catalog[uid]
+    assert "results" not in raw and raw.metadata["bluesky_em"]["results"] == f"results/{uid}"
+    stored = http.results_catalog[uid]["results"].read()
     assert list(stored["name"].values) == ["thickness", "aligned", "thickness"]
     assert [json.loads(value) for value in stored["value"].values] == [0.5, True, 0.75]
     assert len([*http.follow(uid)]) == 1
+
+
+def test_results_that_an_earlier_version_put_into_the_run_can_be_read(
+    session: Session, tiled: TiledAddress, analyst: Data, http: Data
+) -> None:
+    uid = session.acquire_eels(exposure=0.001).partition("/")[0]
+    session.data.wait(uid)
+    analyst.publish(uid, "new", 2)
+    published = analyst.results_catalog[uid]["results"]
+    rows = published.base["internal"].read()
+    with closing(from_uri(tiled.uri, api_key=tiled.writer_key).context) as context:
+        raw = from_context(context)[uid].base
+        stream = raw.create_container(
+            "results", metadata=dict(published.metadata), specs=published.specs
+        )
+        before = pyarrow.Table.from_pandas(rows.assign(name="old", value="1"), preserve_index=False)
+        table = stream.base.create_appendable_table(before.schema, key="internal")
+        table.append_partition(0, before)
+    results = http.results(uid)
+    assert results.wait(uid, "old", timeout=10) and results.wait(uid, "new", timeout=10)
+    assert results.latest == {"old": 1, "new": 2}
 
 
 def test_publishing_with_a_key_for_reading_raises_an_error_that_names_the_right_key(

@@ -17,6 +17,7 @@ from bluesky_em.__main__ import app
 from bluesky_em.analysis.online import FrameFunction, process
 from bluesky_em.app.session import Session
 from bluesky_em.files.tiled.address import TiledAddress
+from bluesky_em.files.tiled.results_container import find
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +108,14 @@ def test_a_process_that_has_only_the_tiled_address_stores_its_results_there(
     data = Data(tiled.uri, api_key=tiled.analyst_key)
     client = from_uri(tiled.uri, api_key=tiled.analyst_key)
     try:
-        emit = TiledWriter(client)
+        emit = TiledWriter(find(client))
         done = process(data, _run(spectra), FrameFunction.named("zero_loss"), emit)
-        values = data.catalog[done.run]["primary"].read()["zero_loss"].values
+        values = data.results_catalog[done.run]["primary"].read()["zero_loss"].values
+        data.publish(done.run, "good", True)  # about the run of results
+        assert data.results(done.run).wait(done.run, "good", timeout=10)
+        assert data.wait(done.run) and done.run not in list(data.catalog)
+        assert [point.data["zero_loss"] for point in data.follow(done.run)] == [*values]
+        np.testing.assert_array_equal(data.stream(done.run)["zero_loss"].values, values)
     finally:
         data.close()
         client.context.close()

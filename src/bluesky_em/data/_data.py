@@ -74,6 +74,20 @@ class Data:
         """
         return self._catalog.connect()
 
+    @property
+    def results_catalog(self) -> Any:
+        """The plain Tiled client of the catalog's container `results`, for what analysts add.
+
+        Runs of results are in it, and what is published about a run, by the uid of that run.
+
+        Raises:
+            NotReady: the embedded server has not started within 180 s.
+            KeyError: the catalog has no such container yet.
+        """
+        from bluesky_em.files.tiled import results_container
+
+        return results_container.find(self.catalog)
+
     def status(self, reference: str) -> ReferenceStatus:
         """Return the status of a reference, without waiting.
 
@@ -211,7 +225,7 @@ class Data:
             ValueError: `of` or `name` is empty.
             TypeError: `value` is of another type.
             UnknownReference: there is no such run (yet), in the folder or in Tiled.
-            PermissionError: the key may only read; the message names the key that may write.
+            PermissionError: the key may not add results; the message names the key that may.
         """
         self._exchange.publish(of, name, value)
 

@@ -1,27 +1,31 @@
-"""Results of analyses as a stream of their run in Tiled, for plans on another PC."""
+"""Results of analyses in Tiled, beside their run, for plans on another PC."""
 
 from __future__ import annotations
 
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
 import pyarrow
+from tiled.client.utils import ClientError
 from tiled.structures.core import Spec
 
 from bluesky_em.files.results import RESULTS, Result, plain_data
-from bluesky_em.files.tiled.address import runs_of
-from bluesky_em.files.tiled.nodes import IdempotentNode
+from bluesky_em.files.tiled import results_container
+from bluesky_em.files.tiled.address import plain
+from bluesky_em.files.tiled.nodes import CONFLICT, IdempotentNode
 
-from .follow import Point, TiledRun
+from .follow import PublishedResults, read_rows
 
 logger = logging.getLogger(__name__)
 
+FORBIDDEN = 403  # HTTP status: the key may not do that
 RETRY_INTERVAL = 1.0  # seconds, while the Tiled server is away
-_TEXT = {"dtype": "string", "shape": [], "source": "bluesky_em.Data.publish"}
+_SOURCE = "bluesky_em.Data.publish"
+_TEXT = {"dtype": "string", "shape": [], "source": _SOURCE}
 _KEYS = ("of", "name", "value")
 _SCHEMA = pyarrow.schema(
     [("seq_num", pyarrow.int64()), ("time", pyarrow.float64())]
@@ -31,7 +35,7 @@ _SCHEMA = pyarrow.schema(
 
 
 class TiledResults:
-    """Results as a stream of the run in Tiled.
+    """Results as a stream of `results/<uid of the run>` in Tiled.
 
     Args:
         client: returns the catalog.
@@ -53,11 +57,11 @@ class TiledResults:
 
         Raises:
             KeyError: the run is not in Tiled.
-            tiled.client.utils.ClientError: the key may not write.
+            tiled.client.utils.ClientError: the key may not add results.
         """
         if self._table is None:
-            self._table = self._find_or_create(result.time)
-            self._count = len(self._table.read(["seq_num"]))
+            self._table, is_new = self._find_or_create(result.time)
+            self._count = 0 if is_new else len(self._table.read(["seq_num"]))
         self._count += 1
         value = json.dumps(result.value, default=plain_data)
         text = {"of": result.of, "name": result.name, "value": value}
@@ -68,21 +72,35 @@ class TiledResults:
     def follow(self, stopped: threading.Event) -> Iterator[Result]:
         """Yield results as they are published, until stopped."""
         with ExitStack() as stack:
-            source: TiledRun | None = None
+            source: PublishedResults | None = None
             while not stopped.is_set():
                 try:
                     if source is None:
                         client = self._client().include_data_sources()
-                        source = TiledRun(client, self._run, (RESULTS,), patience=0.0)
+                        yield from self._from_raw_run(client)
+                        source = PublishedResults(client, self._run)
                         stack.callback(source.close)
                     for point in source.collect(timeout=0.5):
-                        yield from _result_in(point)
+                        yield from _result(point.data, point.time)
                 except (*self._trouble, TimeoutError):
                     stopped.wait(RETRY_INTERVAL)
 
-    def _find_or_create(self, now: float) -> Any:
+    def _from_raw_run(self, client: Any) -> Iterator[Result]:
+        """Yield the results that an earlier version published: in the raw run itself."""
+        try:
+            stream = results_container.child(client, f"{self._run}/{RESULTS}")
+            table = plain(stream)["internal"]
+        except KeyError:
+            return
+        if stream.metadata.get("data_keys", {}).get("of", {}).get("source") == _SOURCE:
+            for row in read_rows(table):
+                yield from _result(row, row["time"])
+
+    def _find_or_create(self, now: float) -> tuple[Any, bool]:
+        """Return the table of results, and whether it is new."""
         client = self._client()
-        run = IdempotentNode(runs_of(client)[self._run].base)
+        results_container.find_run(client, self._run)
+        run = IdempotentNode(self._find_or_create_node(client))
         descriptor = {
             "name": RESULTS,
             "time": now,
@@ -92,14 +110,33 @@ class TiledResults:
             "object_keys": {"publish": [*_KEYS]},
         }
         specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
-        stream = run.create_container(RESULTS, metadata=descriptor, specs=specs)
-        return stream.base.create_appendable_table(_SCHEMA, "internal", metadata={})
+        stream = run.create_container(RESULTS, metadata=descriptor, specs=specs).base
+        table = stream.create_appendable_table(_SCHEMA, "internal", metadata={})
+        return table, not stream.found
+
+    def _find_or_create_node(self, client: Any) -> Any:
+        """Return the node for what is published about the run."""
+        try:
+            container = results_container.find_or_create(client)
+        except ClientError as exc:
+            if exc.response.status_code != FORBIDDEN:
+                raise
+            raise PermissionError(
+                f"the catalog has no container {results_container.NAME!r} for results yet, and "
+                "this key may not create it. The writer creates it with the next run that it feeds"
+            ) from exc
+        try:
+            return container.create_container(self._run, metadata={"run": self._run})
+        except ClientError as exc:
+            if exc.response.status_code != CONFLICT:
+                raise
+            return plain(results_container.child(client, results_container.path_of(self._run)))
 
 
-def _result_in(point: Point) -> Iterator[Result]:
-    """Yield the result in an event; nothing if a plan's own stream has this name."""
-    values = {key: point.data.get(key) for key in _KEYS}
+def _result(event: Mapping[str, Any], published: float) -> Iterator[Result]:
+    """Yield the result in an event; nothing if it is none: other programs may add to the stream."""
+    values = {key: event.get(key) for key in _KEYS}
     try:
-        yield Result(**{**values, "value": json.loads(values["value"])}, time=point.time)  # type: ignore
+        yield Result(**{**values, "value": json.loads(values["value"])}, time=published)  # type: ignore
     except (ValueError, TypeError) as exc:
         logger.warning("%r is not a result: %s", values, exc, extra={"action": "results"})

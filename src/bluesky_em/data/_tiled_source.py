@@ -11,6 +11,7 @@ import xarray
 
 from bluesky_em.axes import Axis
 from bluesky_em.errors import UnknownReference
+from bluesky_em.files.tiled import results_container
 from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.row_map import KEY, axes_at, find, read_update
 from bluesky_em.files.tiled.stream_keys import streams
@@ -127,8 +128,12 @@ class TiledSource:
                 raise lost_bookmark(at)
             return TiledRuns(client, uids.index(at))
         if since is not None:
-            return TiledRuns(client, len(client.search(Key("start.time") < since)))
-        return TiledRuns(client, max(0, len(client) - last))
+            return TiledRuns(client, len(client.search(Key("start.time") < since)), since)
+        count = len(client)
+        first = max(0, count - last)
+        if last and results_container.NAME in client.keys()[max(0, first - 1) : count]:
+            first = max(0, first - 1)  # it is among the nodes, and no run
+        return TiledRuns(client, first)
 
     def results(self, run: str) -> ResultStore:
         """Return the store of a run's results."""
@@ -192,6 +197,6 @@ class TiledSource:
     def _run(self, run: str) -> Any:
         client = self._client()
         try:
-            return runs_of(client)[run]
+            return results_container.find_run(client, run)
         except KeyError:
             return None

@@ -182,9 +182,11 @@ def _emitter(storage: Path, tiled: str | None) -> Iterator[Any]:
         from bluesky_tiled_plugins import TiledWriter
         from tiled.client import from_uri
 
+        from bluesky_em.files.tiled import results_container
+
         client = from_uri(tiled)
         try:
-            yield TiledWriter(client, batch_size=100)
+            yield TiledWriter(results_container.find_or_create(client), batch_size=100)
         finally:
             client.context.close()
     else:

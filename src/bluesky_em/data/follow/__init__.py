@@ -10,10 +10,12 @@ from ._bookmark import Bookmark, lost_bookmark
 from ._folder_run import FolderRun, FolderRuns
 from ._follower import RunFollower, RunsFollower, RunSource, RunsSource
 from ._point import End, Point
+from ._published_results import PublishedResults
 from ._tiled_nodes import read_rows
 from ._tiled_run import TiledRun, TiledRuns
 
 __all__ = [
     "Point", "End", "RunFollower", "RunsFollower", "Bookmark", "RunSource", "RunsSource",
-    "FolderRun", "FolderRuns", "TiledRun", "TiledRuns", "lost_bookmark", "read_rows",
+    "FolderRun", "FolderRuns", "TiledRun", "TiledRuns", "PublishedResults", "lost_bookmark",
+    "read_rows",
 ]  # fmt: skip

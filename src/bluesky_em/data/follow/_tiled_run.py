@@ -18,6 +18,7 @@ import numpy as np
 from bluesky_em.axes import Axis
 from bluesky_em.files.document_values import as_described
 from bluesky_em.files.results import RESULTS
+from bluesky_em.files.tiled import results_container
 from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.row_map import KEY, axes_at, read_update, reference_at
 from bluesky_em.files.tiled.stream_keys import StreamKeys, streams
@@ -60,7 +61,19 @@ class TiledRun:
         self._pending: deque[TiledEvent] = deque()
         self._ready: list[Point] = []
         self._last_read = time.monotonic()
-        self.subscribe(f"{client.uri.rstrip('/')}/{run}", self._update, from_start=True)
+        self.subscribe_run()
+
+    def subscribe_run(self) -> None:
+        """Wait for the messages of the run."""
+        self.subscribe(f"{self._client.uri.rstrip('/')}/{self.run}", self.update, from_start=True)
+
+    def find(self) -> Any:
+        """Return the run's node.
+
+        Raises:
+            KeyError: it does not exist (yet).
+        """
+        return results_container.find_run(self._client, self.run).base
 
     def subscribe(self, uri: str, handler: Any, *, from_start: bool = False) -> None:
         """Call `handler` with each message of a node."""
@@ -78,7 +91,7 @@ class TiledRun:
         self._pending.extend(self._events.wait(0.0 if self._pending else timeout))
         self._handle_pending()
         if self._may_grow() and time.monotonic() - self._last_read > REREAD_INTERVAL:
-            self._update(None)
+            self.update(None)
         for stream in self._streams.values():
             self._ready.extend(stream.points())
         if self._ended and self.end is None:
@@ -120,14 +133,16 @@ class TiledRun:
                 already_read.add(uri)
             self._pending.popleft()
 
-    def _update(self, message: Mapping[str, Any] | None) -> None:
+    def update(self, message: Mapping[str, Any] | None) -> None:
+        """Read the run's node, unless a message shows that there is nothing new."""
         if message is not None and message is not CLOSED and message["key"] in self._streams:
             return
         self._last_read = time.monotonic()
         try:
-            node = runs_of(self._client)[self.run].base
+            node = self.find()
         except KeyError:
             return  # it has not begun
+        self.subscribe(node.uri, self.update, from_start=True)  # a run of results is elsewhere
         self._metadata = node.metadata
         self.start = self._metadata.get("start")
         for name, child in streams(node).items():
@@ -305,13 +320,15 @@ class TiledRuns:
     Args:
         client: the catalog.
         known: number of its first nodes that are not returned.
+        since: s since the epoch; of the nodes that exist now, earlier runs are left out.
     """
 
-    def __init__(self, client: Any, known: int):
+    def __init__(self, client: Any, known: int, since: float = 0.0):
         self._client = runs_of(client)
         self._events = TiledEvents(client.context.api_key)
         self._events.subscribe(client.uri.rstrip("/"))
         self._known = known
+        self._since = since
         self._next_read = 0.0
 
     def collect(self, timeout: float) -> list[str]:
@@ -327,7 +344,9 @@ class TiledRuns:
         nodes = list(self._client.items()[self._known :])
         self._next_read = time.monotonic() + REREAD_INTERVAL
         self._known += len(nodes)
-        return [uid for uid, node in nodes if "start" in node.metadata]
+        since, self._since = self._since, 0.0  # a clock may be late: later nodes are new runs
+        starts = {uid: node.metadata["start"] for uid, node in nodes if "start" in node.metadata}
+        return [uid for uid, start in starts.items() if start.get("time", since) >= since]
 
     def close(self) -> None:
         """Close the connections; closing twice is harmless."""

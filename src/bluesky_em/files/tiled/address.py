@@ -48,6 +48,11 @@ def runs_of(client: Any) -> Any:
     return getattr(client, "v3", client)
 
 
+def plain(node: Any) -> Any:
+    """Return the same container without its view as a run or as a stream, if it has one."""
+    return getattr(node, "base", node)
+
+
 def address_of(layout: Layout) -> TiledAddress | None:
     """Return the embedded server's address, or None while it is not ready."""
     address = last_address(layout)

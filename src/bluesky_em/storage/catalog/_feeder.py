@@ -13,6 +13,7 @@ import httpx
 
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger_writer import LedgerWriter
+from bluesky_em.files.tiled import results_container
 from bluesky_em.files.tiled.address import TiledAddress, why_not_ready
 from bluesky_em.files.tiled.health import check_health
 from bluesky_em.files.tiled.renewal import RowsDiffer
@@ -170,6 +171,7 @@ class Feeder:
         if address is None:
             raise ConnectionError(why_not_ready(self._layout))
         client = from_uri(address.uri, api_key=address.writer_key or None)
+        results_container.find_or_create(client)  # analysts' keys may not
         return client.include_data_sources()  # type: ignore
 
     def _drop(self, journal: Path) -> None:

@@ -13,6 +13,7 @@ from bluesky_tiled_plugins.utils import truncate_json_overflow
 from bluesky_tiled_plugins.writing.tiled_writer import _RunWriter
 
 from bluesky_em.acquisition.instrument_pc.faults import step
+from bluesky_em.files.tiled import results_container
 from bluesky_em.files.tiled.columns import column_types, is_column, of_schema
 from bluesky_em.files.tiled.file_uri import file_uri, unquoted
 from bluesky_em.files.tiled.nodes import IdempotentNode
@@ -27,6 +28,15 @@ from ._key_groups import KeyGroups
 from ._later_node import LaterNode
 from ._read_back import ReadBack
 from ._updates import UpdateMap, UpdatesConsolidator
+
+
+class _Runs(IdempotentNode):
+    """The catalog, in which each run names the place of what is published about it."""
+
+    def create_container(self, key: str, **kwargs: Any) -> IdempotentNode:
+        """Create the run `key`, or return the existing one."""
+        metadata = {**kwargs.pop("metadata"), KEY: _link(key)}
+        return super().create_container(key, metadata=metadata, **kwargs)
 
 
 class TiledRunWriter(_RunWriter):
@@ -55,7 +65,7 @@ class TiledRunWriter(_RunWriter):
         root: Path,
         fallback: Fallback,
     ):
-        super().__init__(IdempotentNode(client), batch_size=sys.maxsize)  # type: ignore
+        super().__init__(_Runs(client), batch_size=sys.maxsize)  # type: ignore
         self._frames_of = frames_of
         self._root = root
         self._maps: dict[str, RowMap] = {}
@@ -318,13 +328,17 @@ class TiledRunWriter(_RunWriter):
         assert self.root_node is not None, "a run begins with its start document"
         self._other_uids_described = len(self._other_uids)
         uids = {"uids": " ".join(self._other_uids)} if self._other_uids else {}
-        _describe(self.root_node, {**manifest, **uids})
+        _describe(self.root_node, {**_link(self.root_node.item["id"]), **manifest, **uids})
 
     def _map_of(self, frame: Frame) -> RowMap:
         key = _key(frame)
         if key not in self._maps:
             self._maps[key] = RowMap() if frame.update is None else UpdateMap(frame)
         return self._maps[key]
+
+
+def _link(run: str) -> dict[str, str]:
+    return {"results": results_container.path_of(run)}
 
 
 def _key(frame: Frame) -> str:

@@ -20,14 +20,18 @@ from tiled.server import authentication as tiled
 from tiled.server.utils import API_KEY_COOKIE_NAME
 from tiled.utils import SingleUserPrincipal
 
-READER = frozenset({"read:metadata", "read:data"})
+from bluesky_em.files.tiled.access_policy import READS, REGISTER
+
+READER = READS
 """scopes of readers"""
-WRITER = READER | {"create:node", "write:metadata", "write:data", "register"}
+WRITER = READER | {"create:node", "write:metadata", "write:data", REGISTER}
 """scopes of the feed, which adds and never deletes"""
 ANALYST = READER | {"create:node", "write:metadata", "write:data"}
-"""scopes of analysts, who publish results and register no files"""
+"""scopes of analysts, who register no files; where they hold says `RawIsReadOnly`"""
 
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
+_GRAPH = "/api/graphql"
+"""Tiled's graph of entities, which can name runs: no policy protects it, nothing here uses it."""
 
 _ApiKey = Annotated[str | None, Depends(tiled.get_api_key)]
 _WebSocketKey = Annotated[str | None, Depends(tiled.get_api_key_websocket)]
@@ -65,22 +69,28 @@ def grant(app: FastAPI, keys: Mapping[str, frozenset[str]]) -> None:
         tiled.get_current_principal: principal,
         tiled.get_current_principal_websocket: principal_websocket,
     }
-    app.add_middleware(_RequireKey, is_known=lambda key: bool(scopes_of(key)))
+    app.add_middleware(_RequireKey, scopes_of=scopes_of)
 
 
 class _RequireKey:
     """Rejects requests without a valid key before FastAPI reads the whole request body."""
 
-    def __init__(self, app: Any, is_known: Callable[[str | None], bool]):
+    def __init__(self, app: Any, scopes_of: Callable[[str | None], frozenset[str]]):
         self._app = app
-        self._is_known = is_known
+        self._scopes_of = scopes_of
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        exempt = scope["type"] != "http" or scope["method"] in _WITHOUT_BODY
-        if exempt or any(self._is_known(key) for key in _keys_in(HTTPConnection(scope))):
+        if scope["type"] != "http" or scope["method"] in _WITHOUT_BODY:
             await self._app(scope, receive, send)
-        else:
+            return
+        found = [self._scopes_of(key) for key in _keys_in(HTTPConnection(scope))]
+        if not any(found):
             await JSONResponse({"detail": "Invalid API key"}, 401)(scope, receive, send)
+        elif scope["path"].startswith(_GRAPH) and not any(REGISTER in scopes for scopes in found):
+            words = "Only the writer's key may change the graph of entities"
+            await JSONResponse({"detail": words}, 403)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def _keys_in(request: HTTPConnection) -> list[str | None]:

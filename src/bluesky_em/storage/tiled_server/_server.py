@@ -79,11 +79,12 @@ def _run(layout: Layout) -> None:
     import uvicorn
     from tiled.server.app import build_app_from_config
 
-    from . import _access
+    from . import _access, _results_container
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            await _results_container.create(app.state.root_tree)
             publish(layout, address)
             processes.lower_priority()
 

@@ -45,6 +45,10 @@ def tiled_config(layout: Layout, metadata: Mapping[str, Any] | None = None) -> d
             }
         ],
         "authentication": {"single_user_api_key": secrets.token_hex(32)},
+        "access_control": {
+            "access_policy": "bluesky_em.files.tiled.access_policy:RawIsReadOnly",
+            "args": {},
+        },
         "expose_raw_assets": False,
         "streaming_cache": LiveCache().config(),
         "media_types": {

@@ -1,0 +1,73 @@
+"""The container `results` of a catalog: all that analysts add is in it, beside the raw runs.
+
+What is published about a run is in `results/<uid of the run>`, in the stream `results`. Runs of
+results are there by their own uid. An analyst's key changes nothing else (`RawIsReadOnly`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .address import runs_of
+
+NAME = "results"
+"""Key of the container in the catalog; no run's uid."""
+SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
+"""Its spec: runs of results are searched like all runs."""
+
+
+def path_of(run: str) -> str:
+    """Return the path of what is published about a run."""
+    return f"{NAME}/{run}"
+
+
+def find(client: Any) -> Any:
+    """Return the container.
+
+    Raises:
+        KeyError: the catalog has none.
+    """
+    return child(client, NAME)
+
+
+def find_or_create(client: Any) -> Any:
+    """Return the container, which is created unless it exists.
+
+    Raises:
+        tiled.client.utils.ClientError: it does not exist, and the key may not create it.
+    """
+    from tiled.structures.core import Spec
+
+    from .nodes import IdempotentNode
+
+    try:
+        return find(client)
+    except KeyError:
+        IdempotentNode(client).create_container(NAME, metadata={}, specs=[Spec(**SPEC)])
+        return find(client)
+
+
+def child(client: Any, path: str) -> Any:
+    """Return the node at a path, with one request; a catalog's own `[...]` looks for runs only.
+
+    Raises:
+        KeyError: there is none.
+    """
+    from tiled.client.container import Container  # takes seconds: only when it is needed
+
+    return Container.__getitem__(runs_of(client), path)
+
+
+def find_run(client: Any, uid: str) -> Any:
+    """Return a run, which may be one of results.
+
+    Raises:
+        KeyError: it has not begun.
+    """
+    try:
+        return runs_of(client)[uid]
+    except KeyError:
+        node = child(client, path_of(uid))
+    if "BlueskyRun" not in {spec.name for spec in node.specs}:  # only published about that run
+        raise KeyError(uid)
+    return node
