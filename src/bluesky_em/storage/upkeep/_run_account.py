@@ -56,7 +56,10 @@ def untruths(
     for name, document in documents:
         events.add(name, document)
     counts = events.by_stream
-    true = manifest.compose(start["uid"], entries, counts, abandoned=abandoned, folder=folder)
+    true = manifest.compose(
+        start["uid"], entries, counts,
+        abandoned=abandoned, folder=folder, journal=layout.journal_of(start["uid"]),
+    )  # fmt: skip
     for key in sorted(true.keys() | account.keys() - _ONLY_KNOWN_THEN):
         if key not in _ONLY_KNOWN_THEN and account.get(key) != true.get(key):
             yield f"its manifest says {key!r} is {account.get(key)}, but it is {true.get(key)}"
