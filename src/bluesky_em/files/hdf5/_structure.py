@@ -48,7 +48,8 @@ class Structure:
                 parts.append((start, self._read(start, offset)))
             start = max(start, offset + length)
         parts.append((start, self._read(start, size)))
-        return zlib.compress(msgpack.packb([size, parts]), _LEVEL)
+        packed: Any = msgpack.packb([size, parts])
+        return zlib.compress(packed, _LEVEL)
 
     def _add(self, node: Any) -> None:
         if not isinstance(node, h5py.Dataset):
