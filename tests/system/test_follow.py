@@ -414,8 +414,8 @@ def test_results_reach_the_session_from_tiled_and_from_the_folder(
     found = audit_run(session.storage.layout, session.storage._ledger, uid, session.data.catalog)
     assert [str(finding) for finding in found] == []
     raw = http.catalog[uid]
-    assert "results" not in raw and raw.metadata["bluesky_em"]["results"] == f"results/{uid}"
-    stored = http.results_catalog[uid]["results"].read()
+    assert "results" not in raw and raw.metadata["bluesky_em"]["results"] == f"results/about-{uid}"
+    stored = http.results_catalog[f"about-{uid}"].read()
     assert list(stored["name"].values) == ["thickness", "aligned", "thickness"]
     assert [json.loads(value) for value in stored["value"].values] == [0.5, True, 0.75]
     assert len([*http.follow(uid)]) == 1
@@ -427,7 +427,7 @@ def test_results_that_an_earlier_version_put_into_the_run_can_be_read(
     uid = session.acquire_eels(exposure=0.001).partition("/")[0]
     session.data.wait(uid)
     analyst.publish(uid, "new", 2)
-    published = analyst.results_catalog[uid]["results"]
+    published = analyst.results_catalog[f"about-{uid}"]
     rows = published.base["internal"].read()
     with closing(from_uri(tiled.uri, api_key=tiled.writer_key).context) as context:
         raw = from_context(context)[uid].base

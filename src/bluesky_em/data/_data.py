@@ -78,7 +78,7 @@ class Data:
     def results_catalog(self) -> Any:
         """The plain Tiled client of the catalog's container `results`, for what analysts add.
 
-        Runs of results are in it, and what is published about a run, by the uid of that run.
+        Runs of results are in it, by uid, and what is published about a run, as `about-<uid>`.
 
         Raises:
             NotReady: the embedded server has not started within 180 s.

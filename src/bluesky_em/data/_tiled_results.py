@@ -16,7 +16,7 @@ from tiled.structures.core import Spec
 from bluesky_em.files.results import RESULTS, Result, plain_data
 from bluesky_em.files.tiled import results_container
 from bluesky_em.files.tiled.address import plain
-from bluesky_em.files.tiled.nodes import CONFLICT, IdempotentNode
+from bluesky_em.files.tiled.nodes import IdempotentNode
 
 from .follow import PublishedResults, read_rows
 
@@ -35,7 +35,7 @@ _SCHEMA = pyarrow.schema(
 
 
 class TiledResults:
-    """Results as a stream of `results/<uid of the run>` in Tiled.
+    """Results as a stream `results/about-<uid of the run>` in Tiled.
 
     Args:
         client: returns the catalog.
@@ -100,7 +100,6 @@ class TiledResults:
         """Return the table of results, and whether it is new."""
         client = self._client()
         results_container.find_run(client, self._run)
-        run = IdempotentNode(self._find_or_create_node(client))
         descriptor = {
             "name": RESULTS,
             "time": now,
@@ -108,29 +107,29 @@ class TiledResults:
             "configuration": {},
             "hints": {},
             "object_keys": {"publish": [*_KEYS]},
+            "run": self._run,
         }
         specs = [Spec("BlueskyEventStream", version="3.0"), Spec("composite")]
-        stream = run.create_container(RESULTS, metadata=descriptor, specs=specs).base
-        table = stream.create_appendable_table(_SCHEMA, "internal", metadata={})
-        return table, not stream.found
+        key, container = results_container.key_about(self._run), IdempotentNode(_container(client))
+        stream = container.create_container(key, metadata=descriptor, specs=specs).base
+        return stream.create_appendable_table(_SCHEMA, "internal", metadata={}), not stream.found
 
-    def _find_or_create_node(self, client: Any) -> Any:
-        """Return the node for what is published about the run."""
-        try:
-            container = results_container.find_or_create(client)
-        except ClientError as exc:
-            if exc.response.status_code != FORBIDDEN:
-                raise
-            raise PermissionError(
-                f"the catalog has no container {results_container.NAME!r} for results yet, and "
-                "this key may not create it. The writer creates it with the next run that it feeds"
-            ) from exc
-        try:
-            return container.create_container(self._run, metadata={"run": self._run})
-        except ClientError as exc:
-            if exc.response.status_code != CONFLICT:
-                raise
-            return plain(results_container.child(client, results_container.path_of(self._run)))
+
+def _container(client: Any) -> Any:
+    """Return the container of results, which is created unless it exists.
+
+    Raises:
+        PermissionError: it does not exist, and the key may not create it.
+    """
+    try:
+        return results_container.find_or_create(client)
+    except ClientError as exc:
+        if exc.response.status_code != FORBIDDEN:
+            raise
+        raise PermissionError(
+            f"the catalog has no container {results_container.NAME!r} for results yet, and this "
+            "key may not create it. The writer creates it with the next run that it feeds"
+        ) from exc
 
 
 def _result(event: Mapping[str, Any], published: float) -> Iterator[Result]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from bluesky_em.files.results import RESULTS
 from bluesky_em.files.tiled import results_container
-from bluesky_em.files.tiled.address import plain
 
 from ._tiled_run import TiledRun
 
@@ -29,13 +28,21 @@ class PublishedResults(TiledRun):
         self.subscribe(place, self._update_from_container)
 
     def find(self) -> Any:
-        """Return the node for what is published about the run.
+        """Return the stream's node.
 
         Raises:
             KeyError: nothing has been published.
         """
-        return plain(results_container.child(self._client, results_container.path_of(self.run)))
+        return results_container.child(self._client, results_container.path_about(self.run))
+
+    def streams_in(self, node: Any) -> Mapping[str, Any]:
+        """Return the node itself."""
+        return {RESULTS: node}
+
+    def _may_grow(self) -> bool:
+        """Return whether the node is awaited; from then on, its own messages are."""
+        return RESULTS not in self._streams
 
     def _update_from_container(self, message: Mapping[str, Any] | None) -> None:
-        if message is None or message.get("key") == self.run:
+        if message is None or message.get("key") == results_container.key_about(self.run):
             self.update(None)

@@ -19,7 +19,7 @@ from bluesky_em.axes import Axis
 from bluesky_em.files.document_values import as_described
 from bluesky_em.files.results import RESULTS
 from bluesky_em.files.tiled import results_container
-from bluesky_em.files.tiled.address import runs_of
+from bluesky_em.files.tiled.address import plain, runs_of
 from bluesky_em.files.tiled.row_map import KEY, axes_at, read_update, reference_at
 from bluesky_em.files.tiled.stream_keys import StreamKeys, streams
 
@@ -73,7 +73,13 @@ class TiledRun:
         Raises:
             KeyError: it does not exist (yet).
         """
-        return results_container.find_run(self._client, self.run).base
+        node = results_container.find_run(self._client, self.run).base
+        self.subscribe(node.uri, self.update, from_start=True)  # a run of results is elsewhere
+        return node
+
+    def streams_in(self, node: Any) -> Mapping[str, Any]:
+        """Return the nodes of the run's streams, by name."""
+        return streams(node)
 
     def subscribe(self, uri: str, handler: Any, *, from_start: bool = False) -> None:
         """Call `handler` with each message of a node."""
@@ -142,13 +148,12 @@ class TiledRun:
             node = self.find()
         except KeyError:
             return  # it has not begun
-        self.subscribe(node.uri, self.update, from_start=True)  # a run of results is elsewhere
         self._metadata = node.metadata
         self.start = self._metadata.get("start")
-        for name, child in streams(node).items():
+        for name, child in self.streams_in(node).items():
             wanted = name != RESULTS if self._wanted is None else name in self._wanted
             if wanted and name not in self._streams and _is_stream(child):
-                self._streams[name] = stream = _Stream(self, name, child.base)
+                self._streams[name] = stream = _Stream(self, name, plain(child))
                 self.subscribe(stream.uri, stream.update, from_start=True)
 
     def _finish(self) -> None:

@@ -1,7 +1,7 @@
 """The container `results` of a catalog: all that analysts add is in it, beside the raw runs.
 
-What is published about a run is in `results/<uid of the run>`, in the stream `results`. Runs of
-results are there by their own uid. An analyst's key changes nothing else (`RawIsReadOnly`).
+What is published about a run is the stream `results/about-<uid of the run>`. Runs of results are
+there by their own uid. An analyst's key changes nothing else (`RawIsReadOnly`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from .address import runs_of
 
 NAME = "results"
 """Key of the container in the catalog; no run's uid."""
-SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
-"""Its spec: runs of results are searched like all runs."""
 
 
-def path_of(run: str) -> str:
+def key_about(run: str) -> str:
+    """Return the key, in the container, of what is published about a run."""
+    return f"about-{run}"
+
+
+def path_about(run: str) -> str:
     """Return the path of what is published about a run."""
-    return f"{NAME}/{run}"
+    return f"{NAME}/{key_about(run)}"
 
 
 def find(client: Any) -> Any:
@@ -36,14 +39,12 @@ def find_or_create(client: Any) -> Any:
     Raises:
         tiled.client.utils.ClientError: it does not exist, and the key may not create it.
     """
-    from tiled.structures.core import Spec
-
     from .nodes import IdempotentNode
 
     try:
         return find(client)
     except KeyError:
-        IdempotentNode(client).create_container(NAME, metadata={}, specs=[Spec(**SPEC)])
+        IdempotentNode(client).create_container(NAME, metadata={})
         return find(client)
 
 
@@ -67,7 +68,7 @@ def find_run(client: Any, uid: str) -> Any:
     try:
         return runs_of(client)[uid]
     except KeyError:
-        node = child(client, path_of(uid))
-    if "BlueskyRun" not in {spec.name for spec in node.specs}:  # only published about that run
+        node = child(client, f"{NAME}/{uid}")
+    if "BlueskyRun" not in {spec.name for spec in node.specs}:
         raise KeyError(uid)
     return node

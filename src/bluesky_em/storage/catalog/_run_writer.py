@@ -338,7 +338,7 @@ class TiledRunWriter(_RunWriter):
 
 
 def _link(run: str) -> dict[str, str]:
-    return {"results": results_container.path_of(run)}
+    return {"results": results_container.path_about(run)}
 
 
 def _key(frame: Frame) -> str:

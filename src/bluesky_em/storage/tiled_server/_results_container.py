@@ -14,14 +14,13 @@ async def create(tree: Any) -> None:
         tree: the root of the catalog in the server.
     """
     from tiled.catalog.adapter import Collision
-    from tiled.structures.core import Spec, StructureFamily
+    from tiled.structures.core import StructureFamily
 
     try:
         await tree.create_node(
             structure_family=StructureFamily.container,
             metadata={},
             key=results_container.NAME,
-            specs=[Spec(**results_container.SPEC)],
         )
     except Collision:
         pass
