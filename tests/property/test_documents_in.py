@@ -129,7 +129,7 @@ def test_every_run_is_in_the_catalog_with_its_other_columns_whole(
     @settings(
         derandomize=False,
         print_blob=True,
-        max_examples=2000 if long else 40,
+        max_examples=2000 if long else 100,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     @given(runs(), st.sampled_from(["primary", "a/b", "Größe", ".."]))

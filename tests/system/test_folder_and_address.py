@@ -179,6 +179,7 @@ def assert_read_the_same(session: Session, http: Data, documents: list[tuple[str
 
 
 @pytest.mark.timeout(4 * 3600)  # with --long
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # retries in other threads do
 def test_any_run_reads_the_same_by_folder_and_by_address(
     session: Session, http: Data, long: bool
 ) -> None:
