@@ -62,7 +62,8 @@ class Journal:
         """why there are such records"""
         self._make_room = make_room
         self._note = note
-        self._lock = filelock.FileLock(_lock_of(path), timeout=0)
+        # of no thread: the one that closes the journal is another than the one that begins it
+        self._lock = filelock.FileLock(_lock_of(path), timeout=0, thread_local=False)
         self._lock.acquire()  # before the journal exists: no writer may see it without its lock
         self._file = open(path, "ab", buffering=0)
         self._size = 0

@@ -1,4 +1,5 @@
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -214,3 +215,11 @@ def test_a_journal_is_not_closed_while_the_disk_has_no_room_for_the_rest(path: P
             journal.close()
     journal.close()
     assert len(read(path)) == 1
+
+
+def test_a_journal_that_another_thread_closes_has_no_lock_any_more(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "run.msgpack")
+    thread = threading.Thread(target=journal.close)
+    thread.start()
+    thread.join()
+    assert not journal._lock.is_locked
