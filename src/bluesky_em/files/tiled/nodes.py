@@ -8,6 +8,7 @@ from typing import Any
 from tiled.client.utils import ClientError
 
 from .columns import column_types
+from .renewal import renew
 
 CONFLICT = 409  # HTTP status: a node of that name exists
 
@@ -35,17 +36,6 @@ class ReplayedRows:
         """Write rows at `offset`."""
         self._node.patch(array.astype(self._node.dtype), offset=offset, extend=extend)
         self._given = offset[0] + len(array)
-
-
-class ReplayedRaggedRows(ReplayedRows):
-    """Like `ReplayedRows`, for a ragged array: it cannot be overwritten, so old rows are kept."""
-
-    def patch(self, array: Any, offset: Any, extend: bool) -> None:
-        """Append those of the rows from `offset` on that do not exist yet."""
-        existing = self._node.shape[0]
-        if offset + len(array) > existing:
-            self._node.patch(array[max(0, existing - offset) :], offset=existing, extend=extend)
-        self._given = offset + len(array)
 
 
 class IdempotentNode:
@@ -90,19 +80,19 @@ class IdempotentNode:
         rows.patch(array, offset=(0,), extend=True)
         return rows
 
-    def write_ragged(self, array: Any, key: str, **kwargs: Any) -> ReplayedRaggedRows:
-        """Write the ragged array `key`; if it exists, append the missing rows."""
+    def write_ragged(self, array: Any, key: str, **kwargs: Any) -> Any:
+        """Write the ragged array `key`; one that exists loses its rows first.
+
+        Its rows cannot be overwritten. Those of an earlier attempt cannot be relied on: some may be
+        in Tiled's database and not in the array, and would come before the next ones.
+        """
         try:
-            return ReplayedRaggedRows(self._node.write_ragged(array, key=key, **kwargs), len(array))
+            return self._node.write_ragged(array, key=key, **kwargs)
         except ClientError as exc:
             node = self._existing(key, exc)
-        try:  # it may have been created and never written
-            node.write(array[: node.shape[0]])
-        except ClientError as exc:
-            _expect_conflict(exc)
-        rows = ReplayedRaggedRows(node)
-        rows.patch(array, offset=0, extend=True)
-        return rows
+        renew(node)
+        node.patch(array, offset=0, extend=True)
+        return node
 
     def _create(self, create: Callable[..., Any], key: str, **kwargs: Any) -> Any:
         try:
