@@ -209,7 +209,7 @@ def test_a_token_that_comes_byte_by_byte_has_no_more_time(
                 break
             if select.select([sock], [], [], 0.02)[0]:
                 break
-        assert 0.2 < time.monotonic() - began < 5
+        assert 0.2 < time.monotonic() - began < 1.0
         assert all_from(sock) == b""
 
 

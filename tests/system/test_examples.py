@@ -70,7 +70,7 @@ def test_the_scan_stops_where_the_specimen_becomes_thin(
     thickness = Sample().thickness(x, y)
     right = int(np.argmax(thickness < np.maximum.accumulate(thickness) / 2))
     assert 60 < right < 120
-    assert -3 <= len(points) - 1 - right <= 25  # later when the computer is busy
+    assert abs(len(points) - 1 - right) <= 3
     assert run.end is not None and (run.end.status, run.end.reason) == ("success", "aligned: True")
 
 

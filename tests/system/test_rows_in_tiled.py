@@ -114,16 +114,28 @@ def ragged_rows(*lengths: int) -> Any:
 
 
 @pytest.mark.parametrize("left", [(1, 2), (2, 1), (2, 0, 3, 1)])
-def test_ragged_rows_of_an_earlier_attempt_are_kept_if_they_are_right_else_written_again(
+def test_ragged_rows_of_an_earlier_attempt_are_written_again(
     stream: IdempotentNode, left: tuple[int, ...]
 ):
     key, rows = f"ragged_{len(left)}_{left[0]}", ragged_rows(2, 0, 3)
     stream.write_ragged(ragged_rows(*left), key=key)
-    for _ in range(3):
-        with suppress(RowsDiffer):
-            array = stream.write_ragged(rows, key=key)
-            array.check()
+    array = stream.write_ragged(rows[:1], key=key)
+    array.patch(rows[1:], offset=array.shape[0], extend=True)
+    array.check()
     assert stream._node[key].read().tolist() == rows.tolist()
+
+
+def test_ragged_rows_that_tiled_lost_are_noticed_and_written_again(
+    stream: IdempotentNode, monkeypatch: pytest.MonkeyPatch
+):
+    rows = ragged_rows(2, 0, 3, 1)
+    array = stream.write_ragged(rows[:2], key="lost_ragged")
+    with monkeypatch.context() as patched:
+        patched.setattr(array._node, "patch", lambda *_, **__: None)
+        array.patch(rows[2:], offset=2, extend=True)
+    with pytest.raises(RowsDiffer, match="other rows than it acknowledged; .* written again"):
+        array.check()
+    stream.write_ragged(rows, key="lost_ragged").check()
 
 
 def test_rows_of_an_array_beyond_those_of_the_run_are_hidden(stream: IdempotentNode):

@@ -1,6 +1,7 @@
 """Plans that an analysis steers: ended early and successfully, and unharmed without one."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -99,7 +100,7 @@ def test_a_positive_result_ends_the_run_successfully_and_is_its_reason(
     plan = beam_on(count(eels, 50), microscope)
     with Documents(session, 3, lambda run: elsewhere.publish(run, "enough", True)) as documents:
         result = session.RE(stop_when(plan, "enough", session.data))
-    assert 3 <= len(documents.events) <= 25  # at once, unless the computer is busy
+    assert 3 <= len(documents.events) <= 6
     assert documents.ended == ("success", "enough: True")
     assert result.exit_status == "success" and result.plan_result is None
     assert session.RE(bps.rd(microscope.beam_blanked)).plan_result is True
@@ -173,8 +174,8 @@ def test_a_result_concerns_its_run_only_and_does_not_delay_the_next_run(
     with Documents(session, 6, lambda run: elsewhere.publish(run, "enough", True)) as documents:
         session.RE(stop_when(plan(), "enough", session.data))
     assert [stop["reason"] for stop in documents.stops] == ["", "", "enough: True"]
-    assert 6 <= len(documents.events) < 40 and not reached
-    assert gaps[0] < 2
+    assert 6 <= len(documents.events) < 10 and not reached
+    assert gaps[0] < 0.2
 
 
 def test_a_result_for_the_outer_of_two_nested_plans_ends_both(
@@ -244,7 +245,7 @@ def test_an_analysis_that_is_killed_neither_ends_nor_slows_a_plan(
     assert len(documents.events) == 60
     assert documents.ended == ("success", "")
     times = np.array([event["time"] for event in documents.events])
-    assert np.median(np.diff(times[12:])) < 3 * np.median(np.diff(times[:10]))
+    assert np.median(np.diff(times[12:])) < 1.5 * np.median(np.diff(times[:10]))
 
 
 def test_a_map_whose_analysis_is_killed_continues_and_is_refined(session: Session) -> None:
@@ -334,21 +335,31 @@ def test_over_tiled_alone_a_scan_stops_where_the_specimen_says(
     analysis = {"data": {"tiled": tiled.uri, "api_key": tiled.analyst_key}}
     try:
         with (
-            analyst(**analysis, example="05_stop_when_aligned.py"),
+            analyst(**analysis, example="05_stop_when_aligned.py") as process,
             Documents(session) as documents,
         ):
             session.RE(stop_when(scan, "aligned", there))
+            assert process.stdout is not None
+            decided = decided_at(process.stdout.readline())
     finally:
         there.close()
         session.RE(bps.mv(eels.dispersion, 0.5))
     right = first_below_half(start, stop)
-    assert -3 <= len(documents.events) - 1 - right <= 25  # later when the computer is busy
+    assert abs(decided - right) <= 3
+    assert decided < len(documents.events) <= decided + 25  # 5 s for the verdict to arrive
     assert documents.ended == ("success", "aligned: True")
     assert session.RE(bps.rd(microscope.beam_blanked)).plan_result is True
     session.data.wait(documents.run)
     run = session.data.catalog[documents.run]
     assert run.metadata["stop"]["reason"] == "aligned: True"
     assert len(run["primary"].read()["time"]) == len(documents.events)
+
+
+def decided_at(printed: str) -> int:
+    """Return the index of the point at which the example's analysis has published its verdict."""
+    found = re.search(r"analysis: .* at point (\d+)", printed)
+    assert found is not None, printed
+    return int(found[1]) - 1
 
 
 def first_below_half(start: tuple[float, float], stop: tuple[float, float]) -> int:

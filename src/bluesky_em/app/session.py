@@ -12,7 +12,7 @@ from typing import Any
 import bluesky.plan_stubs
 import bluesky.plans
 from bluesky.preprocessors import SupplementalData
-from bluesky.run_engine import RunEngine
+from bluesky.run_engine import RunEngine, get_bluesky_event_loop, set_bluesky_event_loop
 from bluesky.utils import ProgressBarManager
 from ophyd_async.core import NotConnectedError
 
@@ -77,8 +77,9 @@ class Session:
                 self.pcs = self._stack.enter_context(pcs)
                 addresses = {f"{name}_uri": uri for name, uri in pcs.uris.items()}
             self._stack.callback(close_all)
+            previous_loop = get_bluesky_event_loop()
             self.RE = RunEngine({}, call_returns_result=True)
-            self._stack.callback(_stop_loop, self.RE)
+            self._stack.callback(_stop_loop, self.RE, previous_loop)
             self.token = self.RE.subscribe(self.storage)
             """of the Storage's subscription"""
             self.RE.preprocessors.append(self.storage.guard)
@@ -164,12 +165,14 @@ class Session:
         self.close()
 
 
-def _stop_loop(engine: RunEngine) -> None:
+def _stop_loop(engine: RunEngine, previous: asyncio.AbstractEventLoop | None) -> None:
     if engine.state == "paused":
         engine.abort("the session was closed")  # runs the plan's clean-up, which blanks the beam
     engine.loop.call_soon_threadsafe(engine.loop.stop)
     engine._th.join()  # noqa: SLF001 (the RunEngine has no close)
     engine.loop.close()
+    if get_bluesky_event_loop() is engine.loop:  # where `init_devices` connects
+        set_bluesky_event_loop(previous)
 
 
 def _reasons(exc: BaseException) -> Iterator[str]:

@@ -207,6 +207,8 @@ class Array:
 class RaggedArray:
     """An array of rows of different lengths; a row is written before its event.
 
+    It has none for a moment when a new writer or a new connection begins: they write it again.
+
     Args:
         client: of its node.
     """
@@ -219,6 +221,7 @@ class RaggedArray:
         """Number of its points: as many as there are events."""
         return math.inf
 
+    @stamina.retry(on=(httpx.HTTPStatusError, IndexError), timeout=ANNOUNCED_TIMEOUT)
     def __getitem__(self, index: int) -> Any:
         """Read a row over HTTP, as nested lists."""
         return self._client.refresh().read(slice(index, index + 1)).tolist()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,6 @@ from .columns import column_types
 from .health import check_health
 from .node_metadata import restore
 from .renewal import RowsDiffer, renew, shorten
-from .table_rows import is_same
 
 CONFLICT = 409  # HTTP status: a node of that name exists
 
@@ -58,47 +58,37 @@ class ReplayedRows:
             )
 
 
-class ReplayedRaggedRows(ReplayedRows):
-    """Like `ReplayedRows`, for a ragged array: it cannot be overwritten, so old rows are kept.
+class RaggedRows:
+    """A ragged array in Tiled, with a checksum of the rows written to it in this attempt."""
 
-    If they are not those of this attempt, the array is written again.
-    """
+    def __init__(self, node: Any, rows: Any):
+        self._node = node
+        self._written = _checksum(rows)
 
-    def patch(self, array: Any, offset: Any, extend: bool) -> None:
-        """Append those of the rows from `offset` on that do not exist yet.
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._node, name)
 
-        Raises:
-            RowsDiffer: the array had other rows. It has none now; the next attempt writes all.
-        """
-        existing = self._node.shape[0]
-        known = min(len(array), max(0, existing - offset))
-        if known and not self._has(array[:known], offset):
-            self._renew("it has other rows than the journal")
-        if offset + len(array) > existing:
-            self._node.patch(array[known:], offset=existing, extend=extend)
-        self._given = offset + len(array)
+    def patch(self, array: Any, offset: int, extend: bool) -> None:
+        """Write rows at `offset`, which is the end."""
+        self._node.patch(array, offset=offset, extend=extend)
+        self._written = _checksum(array, self._written)
 
     def check(self) -> None:
-        """Check that Tiled has as many rows as were written in this attempt.
+        """Read the rows back, and check that they are those written in this attempt.
 
         Raises:
-            RowsDiffer: it has more or fewer. It has none now; the next attempt writes all.
+            RowsDiffer: they are not; the next attempt writes all.
         """
-        self._node.refresh()
-        if (found := self._node.shape[0]) != self._given:
-            self._renew(f"{self._given} rows were acknowledged, Tiled has {found}")
-
-    def _has(self, array: Any, offset: int) -> bool:
         try:
-            found = self._node.read(slice(offset, offset + len(array)))
+            found = _checksum(self._node.refresh().read())
         except (httpx.HTTPStatusError, ClientError):  # its table lacks some
             check_health(self._node)
-            return False
-        return is_same(found.tolist(), array.tolist())
-
-    def _renew(self, why: str) -> None:
-        renew(self._node)
-        raise RowsDiffer(f"{self._node.uri}: {why}; the array is written again")
+            found = None
+        if found != self._written:
+            raise RowsDiffer(
+                f"{self._node.uri}: Tiled has other rows than it acknowledged; the array is "
+                "written again"
+            )
 
 
 class IdempotentNode:
@@ -146,20 +136,19 @@ class IdempotentNode:
         rows.patch(array, offset=(0,), extend=True)
         return rows
 
-    def write_ragged(self, array: Any, key: str, **kwargs: Any) -> ReplayedRaggedRows:
-        """Write the ragged array `key`; if it exists, append the missing rows."""
+    def write_ragged(self, array: Any, key: str, **kwargs: Any) -> RaggedRows:
+        """Write the ragged array `key`; one that exists loses its rows first.
+
+        Its rows cannot be overwritten. Those of an earlier attempt cannot be relied on: some may be
+        in Tiled's database and not in the array, and would come before the next ones.
+        """
         try:
-            return ReplayedRaggedRows(self._node.write_ragged(array, key=key, **kwargs), len(array))
+            return RaggedRows(self._node.write_ragged(array, key=key, **kwargs), array)
         except ClientError as exc:
             node = self._existing(key, exc)
-        if node.shape[0]:  # else it was written again
-            try:  # it may have been created and never written
-                node.write(array[: node.shape[0]])
-            except ClientError as exc:
-                _expect_conflict(exc)
-        rows = ReplayedRaggedRows(node)
-        rows.patch(array, offset=0, extend=True)
-        return rows
+        renew(node)
+        node.patch(array, offset=0, extend=True)
+        return RaggedRows(node, array)
 
     def _create(self, create: Callable[..., Any], key: str, **kwargs: Any) -> Any:
         try:
@@ -176,3 +165,10 @@ class IdempotentNode:
 def _expect_conflict(exc: ClientError) -> None:
     if exc.response.status_code != CONFLICT:
         raise exc
+
+
+def _checksum(rows: Any, start: int = 0) -> int:
+    """Return the CRC-32 of a ragged array's rows, also if they come in several parts."""
+    for row in rows.tolist():
+        start = zlib.crc32(repr(row).encode(), start)
+    return start

@@ -56,9 +56,9 @@ class StreamKeys:
 
     def value(self, column: str, stored: Any) -> Any:
         """Return the value of an event that is stored in a column."""
-        refused = self.refused.get(column)
         if isinstance(stored, list):
             return _with_nan(stored)
+        refused = self.refused.get(column)
         if refused is None or refused.get("dtype") == "string" or not isinstance(stored, str):
             return stored
         return as_stored(refused)(_decoded(stored))
