@@ -13,7 +13,7 @@ from bluesky.utils import RunEngineInterrupted
 from event_model import compose_run
 
 from bluesky_em import Storage
-from bluesky_em.app.session import _stop_loop
+from bluesky_em.app.session import run_engine
 from bluesky_em.errors import StorageFailed
 from bluesky_em.storage import failure_monitor
 from bluesky_em.storage.failure_policy import OnFailure
@@ -25,9 +25,8 @@ NOWHERE = "http://127.0.0.1:1"
 
 @pytest.fixture
 def engine() -> Iterator[RunEngine]:
-    engine = RunEngine()
-    yield engine
-    _stop_loop(engine)
+    with run_engine() as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bluesky import RunEngine
 from bluesky import plans as bp
 from ophyd_async.core import init_devices
 
 from bluesky_em import Storage, gatan
 from bluesky_em.acquisition.client import close_all
-from bluesky_em.app.session import _stop_loop
+from bluesky_em.app.session import run_engine
 from bluesky_em.app.simulated_pcs import SimulatedPCs
 from bluesky_em.files import journal_reader
 from bluesky_em.files.ledger import Ledger
@@ -79,10 +78,10 @@ def spectra_into(
 
     The disk is filled at certain events, and freed when a detector logs that it waits.
     """
-    relief, engine = Relief(disk), RunEngine()
+    relief = Relief(disk)
     logging.getLogger("bluesky_em.detector").addHandler(relief)
     pcs = SimulatedPCs(spools, latency=False, spool_limit=0.002)
-    with Storage(disk / "storage", tiled=tiled) as storage, pcs:
+    with run_engine() as engine, Storage(disk / "storage", tiled=tiled) as storage, pcs:
         if tiled is None:
             assert storage.data.catalog is not None  # waits until all of it has started
         engine.subscribe(storage)
@@ -94,11 +93,10 @@ def spectra_into(
                 if name == "event" and document["seq_num"] in fill_at:
                     fill(disk)
 
-            (uid,) = engine(bp.count([eels], num=num), fill_at_event)
-            return uid, relief.words
+            done = engine(bp.count([eels], num=num), fill_at_event)
+            return done.run_start_uids[0], relief.words  # type: ignore
 
         yield storage, take
-    _stop_loop(engine)
     close_all()
     logging.getLogger("bluesky_em.detector").removeHandler(relief)
 

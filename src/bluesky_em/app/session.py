@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -77,9 +77,7 @@ class Session:
                 self.pcs = self._stack.enter_context(pcs)
                 addresses = {f"{name}_uri": uri for name, uri in pcs.uris.items()}
             self._stack.callback(close_all)
-            previous_loop = get_bluesky_event_loop()
-            self.RE = RunEngine({}, call_returns_result=True)
-            self._stack.callback(_stop_loop, self.RE, previous_loop)
+            self.RE = self._stack.enter_context(run_engine())
             self.token = self.RE.subscribe(self.storage)
             """of the Storage's subscription"""
             self.RE.preprocessors.append(self.storage.guard)
@@ -165,14 +163,24 @@ class Session:
         self.close()
 
 
-def _stop_loop(engine: RunEngine, previous: asyncio.AbstractEventLoop | None) -> None:
-    if engine.state == "paused":
-        engine.abort("the session was closed")  # runs the plan's clean-up, which blanks the beam
-    engine.loop.call_soon_threadsafe(engine.loop.stop)
-    engine._th.join()  # noqa: SLF001 (the RunEngine has no close)
-    engine.loop.close()
-    if get_bluesky_event_loop() is engine.loop:  # where `init_devices` connects
-        set_bluesky_event_loop(previous)
+@contextmanager
+def run_engine() -> Iterator[RunEngine]:
+    """Create a RunEngine; at the end, stop its event loop.
+
+    The one before it is again the one in which `init_devices` connects.
+    """
+    previous = get_bluesky_event_loop()
+    engine = RunEngine({}, call_returns_result=True)
+    try:
+        yield engine
+    finally:
+        if engine.state == "paused":
+            engine.abort("the session was closed")  # runs the plan's clean-up: the beam is blanked
+        engine.loop.call_soon_threadsafe(engine.loop.stop)
+        engine._th.join()  # noqa: SLF001 (the RunEngine has no close)
+        engine.loop.close()
+        if get_bluesky_event_loop() is engine.loop:
+            set_bluesky_event_loop(previous)
 
 
 def _reasons(exc: BaseException) -> Iterator[str]:

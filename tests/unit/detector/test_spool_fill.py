@@ -5,10 +5,9 @@ from pathlib import Path
 
 import bluesky.plan_stubs as bps
 import pytest
-from bluesky import RunEngine
 from bluesky.suspenders import SuspendCeil
 
-from bluesky_em.app.session import _stop_loop
+from bluesky_em.app.session import run_engine
 from bluesky_em.detector._spool_fill import SpoolFill
 from tests.support.fake_server import PATIENCE, FakeDriver, calling, served
 
@@ -51,18 +50,18 @@ def test_blueskys_suspender_holds_a_plan_while_the_spool_is_full(
 ) -> None:
     for number in range(2):
         expose(uri, number)
-    spool_fill, RE = SpoolFill(uri), RunEngine()  # noqa: N806 (its name everywhere)
+    spool_fill = SpoolFill(uri)
     full = threading.Event()
     spool_fill.subscribe(lambda value, **_: full.set() if value > 0.5 else None)
     assert full.wait(PATIENCE)
     suspender = SuspendCeil(spool_fill, 0.5, resume_thresh=0.3)
-    RE.install_suspender(suspender)
-    empty = threading.Timer(0.2, release_all, [uri])
-    empty.start()
-    RE(bps.null())
-    assert spool_fill.get() == 0.0
-    empty.join()
-    RE.remove_suspender(suspender)
-    spool_fill.destroy()
-    _stop_loop(RE)
+    with run_engine() as RE:  # noqa: N806 (its name everywhere)
+        RE.install_suspender(suspender)
+        empty = threading.Timer(0.2, release_all, [uri])
+        empty.start()
+        RE(bps.null())
+        assert spool_fill.get() == 0.0
+        empty.join()
+        RE.remove_suspender(suspender)
+        spool_fill.destroy()
     assert "spool_fill" in capsys.readouterr().out
