@@ -1,13 +1,19 @@
-"""Kill each process many times, and account for all references.
+"""Kill each process many times, cut the power, restore catalogs, and account for all references.
 
 `uv run python benchmarks/faults.py --kills 1000 [--seed 1] [--folders 2] [--json]`
 
-Real processes, killed with SIGKILL: the RunEngine's, the writer, the Tiled server, and both
-acquisition servers; at random moments, and at each named step of
+Real processes, killed with SIGKILL: the RunEngine's, the writer, the Tiled server, an analysis, and
+both acquisition servers; at random moments, and at each named step of
 `bluesky_em.acquisition.instrument_pc.faults`. The plans take spectra, images and maps, among them
-sums, live views and cubes. Afterwards each reference that was returned to a plan is searched in
-journal, ledger, files and Tiled, and the bytes of each frame are compared with the checksum of its
-exposure.
+sums, live views and cubes, and monitor a signal; no process may have more than 256 open files.
+
+Between the kills: power cuts of one PC or another, after which pages, sizes and names that were not
+synced are on the disk or not (all files but those of SQLite and DuckDB, which sync by themselves);
+a catalog that is deleted, or is an older copy; and, in the middle, many short runs without Tiled.
+
+Afterwards each reference that was returned to a plan is searched in journal, ledger, files and
+Tiled, the bytes of each frame are compared with the checksum of its exposure, and each result that
+was published must be there.
 """
 
 from __future__ import annotations
@@ -17,18 +23,22 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
+from unittest import mock
 
 import psutil
+from fault_test.power import PowerCuts
+from fault_test.processes import Analysis, Engine, reap
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -37,132 +47,35 @@ from bluesky_em import Storage
 from bluesky_em.acquisition.instrument_pc import faults
 from bluesky_em.app.simulated_pcs import SimulatedPCs
 from bluesky_em.files import journal_reader, manifest
+from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.tiled.address import address_of
-from bluesky_em.storage import supervisor
 from bluesky_em.storage.upkeep.audit import FindingKind, audit_run
 
+WRITER, TILED = "bluesky_em.storage.writer", "bluesky_em.storage.tiled_server"
 RANDOM = "at random"
 TILED_INTERVAL = 50  # kills; Tiled takes 10 to 15 s to start
 STEP_TIMEOUT = 40.0  # s until an armed step must have been reached
-
-ENGINE = """
-import itertools, sys, time
-import bluesky.plan_stubs as bps, bluesky.preprocessors as bpp
-import numpy as np
-from bluesky import RunEngine
-from bluesky_em import MapInfo, Storage, autoscript, documents, gatan
-from bluesky_em.detector import UpdateInfo
-from bluesky_em.plan_stubs import fly, per_shot
-from ophyd_async.core import Array1D, init_devices, soft_signal_rw
-
-RE = RunEngine()
-storage = Storage(sys.argv[1])
-RE.subscribe(storage)
-sys.stdin.readline()
-with init_devices():
-    eels = gatan.Spectrometer(sys.argv[2], path_provider=storage.path_provider)
-    adf = gatan.DarkField(sys.argv[2], path_provider=storage.path_provider)
-    haadf = autoscript.ScanImage(sys.argv[3], path_provider=storage.path_provider)
-    trace = soft_signal_rw(Array1D[np.float64], np.arange(32.0))  # an array inside events
-
-def print_event(name, document):
-    for detector in ("eels", "haadf"):
-        print(document["data"][detector], flush=True)
-
-tracker = documents.ReferenceTracker()
-
-def print_fly_scan(name, document):
-    tracker.learn(name, document)
-    for reference in tracker.handed_out(name, document):
-        print(reference, flush=True)
-
-RE.subscribe(print_event, "event")
-RE.subscribe(print_fly_scan, "stream_resource")
-RE.subscribe(print_fly_scan, "stream_datum")
-
-@bpp.stage_decorator([eels, adf, haadf])
-@bpp.run_decorator()
-def plan():
-    for _ in range(4):
-        for _ in range(8):
-            yield from per_shot([eels, haadf, trace])
-        yield from fly([eels, adf], MapInfo(shape=(8, 32), livetime=1e-3), "map", period=0.05)
-
-@bpp.stage_decorator([eels])
-@bpp.run_decorator()
-def updates(info):
-    yield from fly([eels], info, period=0.05)
-
-infos = itertools.cycle([
-    UpdateInfo(number_of_events=20, livetime=0.02, mode="accumulate"),
-    UpdateInfo(number_of_events=20, livetime=0.02, mode="replace", keep_versions=2),
-    MapInfo(shape=(16, 32), livetime=1e-3, mode="add_slice"),
-])
-
-RE(bps.mv(eels.exposure, 0.02, haadf.size, 128, haadf.dwell, 1e-6))
-while True:
-    try:
-        RE(updates(next(infos)))
-        RE(plan())
-    except Exception as exc:  # the acquisition server was killed: begin the next run
-        print("failed:", type(exc).__name__, file=sys.stderr, flush=True)
-        time.sleep(0.5)
-"""
-
-
-class Engine:
-    """A RunEngine in a process of its own, and a second process that waits to replace it."""
-
-    def __init__(self, folder: Path, uris: dict[str, str], references: set[str]):
-        self._command = [
-            sys.executable, "-c", ENGINE, str(folder), uris["gatan"], uris["autoscript"]
-        ]  # fmt: skip
-        self._references = references
-        self._log = open(folder / "engine.log", "a")
-        self.process = self._next = self._spawn()
-        self.replace()
-
-    def replace(self) -> None:
-        """Start the plans of the waiting process, and start another waiting one."""
-        self.process, dead = self._next, self.process
-        if dead is not self.process:
-            _reap(dead)
-        assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-        threading.Thread(target=self._read_references, args=[self.process], daemon=True).start()
-        self._next = self._spawn()
-
-    def close(self) -> None:
-        for process in (self.process, self._next):
-            process.kill()
-            _reap(process)
-        self._log.close()
-
-    def _spawn(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
-        )  # fmt: skip
-
-    def _read_references(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        with process.stdout as lines:
-            self._references.update(line.strip() for line in lines if line.endswith("\n"))
+POWER_INTERVAL, RESTORE_INTERVAL = 50, 250  # kills
+TILED_TIMEOUT = 120.0  # s in which it starts beside everything else
 
 
 @dataclass
 class Outcome:
-    """The kills, and the state of all references after them."""
+    """The faults, and the state of all references after them."""
 
     kills: Counter[tuple[str, str]] = field(default_factory=Counter)
     """by process and step"""
+    power_cuts: int = 0
+    catalog_restores: int = 0
+    runs_without_tiled: int = 0
     references: int = 0
     """returned to plans"""
     catalogued: int = 0
     failed: int = 0
     """with a reason: the frame was lost with its acquisition server, or its point interrupted"""
+    published: int = 0
+    """results of the analysis"""
     findings: list[str] = field(default_factory=list)
     lost: int = 0
     doubled: int = 0
@@ -171,39 +84,85 @@ class Outcome:
     seconds: float = 0.0
 
 
-class KillTest:
-    """Processes that are killed and replaced."""
+class FaultTest:
+    """Processes that are killed and replaced, and computers whose power fails."""
 
-    def __init__(self, folder: Path, seed: int):
-        self.folder = folder
+    def __init__(self, top: Path, seed: int):
+        self.folder = top / "s"
+        self.layout = Layout.of(self.folder)
         self.random = random.Random(seed)
         self.references: set[str] = set()
+        self.published: set[str] = set()
         self.outcome = Outcome()
         self.steps = deque(faults.STEPS)
-        self.faults = folder / "faults"
+        self.faults = top / "faults"
         self.faults.mkdir(parents=True)
-        os.environ["BLUESKY_EM_FAULTS"] = str(self.faults)
-        supervisor.BACKOFF = (0.05, 0.05)  # s; they are killed often here
-        self.storage = Storage(folder)
-        self.pcs = SimulatedPCs(folder).__enter__()
-        self.engine = Engine(folder, self.pcs.uris, self.references)
+        self.power = PowerCuts(self.folder, top / "copies", self.random)
+        self.victims = cycle(["control", "gatan", "autoscript"])
+        self.copy = top / "catalog-copy"
+        self._environment = mock.patch.dict(
+            os.environ, {"BLUESKY_EM_FAULTS": str(self.faults), **self.power.environment}
+        )
+        self._environment.start()
+        self.pcs = SimulatedPCs(self.folder).__enter__()
+        self.engine = Engine(self.folder, self.pcs.uris, self.references)
+        self.analysis = Analysis(self.folder, self.published)
+        self.wait_for_tiled()
 
     def kill_one(self, number: int) -> None:
         """Kill a process and replace it."""
         time.sleep(self.random.uniform(0.05, 0.4))
         if number % TILED_INTERVAL == TILED_INTERVAL // 2:
-            self._kill("Tiled server", RANDOM, self._pid_of("bluesky_em.storage.tiled_server"))
+            self._kill("Tiled server", RANDOM, self._pid_of(TILED))
         elif number % 2:
             self._kill_at(self._next_step())
         else:
             pids = {
                 "engine": self.engine.process.pid,
-                "writer": self._pid_of("bluesky_em.storage.writer"),
+                "writer": self._pid_of(WRITER),
+                "analysis": self.analysis.process.pid,
                 **{f"{name} server": pc.pid for name, pc in self.pcs.processes.items()},
             }
             victim = self.random.choice(sorted(pids))
             self._kill(victim, RANDOM, pids[victim])
         self._replace_killed()
+
+    def cut_power(self) -> None:
+        """Cut the power of the control PC, or of an instrument PC, in turn."""
+        victim = next(self.victims)
+        if victim == "control":
+            self._kill_control_pc()
+            self.power.cut([self.layout.journal, self.layout.data])
+            shutil.rmtree(self.copy, ignore_errors=True)
+            shutil.copytree(self.layout.catalog, self.copy)
+            self.engine = Engine(self.folder, self.pcs.uris, self.references)
+        else:
+            self.pcs.kill(victim)
+            self.power.cut([self.folder / f"{victim}-pc" / "spool"])
+            self.pcs.start(victim)
+        self.outcome.power_cuts += 1
+
+    def restore_catalog(self) -> None:
+        """Replace the catalog by an older copy, or delete it, in turn."""
+        self._kill_control_pc()
+        shutil.rmtree(self.layout.catalog)
+        if self.outcome.catalog_restores % 2 == 0 and self.copy.exists():
+            shutil.copytree(self.copy, self.layout.catalog)
+        self.outcome.catalog_restores += 1
+        self.engine = Engine(self.folder, self.pcs.uris, self.references)
+        self.wait_for_tiled()
+
+    def run_without_tiled(self, runs: int) -> None:
+        """Take many short runs while Tiled is away: its lock is held, so that none is started."""
+        lock = FileLock(self.layout.catalog_lock, thread_local=False)
+        while not lock.is_locked:
+            self._kill("Tiled server", RANDOM, self._pid_of(TILED))
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=0.02)
+        with lock:
+            lock.release()  # acquired twice
+            self.engine.take_short_runs(runs)
+        self.outcome.runs_without_tiled += runs
 
     def settle(self, timeout: float) -> None:
         """Stop the plans, and wait until all runs are complete."""
@@ -212,21 +171,30 @@ class KillTest:
         time.sleep(1.0)  # the last killed process may take a moment to end
         self._replace_killed()
         self.engine.close()
+        self.storage = Storage(self.folder)
         deadline = time.monotonic() + timeout
-        ledger = Ledger(self.storage.layout.ledger)
-        paths = self.storage.layout.journals()
+        ledger = Ledger(self.layout.ledger)
+        paths = self.layout.journals()
         while not all(ledger.is_complete(path.stem) for path in paths):
             if time.monotonic() > deadline:
                 break
             time.sleep(0.5)
         ledger.close()
+        self.analysis.close()
+
+    def wait_for_tiled(self) -> None:
+        """Wait until the Tiled server of this moment answers."""
+        deadline = time.monotonic() + TILED_TIMEOUT
+        while address_of(self.layout) is None or self._pid_of(TILED) is None:
+            assert time.monotonic() < deadline, "Tiled does not start"
+            time.sleep(0.1)
 
     def account(self) -> Outcome:
         """Search each reference in journal, ledger, files and Tiled."""
-        outcome, ledger = self.outcome, Ledger(self.storage.layout.ledger)
+        outcome, ledger = self.outcome, Ledger(self.layout.ledger)
         returned = set(self.references)
         found: Counter[FindingKind] = Counter()
-        for path in self.storage.layout.journals():
+        for path in self.layout.journals():
             entries = ledger.frames(path.stem)
             returned.difference_update(*(entry.frame.references for entry in entries))
             stages = manifest.count_stages(entries)
@@ -235,12 +203,15 @@ class KillTest:
             if not journal_reader.read(path):
                 continue  # killed before its start document was complete
             catalog = self.storage.data.catalog
-            for finding in audit_run(self.storage.layout, ledger, path.stem, catalog):
+            for finding in audit_run(self.layout, ledger, path.stem, catalog):
                 found[finding.kind] += 1
                 outcome.findings.append(str(finding))
         outcome.findings += [f"lost: {reference} is nowhere" for reference in sorted(returned)]
+        gone = self._lost_results()
+        outcome.findings += [f"lost: the result of {reference}" for reference in gone]
+        outcome.published = len(self.published)
         outcome.references = len(self.references)
-        outcome.lost = found[FindingKind.LOST] + len(returned)
+        outcome.lost = found[FindingKind.LOST] + len(returned) + len(gone)
         outcome.doubled = found[FindingKind.DOUBLED]
         outcome.wrong = found[FindingKind.WRONG]
         outcome.unfinished = found[FindingKind.UNFINISHED]
@@ -249,16 +220,33 @@ class KillTest:
 
     def close(self) -> None:
         self.engine.close()
+        self.analysis.close()
         self.pcs.close()
-        self.storage.close()
-        del os.environ["BLUESKY_EM_FAULTS"]
+        if hasattr(self, "storage"):
+            self.storage.close()
+        self._environment.stop()
+
+    def _lost_results(self) -> list[str]:
+        """Return the references whose published results are not in the folder."""
+        there = "".join(path.read_text() for path in self.layout.results.glob("*.jsonl"))
+        return sorted(each for each in self.published if json.dumps(each) not in there)
+
+    def _kill_control_pc(self) -> None:
+        """Kill the RunEngine, which would start the others again, then the others."""
+        self.engine.close()
+        for module in (WRITER, TILED):
+            while (pid := self._pid_of(module)) is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                time.sleep(0.02)
 
     def _pid_of(self, module: str) -> int | None:
         """Return a process of the folder; any process with a Storage may have started it."""
         for process in psutil.process_iter(["cmdline"]):
             command = process.info["cmdline"] or []
             if module in command and str(self.folder) in command:
-                return process.pid
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    return process.pid
         return None
 
     def _kill(self, name: str, step: str, pid: int | None) -> None:
@@ -273,7 +261,7 @@ class KillTest:
     def _next_step(self) -> str:
         """Return the steps in turn; the feed reaches its steps only while Tiled runs."""
         self.steps.rotate(-1)
-        while self.steps[0].startswith("feed") and address_of(self.storage.layout) is None:
+        while self.steps[0].startswith("feed") and address_of(self.layout) is None:
             self.steps.rotate(-1)
         return self.steps[0]
 
@@ -292,35 +280,40 @@ class KillTest:
     def _replace_killed(self) -> None:
         if self.engine.process.poll() is not None:
             self.engine.replace()
+        self.analysis.check()
         for name, process in list(self.pcs.processes.items()):
             if process.poll() is not None:
-                _reap(process)
+                reap(process)
                 self.pcs.start(name)
 
 
-def _reap(process: subprocess.Popen[str]) -> None:
-    process.wait()
-    if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-
-
-def run(kills: int, seed: int, folder: Path, console: Console, settle: float) -> Outcome:
-    """Kill `kills` times, wait, and account for all references."""
+def run(options: argparse.Namespace, top: Path, console: Console) -> Outcome:
+    """Cause all faults, wait, and account for all references."""
     began = time.monotonic()
-    test = KillTest(folder, seed)
+    test = FaultTest(top, options.seed)
+    kills = options.kills
+    cuts, restores = _spread(kills, POWER_INTERVAL), _spread(kills, RESTORE_INTERVAL)
+    away = kills // 2
     try:
-        test.storage.data.catalog  # noqa: B018 (waits for Tiled's start)
         with Progress(console=console) as progress:
             task = progress.add_task("killing", total=kills)
             for number in count():
                 test.kill_one(number)
                 done = sum(test.outcome.kills.values())
                 progress.update(task, completed=done)
+                if cuts and done >= cuts[0]:
+                    cuts.popleft()
+                    test.cut_power()
+                if restores and done >= restores[0]:
+                    restores.popleft()
+                    test.restore_catalog()
+                if done >= away and options.without_tiled:
+                    test.run_without_tiled(options.without_tiled)
+                    options.without_tiled = 0
                 if done >= kills:
                     break
         console.print("Done. Waiting until storage has caught up...")
-        test.settle(settle)
+        test.settle(options.settle)
         outcome = test.account()
         outcome.seconds = round(time.monotonic() - began, 1)
         return outcome
@@ -328,15 +321,23 @@ def run(kills: int, seed: int, folder: Path, console: Console, settle: float) ->
         test.close()
 
 
+def _spread(kills: int, interval: int) -> deque[float]:
+    """Return after how many kills another fault comes: once in each interval, and at least once."""
+    times = max(1, kills // interval)
+    return deque((n + 0.5) * kills / times for n in range(times))
+
+
 def run_at_once(folders: int, options: argparse.Namespace) -> Outcome:
     """Divide the kills among several storage folders, each with its own processes."""
     shares = [options.kills // folders + (n < options.kills % folders) for n in range(folders)]
+    without_tiled = options.without_tiled // folders
     began = time.monotonic()
     children = [
         subprocess.Popen(
             [
                 sys.executable, __file__, "--json", "--folders", "1", "--kills", str(share),
                 "--seed", str(options.seed + number), "--settle", str(options.settle),
+                "--without-tiled", str(without_tiled),
             ],
             stdout=subprocess.PIPE, text=True,
         )
@@ -361,7 +362,9 @@ def show(outcome: Outcome, console: Console) -> None:
         table.add_row(process, step, str(times))
     console.print(table)
     console.print(
-        f"{sum(outcome.kills.values())} kills in {outcome.seconds:.0f} s; {outcome.references} "
+        f"{sum(outcome.kills.values())} kills, {outcome.power_cuts} power cuts, "
+        f"{outcome.catalog_restores} catalog restores, {outcome.runs_without_tiled} runs without "
+        f"Tiled, {outcome.published} results, in {outcome.seconds:.0f} s; {outcome.references} "
         f"references: {outcome.catalogued} catalogued, {outcome.failed} failed with a "
         f"reason; {outcome.lost} lost, {outcome.doubled} doubled, {outcome.wrong} wrong, "
         f"{outcome.unfinished} runs unfinished"
@@ -376,14 +379,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--folders", type=int, default=2, help="storage folders at once")
+    parser.add_argument(
+        "--without-tiled", type=int, help="runs while Tiled is away; twice the kills by default"
+    )
     parser.add_argument("--settle", type=float, default=1800, help="s to catch up at the end")
     options = parser.parse_args()
+    if options.without_tiled is None:
+        options.without_tiled = 2 * options.kills
     console = Console(stderr=options.json)
     if options.folders > 1:
         outcome = run_at_once(options.folders, options)
     else:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            outcome = run(options.kills, options.seed, Path(folder) / "s", console, options.settle)
+            outcome = run(options, Path(folder).resolve(), console)
     show(outcome, console)
     if options.json:
         kills = {f"{process}, {step}": n for (process, step), n in outcome.kills.items()}

@@ -64,7 +64,7 @@ class Disk:
             written = path.read_bytes() if now.get(path) == inode else self._synced.get(inode, b"")
             there = target / path.relative_to(self.folder)
             there.parent.mkdir(parents=True, exist_ok=True)
-            there.write_bytes(self._mixed(self._synced.get(inode, b""), written))
+            there.write_bytes(mixed(self._rng, self._synced.get(inode, b""), written))
 
     def _fsync(self, descriptor: int) -> None:
         if self._left == 0:
@@ -77,18 +77,23 @@ class Disk:
             if path.parent.stat().st_ino == inode or each == inode:  # of a new file: its name, too
                 self._names[path] = each
 
-    def _mixed(self, synced: bytes, written: bytes) -> bytes:
-        sizes = [len(synced), len(written)]
-        size = self._rng.choice([*sizes, self._rng.randint(min(sizes), max(sizes))])
-        mixed = bytearray(synced.ljust(size, b"\0")[:size])
-        share = self._rng.choice([0.1, 0.5, 0.9])
-        for start in range(0, size, PAGE):
-            if self._rng.random() < share:
-                is_torn = self._rng.random() < 0.2
-                end = start + (SECTOR * self._rng.randint(1, 7) if is_torn else PAGE)
-                end = min(end, size, len(written))
-                mixed[start:end] = written[start:end]
-        return bytes(mixed)
+
+def mixed(rng: random.Random, synced: bytes, written: bytes) -> bytes:
+    """Return what is on the disk of a file that has been written since it was synced.
+
+    Any pages of the second may be there, whole or torn; the size is one of both, or between.
+    """
+    sizes = [len(synced), len(written)]
+    size = rng.choice([*sizes, rng.randint(min(sizes), max(sizes))])
+    content = bytearray(synced.ljust(size, b"\0")[:size])
+    share = rng.choice([0.1, 0.5, 0.9])
+    for start in range(0, size, PAGE):
+        if rng.random() < share:
+            is_torn = rng.random() < 0.2
+            end = start + (SECTOR * rng.randint(1, 7) if is_torn else PAGE)
+            end = min(end, size, len(written))
+            content[start:end] = written[start:end]
+    return bytes(content)
 
 
 def _names(folder: Path) -> dict[Path, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from bluesky_em.files.atomic import whole_file
@@ -49,6 +50,10 @@ class DiskReserve:
         """
         if self._path.exists() or shutil.disk_usage(self._path.parent).free < 2 * RESERVE_BYTES:
             return
-        with whole_file(self._path, sync=False) as part, open(part, "wb") as file:
+        with (
+            suppress(FileNotFoundError),  # another process was faster
+            whole_file(self._path, sync=False) as part,
+            open(part, "wb") as file,
+        ):
             for _ in range(RESERVE_BYTES >> 20):
                 file.write(os.urandom(1 << 20))  # some file systems do not store zeros
