@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ def catalog_of(storage: Storage) -> Any:
         except BlueskyEMError:
             if time.monotonic() > deadline:
                 raise
+            time.sleep(0.1)
 
 
 def take(storage: Storage, events: int) -> str:
@@ -45,13 +46,16 @@ def take(storage: Storage, events: int) -> str:
     return uid
 
 
-def session_of(root: Path, *events: int) -> list[str]:
-    """Take runs in a session of their own, until whose end its processes have ended."""
+def session_of(root: Path, *events: int) -> dict[str, int]:
+    """Take runs in a session of their own, until whose end its processes have ended.
+
+    Returns the number of events by uid.
+    """
     storage = Storage(root)
     catalog_of(storage)
-    uids = [take(storage, each) for each in events]
+    runs = {take(storage, each): each for each in events}
     storage.close(wait=True, timeout=PATIENCE)
-    return uids
+    return runs
 
 
 def delete(catalog: Path, _: Path) -> None:
@@ -67,39 +71,35 @@ def put_tables_back(catalog: Path, old: Path) -> None:
     shutil.copy(old / "tables.duckdb", catalog / "tables.duckdb")
 
 
-def values(data: Data, uid: str) -> list[float]:
-    return [float(x) for x in data.stream(uid, "primary")["x"]]
-
-
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("change", [delete, put_back, put_tables_back])
 def test_runs_that_a_catalog_lacks_are_written_again_beside_those_of_the_day(
-    tmp_path: Path, change: Callable[[Path, Path], None]
+    tmp_path: Path,
 ) -> None:
     root, old = tmp_path / "storage", tmp_path / "old"
-    lengths = [3, 5, 4, 6]
-    uids = session_of(root, *lengths[:2])
+    runs = session_of(root, 3, 5)
     shutil.copytree(root / "catalog", old)
-    uids += session_of(root, *lengths[2:])
-    change(root / "catalog", old)
+    runs |= session_of(root, 4, 6)
+    for length, change in enumerate([delete, put_back, put_tables_back], start=7):
+        change(root / "catalog", old)
+        storage = Storage(root)
+        catalog = catalog_of(storage)
+        runs[take(storage, length)] = length
+        deadline = time.monotonic() + PATIENCE
+        while storage.status().trouble or storage.status().open_runs:
+            assert time.monotonic() < deadline, storage.status()
+            time.sleep(0.1)
+        assert_all_in_tiled(storage, catalog, runs)
+        storage.close(wait=True, timeout=PATIENCE)
+        log = (root / "writer.log").read_text()
+        assert log.count("Tiled has all complete runs again") == length - 6, change
 
-    storage = Storage(root)
-    catalog = catalog_of(storage)
-    new = take(storage, 7)
-    assert storage.tiled_address is not None
-    http = Data(storage.tiled_address.uri, api_key=storage.tiled_address.api_key)
-    deadline = time.monotonic() + PATIENCE
-    while storage.status().trouble or storage.status().open_runs:
-        assert time.monotonic() < deadline, storage.status()
-        storage.data.wait(new)
-        time.sleep(0)
-    for uid, length in zip([*uids, new], [*lengths, 7], strict=True):
-        storage.data.wait(uid, timeout=PATIENCE)
-        assert values(http, uid) == [*range(length)]
-        assert [len(row) for row in catalog[uid]["primary"].base["peaks"].read().tolist()] == [
-            n % 3 for n in range(length)
-        ]
-    http.close()
-    storage.close(wait=True, timeout=PATIENCE)
-    log = (root / "writer.log").read_text()
-    assert "Tiled has all complete runs again" in log
+
+def assert_all_in_tiled(storage: Storage, catalog: Any, runs: dict[str, int]) -> None:
+    address = storage.tiled_address
+    assert address is not None
+    with closing(Data(address.uri, api_key=address.api_key)) as http:
+        for uid, length in runs.items():
+            storage.data.wait(uid, timeout=PATIENCE)
+            assert [float(x) for x in http.stream(uid, "primary")["x"]] == [*range(length)]
+            peaks = catalog[uid]["primary"].base["peaks"].read().tolist()
+            assert [len(row) for row in peaks] == [n % 3 for n in range(length)]
