@@ -293,6 +293,24 @@ def test_an_error_while_the_end_is_read_loses_no_point(
     assert {point.skipped for point in points} == {0}
 
 
+def test_an_error_while_the_streams_of_an_ended_run_are_listed_loses_no_point(
+    session: Session, http: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (uid,) = session.RE(spectra(session, 2, exposure=0.001)).run_start_uids
+    session.data.wait(uid)
+    listed, errors = _tiled_run.streams, [httpx.ReadTimeout("busy")]
+
+    def failing_once(node: Any) -> dict[str, Any]:
+        if errors:
+            raise errors.pop()
+        return listed(node)
+
+    monkeypatch.setattr(_tiled_run, "streams", failing_once)
+    monkeypatch.setattr(_tiled_run, "REREAD_INTERVAL", 2.0)
+    monkeypatch.setattr(_tiled_run.TiledEvents, "wait", lambda *_: [])  # no message says so
+    assert [point.index for point in http.follow(uid, patience=60)] == [0, 1]
+
+
 def fly_scan(session: Session, info: TriggerInfo, *detectors: str) -> MsgGenerator:
     devices = [session.devices[name] for name in detectors]
 

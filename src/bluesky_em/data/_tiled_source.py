@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import stamina
 import xarray
 
 from bluesky_em.axes import Axis
@@ -23,6 +24,9 @@ from ._results import ResultStore
 from ._stored_frame import StoredFrame
 from ._superseded import superseded
 from .follow import RunSource, RunsSource, TiledRun, TiledRuns, lost_bookmark
+
+AWAY = (httpx.TransportError, ConnectionError)
+"""errors of a server that does not answer"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +118,9 @@ class TiledSource:
     """errors while the server is away"""
 
     def follow(self, run: str, streams: tuple[str, ...] | None, patience: float) -> RunSource:
-        """Follow a run as it grows; reading a frame waits `patience` s for the server."""
-        return TiledRun(self._client().include_data_sources(), run, streams, patience)
+        """Follow a run as it grows; to begin, and to read a frame, waits `patience` s for Tiled."""
+        connect = stamina.retry(on=AWAY, attempts=None, timeout=patience)(self._client_with_sources)
+        return TiledRun(connect(), run, streams, patience)
 
     def follow_runs(self, *, last: int, since: float | None, at: str) -> RunsSource:
         """Follow runs as they begin: first the `last` ones, those since a time, or from `at` on."""
@@ -143,6 +148,9 @@ class TiledSource:
 
     def close(self) -> None:
         """Do nothing: the client belongs to `Data`."""
+
+    def _client_with_sources(self) -> Any:
+        return self._client().include_data_sources()
 
     def _status(self, reference: str) -> ReferenceStatus:
         found = self._find(reference)

@@ -148,13 +148,13 @@ class TiledRun:
             node = self.find()
         except KeyError:
             return  # it has not begun
-        self._metadata = node.metadata
-        self.start = self._metadata.get("start")
+        self.start = node.metadata.get("start")
         for name, child in self.streams_in(node).items():
             wanted = name != RESULTS if self._wanted is None else name in self._wanted
             if wanted and name not in self._streams and _is_stream(child):
                 self._streams[name] = stream = _Stream(self, name, plain(child))
                 self.subscribe(stream.uri, stream.update, from_start=True)
+        self._metadata = node.metadata  # last: at its end a run is read once, with all its streams
 
     def _finish(self) -> None:
         """Read the remaining points, and count those that are missing."""
