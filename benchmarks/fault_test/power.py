@@ -25,6 +25,8 @@ class PowerCuts:
 
     Processes that are started with `environment` copy each file when they sync it.
 
+    What is cut together is always cut together.
+
     Args:
         folder: of all computers; no link leads to it.
         copies: a folder for the copies, on the same file system.
@@ -35,7 +37,7 @@ class PowerCuts:
         self._folder = folder
         self._copies = copies
         self._rng = rng
-        self._last = 0
+        self._last: dict[Path, int] = {}
         self._before: dict[Path, int] = {}
         copies.mkdir()
 
@@ -51,24 +53,22 @@ class PowerCuts:
     def cut(self, parts: Iterable[Path]) -> None:
         """Leave in these folders what a power cut leaves; the processes that write have ended."""
         for part in parts:
-            synced = _files(self._copies / "names" / part.relative_to(self._folder))
-            names = {self._folder / path.relative_to(self._copies / "names") for path in synced}
-            for path in sorted(names | set(_files(part))):
-                self._leave(path)
-            shutil.rmtree(self._copies / "names" / part.relative_to(self._folder), True)
-        self._before = {path: path.stat().st_ino for path in _files(self._folder)}
-        self._last = time.time_ns()
-        self._forget_copies({self._before[path] for part in parts for path in _files(part)})
+            names = self._copies / "names" / part.relative_to(self._folder)
+            synced = {self._folder / path.relative_to(self._copies / "names"): path
+                      for path in _files(names)}  # fmt: skip
+            inodes = {path: int(name.read_text()) for path, name in synced.items()}
+            for path in sorted({*inodes, *_files(part)}):
+                self._leave(path, inodes.get(path), self._last.get(part, 0))
+            shutil.rmtree(names, ignore_errors=True)
+            there = {path: path.stat().st_ino for path in _files(part)}
+            for inode in {*inodes.values(), *there.values()}:
+                for kind in ("content", "file"):
+                    (self._copies / f"{inode}.{kind}").unlink(missing_ok=True)
+            self._before.update(there)
+            self._last[part] = time.time_ns()
 
-    def _forget_copies(self, inodes: set[int]) -> None:
-        for link in self._copies.glob("*.file"):
-            if link.stat().st_nlink == 1 or link.stat().st_ino in inodes:
-                link.with_suffix(".content").unlink(missing_ok=True)
-                link.unlink()
-
-    def _leave(self, path: Path) -> None:
+    def _leave(self, path: Path, synced: int | None, since: int) -> None:
         now = path.stat().st_ino if path.exists() else None
-        synced = self._synced_name(path)
         inodes = [inode for inode in {now, synced} if inode is not None]
         if now is not None and synced is None and self._before.get(path) != now:
             inodes = [now] if self._rng.random() < 0.5 else []  # a new name
@@ -77,7 +77,7 @@ class PowerCuts:
         inode = self._rng.choice(inodes) if inodes else None
         if inode is None:
             path.unlink(missing_ok=True)
-        elif inode != now or path.stat().st_mtime_ns > self._last:
+        elif inode != now or path.stat().st_mtime_ns > since:
             self._leave_content(path, inode, is_new=self._before.get(path) != inode)
 
     def _leave_content(self, path: Path, inode: int, *, is_new: bool) -> None:
@@ -94,10 +94,6 @@ class PowerCuts:
         if current is file:
             path.unlink(missing_ok=True)
         path.write_bytes(content)
-
-    def _synced_name(self, path: Path) -> int | None:
-        name = self._copies / "names" / path.relative_to(self._folder)
-        return int(name.read_text()) if name.exists() else None
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The wheel, installed by plain pip into an empty environment, is complete."""
+"""The wheel, installed by pip or uv into an empty environment, is complete."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from tests.support.pythons import pythons
 ROOT = Path(__file__).parents[2]
 SUPPORTED = [version for version in pythons() if version >= (3, 11)]
 ENDS = {SUPPORTED[0], SUPPORTED[-1]}
+UV = shutil.which("uv") or "uv"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -21,9 +22,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    uv = shutil.which("uv")
-    assert uv is not None
-    subprocess.run([uv, "build", "--wheel", "-q", "-o", folder, ROOT], check=True)
+    subprocess.run([UV, "build", "--wheel", "-q", "-o", folder, ROOT], check=True)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
@@ -35,13 +34,19 @@ def run(request: pytest.FixtureRequest, long: bool, tmp_path: Path) -> Run:
         pytest.skip("the oldest and the newest Python are tried; with --long, those between, too")
     subprocess.run([pythons()[request.param], "-m", "venv", tmp_path / "venv"], check=True)
     programs = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    # the oldest Python has what uv has installed already, the newest is for plain pip
+    uses_uv = request.param == SUPPORTED[0]
     here = tmp_path / "here"
     here.mkdir()
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_"))}
 
     def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [programs / program, *arguments]
+        if program == "pip" and uses_uv:
+            verb, *rest = arguments
+            command = [UV, "pip", verb, "--python", programs / "python", *rest]
         return subprocess.run(
-            [programs / program, *arguments],
+            command,
             capture_output=True, text=True, cwd=here, env=inherited, timeout=1200,
         )  # fmt: skip
 

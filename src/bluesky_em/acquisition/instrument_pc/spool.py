@@ -55,6 +55,8 @@ class Spool:
             elif name.endswith(_SUFFIX):
                 try:
                     header = _read_header(path)
+                    if self._path(header["reference"]) != path:
+                        raise ValueError("{} has the frame of another name".format(path))
                     self._headers[header["reference"]] = header
                 except (ValueError, KeyError, TypeError, struct.error):  # by a power cut
                     os.replace(path, path + ".torn")
@@ -191,7 +193,8 @@ class Spool:
             with self._lock:
                 known = self._headers.pop(reference, None)
             if known:
-                os.remove(self._path(reference))
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(self._path(reference))
 
     def references(self):
         """Return the references of all frames, sorted."""

@@ -94,6 +94,24 @@ def test_a_half_written_frame_is_removed_at_the_restart(spool: Spool):
     assert list(Path(spool.folder).iterdir()) == [whole]
 
 
+def test_a_frame_under_another_frames_name_is_put_aside_at_the_restart(spool: Spool):
+    spool.put("run/eels/0", exposure())
+    (path,) = Path(spool.folder).glob("*.frame")
+    path.rename(path.with_name(f"{'0' * 40}.frame"))
+    again = Spool(spool.folder)
+    assert again.references() == []
+    assert [path.name for path in Path(spool.folder).iterdir()] == [f"{'0' * 40}.frame.torn"]
+
+
+def test_a_frame_that_somebody_has_removed_is_released_with_the_others(spool: Spool):
+    for number in range(3):
+        spool.put(f"run/eels/{number}", exposure())
+    for path in Path(spool.folder).glob("*.frame"):
+        path.unlink()
+    spool.release([f"run/eels/{number}" for number in range(3)])
+    assert spool.references() == []
+
+
 def test_other_files_in_the_folder_stay_unchanged(tmp_path: Path):
     other = tmp_path / "notes.txt"
     other.write_text("mine")
