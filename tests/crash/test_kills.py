@@ -1,4 +1,7 @@
-"""Kills (SIGKILL) of each process at each step: every reference is accounted for exactly once."""
+"""Kills (SIGKILL) of each process at each step, power cuts, restored catalogs, and runs without Tiled:
+
+every reference is accounted for exactly once.
+"""
 
 import json
 import subprocess
@@ -10,7 +13,8 @@ import pytest
 from bluesky_em.acquisition.instrument_pc import faults
 
 KILLS = 52  # every process at every step; with --long MANY
-MANY = 1000  # half an hour
+MANY = 1000  # an hour
+WITHOUT_TILED = 20  # runs; with --long twice MANY
 HARNESS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 
 
@@ -18,13 +22,14 @@ HARNESS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 def test_nothing_is_lost_doubled_or_wrong_after_kills_of_every_process_at_every_step(
     long: bool,
 ) -> None:
-    kills = MANY if long else KILLS
-    options = ["--kills", str(kills), "--folders", "1", "--settle", "120", "--json"]
+    kills, runs = (MANY, 2 * MANY) if long else (KILLS, WITHOUT_TILED)
+    options = ["--kills", str(kills), "--without-tiled", str(runs), "--folders", "1", "--json"]
     done = subprocess.run([sys.executable, HARNESS, *options], stdout=subprocess.PIPE, text=True)
     outcome = json.loads(done.stdout)
     assert outcome["findings"] == [] and done.returncode == 0
     assert outcome["lost"] == outcome["doubled"] == outcome["wrong"] == outcome["unfinished"] == 0
-    assert sum(outcome["kills"].values()) >= kills
+    assert sum(outcome["kills"].values()) >= kills and outcome["runs_without_tiled"] == runs
+    assert outcome["power_cuts"] and outcome["catalog_restores"] and outcome["published"]
     victims, steps = zip(*(kill.split(", ") for kill in outcome["kills"]), strict=True)
     assert set(steps) == {"at random", *faults.STEPS}
     assert {"engine", "writer", "Tiled server", "gatan server", "autoscript server"} <= set(victims)
