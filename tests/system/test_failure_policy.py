@@ -42,6 +42,7 @@ def failing(storage: Storage, policy: OnFailure) -> Storage:
     deadline = time.monotonic() + 60
     while "Tiled" not in storage.status().failure:
         assert time.monotonic() < deadline
+        time.sleep(0.05)
     return storage
 
 
