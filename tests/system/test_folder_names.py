@@ -77,6 +77,7 @@ def feed(client: Any, uid: str, layout: Layout, ledger: LedgerWriter) -> None:
     with closing(feed):
         while not feed.step():
             assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize("name", NAMES)

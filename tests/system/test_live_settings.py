@@ -55,6 +55,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
         deadline = time.monotonic() + START_TIMEOUT
         while not _answers(client):
             assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
         yield Redis(process, client, f"redis://127.0.0.1:{port}/0")
     process.kill()
     process.wait()

@@ -233,6 +233,7 @@ def test_frames_wait_while_a_connection_between_the_pcs_is_cut(
         address = session.pcs.uris["gatan"].partition("@")[2]
         while address not in session.storage.status().trouble:
             assert time.monotonic() < deadline
+            time.sleep(0.05)
         with pytest.raises(NotReady, match=f"eels/19: captured.*held up .*{address}"):
             session.data.wait(references[-1], timeout=0)
     finally:

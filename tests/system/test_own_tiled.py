@@ -61,6 +61,7 @@ def wait_for(uri: str, server: subprocess.Popen[Any], log: Path) -> None:
             return
         except httpx.HTTPError:
             assert server.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

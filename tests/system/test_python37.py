@@ -154,6 +154,7 @@ def test_a_map_arrives_whole(client: Client):
     deadline = time.monotonic() + PATIENCE
     while not (progress := client.call("progress", "eels"))["done"]:
         assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert (progress["captured"], progress["block"], progress["error"]) == (20, 5, "")
     blocks = [client.call("header", f"run/map/{first}") for first in range(0, 20, 5)]
     spectra = np.concatenate([pixels_of(client, block) for block in blocks])

@@ -44,6 +44,7 @@ def wait_for_trouble(storage: Storage, words: str) -> str:
     deadline = time.monotonic() + PATIENCE
     while words not in (trouble := storage.status().trouble):
         assert time.monotonic() < deadline, f"expected {words!r} in {trouble!r}"
+        time.sleep(0.05)
     return trouble
 
 
@@ -75,6 +76,7 @@ def wait_until_calm(storage: Storage) -> bool:
     deadline = time.monotonic() + PATIENCE
     while storage.status().trouble:
         assert time.monotonic() < deadline
+        time.sleep(0.05)
     return True
 
 
