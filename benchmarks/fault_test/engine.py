@@ -5,8 +5,10 @@ plans receive them. It may have 256 open files, and so may the processes that it
 """
 
 import itertools
+import os
 import resource
 import sys
+import threading
 import time
 from typing import Any
 
@@ -33,7 +35,18 @@ folder, gatan_uri, autoscript_uri = sys.argv[1:]
 RE = RunEngine()
 storage = Storage(folder, durability="power")  # no document is lost with the power
 RE.subscribe(storage)
-_, _, number_of_runs = sys.stdin.readline().partition(" ")
+command, _, number_of_runs = sys.stdin.readline().partition(" ")
+if not command:  # the test has ended
+    sys.exit()
+
+
+def end_with_the_test() -> None:
+    """End this process when the test has ended, however it did."""
+    sys.stdin.read()
+    os._exit(0)
+
+
+threading.Thread(target=end_with_the_test, daemon=True).start()
 with init_devices():
     eels = gatan.Spectrometer(gatan_uri, path_provider=storage.path_provider)
     adf = gatan.DarkField(gatan_uri, path_provider=storage.path_provider)

@@ -1,7 +1,4 @@
-"""Kills (SIGKILL) of each process at each step, power cuts, restored catalogs, and runs without Tiled:
-
-every reference is accounted for exactly once.
-"""
+"""Every reference is accounted for exactly once after kills, power cuts and restored catalogs."""
 
 import json
 import subprocess
