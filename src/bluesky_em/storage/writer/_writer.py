@@ -175,6 +175,7 @@ class Writer:
         self._forget_complete()
         refused: Exception | None = None
         for path, run in list(self._runs.items()):
+            self._activity.progress()  # after a restart there may be hundreds
             try:
                 self._advance(path, run)
             except DISK_ERRORS as exc:
