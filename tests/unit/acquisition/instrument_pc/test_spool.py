@@ -103,7 +103,7 @@ def test_a_frame_under_another_frames_name_is_put_aside_at_the_restart(spool: Sp
     assert [path.name for path in Path(spool.folder).iterdir()] == [f"{'0' * 40}.frame.torn"]
 
 
-def test_a_frame_that_somebody_has_removed_is_released_with_the_others(spool: Spool):
+def test_a_frame_whose_file_is_gone_is_released_with_the_others(spool: Spool):
     for number in range(3):
         spool.put(f"run/eels/{number}", exposure())
     for path in Path(spool.folder).glob("*.frame"):
