@@ -97,7 +97,7 @@ def take_all_kinds() -> None:
             RE(steps_and_maps())
         except Exception as exc:
             print("failed:", type(exc).__name__, file=sys.stderr, flush=True)
-            time.sleep(0.5)
+            time.sleep(2.0)  # else there would be a run for each moment without its server
 
 
 RE.subscribe(print_references)

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import stamina
 
 from bluesky_em.acquisition.client import FrameHeader, SpoolClient
 from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.acquisition.instrument_pc.protocol import MAX_FETCH
 from bluesky_em.frame import Frame
 from bluesky_em.update_modes import UpdateMode
+
+TRIES_LIMIT = 5  # of a frame whose bytes arrive wrong, each time in another way
 
 
 class Corrupt(Exception):
@@ -31,8 +34,23 @@ def fetch(
 
     Raises:
         LookupError: the spool has no such frame.
-        Corrupt: other bytes have arrived.
+        Corrupt: other bytes have arrived, twice the same, as from a damaged spool, or
+            `TRIES_LIMIT` times.
     """
+    seen: set[str] = set()
+
+    def may_be_the_network(exc: Exception) -> bool:
+        is_new = str(exc) not in seen
+        seen.add(str(exc))
+        return isinstance(exc, Corrupt) and is_new
+
+    once = stamina.retry(on=may_be_the_network, attempts=TRIES_LIMIT, timeout=None)(_fetch_once)
+    return once(spool, frame, progress)
+
+
+def _fetch_once(
+    spool: SpoolClient, frame: Frame, progress: Callable[[], None]
+) -> tuple[Frame, np.ndarray]:
     checksum, size = frame.checksum, frame.nbytes
     if frame.flown:
         header = spool.header(frame.reference)

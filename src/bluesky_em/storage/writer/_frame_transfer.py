@@ -37,7 +37,6 @@ BATCH_BYTES = 64 << 20  # of pixels that share one flush
 BATCH_FRAMES = 256  # that share one flush, at most
 BACKOFF = (0.2, 10.0)  # seconds, first and longest pause while a server or a disk is away
 SPARE_BYTES = 32 << 20  # of the storage disk, kept for ledger, catalog and journals
-TRIES_LIMIT = 5  # of a frame that arrives corrupt; then it has failed
 
 
 class Lost(Exception):
@@ -74,7 +73,6 @@ class FrameTransfer:
         self._reconciled = False
         self._stopping = threading.Event()
         self._backoff = Backoff(*BACKOFF)
-        self._tries = 0
         self._thread = threading.Thread(target=self._work, name=f"transfer {server}", daemon=True)
         self._thread.start()
 
@@ -127,8 +125,6 @@ class FrameTransfer:
                 self._backoff.reset()
             except FileTrouble as exc:
                 self._hold(exc)
-            except Corrupt as exc:
-                self._try_again(exc)
             except Exception as exc:  # a server or a disk that is away, or our own mistake
                 self._pause(exc)
 
@@ -137,7 +133,7 @@ class FrameTransfer:
         if isinstance(ending := self._queue.head, Ending):
             self._end(ending)
             return
-        batch = self._next_batch()
+        batch = self._queue.batch(BATCH_FRAMES, BATCH_BYTES)
         lost = self._given_up(batch)
         if not self._reconciled and (not batch or len(lost) < len(batch)):
             self._reconcile()
@@ -153,7 +149,6 @@ class FrameTransfer:
         self._queue.remove(len(batch))
         self._queue.clear_trouble({frame.path for frame in batch})
         self._add_taken_back()
-        self._tries = 0
         self._reconciled = False  # until the server has released them
         if stored:
             self._spool.release([frame.reference for frame in stored])
@@ -203,7 +198,7 @@ class FrameTransfer:
         for frame in batch:
             try:
                 written = self._write_one(frame, frame.reference in lost)
-            except (Lost, FrameMismatch) as exc:  # trying again would not help
+            except (Lost, Corrupt, FrameMismatch) as exc:  # trying again would not help
                 lost[frame.reference] = str(exc)
             else:
                 stored += written
@@ -234,6 +229,7 @@ class FrameTransfer:
 
         Raises:
             Lost: it is neither in the spool nor in the file.
+            Corrupt: its bytes in the spool are damaged.
             FrameMismatch: the file cannot store it.
         """
         with _charged_to(frame.path):
@@ -276,28 +272,6 @@ class FrameTransfer:
         run = plain(reference.partition("/")[0])  # the stem of its journal's name
         return run in self._ended or bool(self._ledger.is_complete(run))
 
-    def _next_batch(self) -> list[Frame]:
-        most = 1 if self._tries else BATCH_FRAMES  # one by one after an error, to find its frame
-        return self._queue.batch(most, BATCH_BYTES)
-
-    def _try_again(self, exc: Corrupt) -> None:
-        """Retry a frame that arrived corrupt; after `TRIES_LIMIT` tries it has failed."""
-        self._tries += 1
-        head = self._queue.head
-        if self._tries < TRIES_LIMIT or not isinstance(head, Frame):
-            self._pause(exc)
-            return
-        try:
-            file = self._files.of(head)
-            file.extend(head.row + head.count)
-            file.flush()
-            self._ledger.mark_stored([], self._structures([head]))
-            self._ledger.mark_failed(head.reference, f"given up after {TRIES_LIMIT} tries: {exc}")
-            self._queue.remove(1)
-            self._tries = 0
-        except Exception as trouble:
-            self._pause(trouble)
-
     def _hold(self, exc: FileTrouble) -> None:
         """Hold the frames of a file; others are stored meanwhile."""
         if self._queue.hold(exc.path, str(exc)):
@@ -306,9 +280,9 @@ class FrameTransfer:
 
     def _pause(self, exc: Exception) -> None:
         """Wait, and open the files again for the next try: handles may not survive a full disk."""
-        trouble = getattr(exc, "strerror", None) or str(exc) or repr(exc)
+        trouble = _words(exc)
         if trouble != self._trouble:
-            expected = isinstance(exc, (Corrupt, OSError, sqlite3.OperationalError))
+            expected = isinstance(exc, (OSError, sqlite3.OperationalError))
             details = None if expected else exc
             logger.warning("waiting: %s", trouble, exc_info=details, extra={"action": "store"})
         self._trouble = trouble
@@ -333,3 +307,9 @@ def _charged_to(path: str) -> Iterator[None]:
         raise
     except Exception as exc:  # of the disk, or whatever HDF5 raises for damaged bytes
         raise FileTrouble(path, exc) from exc
+
+
+def _words(exc: Exception) -> str:
+    words = getattr(exc, "strerror", None) or str(exc) or repr(exc)
+    name = getattr(exc, "filename", None)
+    return f"{words}: {name}" if name else words

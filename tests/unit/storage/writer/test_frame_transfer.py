@@ -114,6 +114,35 @@ def test_a_frame_that_does_not_fit_is_failed_and_those_after_it_are_stored(
         assert reader.numbers() == [0, 2]
 
 
+def test_a_frame_that_is_damaged_in_the_spool_is_failed_at_once_and_the_others_are_stored(
+    store: FrameTransfer, spool: Spool, ledger: LedgerWriter
+):
+    frames = [frame(number, SUM, 4) for number in range(5)]
+    put(spool, *frames)
+    for damaged in (1, 3):
+        path = Path(spool._path(frames[damaged].reference))
+        content = bytearray(path.read_bytes())
+        content[-5] ^= 1  # the last byte of its pixels
+        path.write_bytes(content)
+    stages = stored(store, ledger, *frames)
+    assert [n for n, (stage, _) in stages.items() if stage is ReferenceState.FAILED] == [1, 3]
+    assert "run/eels/1: 16 bytes arrived with CRC-32" in stages[1][1]
+
+
+def test_a_frame_that_was_changed_on_the_way_is_fetched_again(
+    store: FrameTransfer, spool: Spool, ledger: LedgerWriter
+):
+    changed = [b"\0" * 16, b"\1" * 16]
+
+    def fetch(reference: str, start: int, size: int) -> bytes:
+        return changed.pop() if changed else spool.read(reference, start, size)
+
+    store._spool.fetch = fetch
+    put(spool, only := frame(0, SUM, 4))
+    assert stored(store, ledger, only) == {0: (ReferenceState.STORED, "")}
+    assert not changed
+
+
 def test_another_frame_of_the_same_number_is_failed(
     store: FrameTransfer, spool: Spool, ledger: LedgerWriter
 ):
