@@ -390,8 +390,12 @@ def main() -> None:
     if options.folders > 1:
         outcome = run_at_once(options.folders, options)
     else:
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            outcome = run(options, Path(folder).resolve(), console)
+        folder = Path(tempfile.mkdtemp()).resolve()
+        outcome = run(options, folder, console)
+        if outcome.findings:
+            console.print(f"What was found can be looked at in {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
     show(outcome, console)
     if options.json:
         kills = {f"{process}, {step}": n for (process, step), n in outcome.kills.items()}
