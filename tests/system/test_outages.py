@@ -96,6 +96,7 @@ def test_without_tiled_frames_are_stored_and_waiting_says_what_is_held_up(tmp_pa
         deadline = time.monotonic() + 60
         while not session.storage.status().trouble:  # Tiled's client takes seconds to import
             assert time.monotonic() < deadline
+            time.sleep(0.05)
         with pytest.raises(NotReady, match=r"eels/0: stored; not catalogued within .*held up"):
             session.data.wait(reference, timeout=0)
 

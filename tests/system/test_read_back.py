@@ -36,8 +36,7 @@ def test_frames_read_over_http_have_the_checksum_taken_at_the_exposure(
 
 @pytest.mark.skipif(
     not RECORDINGS.exists(),
-    reason="recordings of a real spectrometer are not part of the repository; this test reads "
-    "EELS_STO.dm3 in ../shared/data",
+    reason="EELS_STO.dm3, a recording of a real spectrometer, is not part of the repository",
 )
 def test_a_replayed_recording_reads_back_as_rosettasciio_reads_it(tmp_path: Path) -> None:
     from rsciio.digitalmicrograph import file_reader

@@ -186,7 +186,7 @@ def test_a_cube_has_the_dark_field_beside_it_line_by_line(session: Session, http
 def test_lines_can_be_read_while_the_cube_grows(
     session: Session, http: Data, exposed: Pixels
 ) -> None:
-    lines = 40
+    lines = 80
     # the first run takes Tiled seconds
     session.data.wait(take(session, TriggerInfo(number_of_events=2)))
     exposed.clear()
@@ -215,7 +215,7 @@ def test_lines_can_be_read_while_the_cube_grows(
         take(session, MapInfo(shape=(lines, 16), livetime=16e-3, mode="add_slice"))
         session.RE.unsubscribe(token)
         heights = watching[0].result(60)
-    assert heights == sorted(heights) and heights[0] < lines  # how many depends on the computer
+    assert heights == sorted(heights) and len(set(heights)) > 3
 
 
 def test_a_second_map_of_a_run_overwrites_the_first(

@@ -25,9 +25,6 @@ from ._stored_frame import StoredFrame
 from ._superseded import superseded
 from .follow import RunSource, RunsSource, TiledRun, TiledRuns, lost_bookmark
 
-AWAY = (httpx.TransportError, ConnectionError)
-"""errors of a server that does not answer"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
@@ -119,7 +116,11 @@ class TiledSource:
 
     def follow(self, run: str, streams: tuple[str, ...] | None, patience: float) -> RunSource:
         """Follow a run as it grows; to begin, and to read a frame, waits `patience` s for Tiled."""
-        connect = stamina.retry(on=AWAY, attempts=None, timeout=patience)(self._client_with_sources)
+
+        @stamina.retry(on=(httpx.TransportError, ConnectionError), attempts=None, timeout=patience)
+        def connect() -> Any:
+            return self._client().include_data_sources()
+
         return TiledRun(connect(), run, streams, patience)
 
     def follow_runs(self, *, last: int, since: float | None, at: str) -> RunsSource:
@@ -148,9 +149,6 @@ class TiledSource:
 
     def close(self) -> None:
         """Do nothing: the client belongs to `Data`."""
-
-    def _client_with_sources(self) -> Any:
-        return self._client().include_data_sources()
 
     def _status(self, reference: str) -> ReferenceStatus:
         found = self._find(reference)
