@@ -1,11 +1,13 @@
 """Copies each file of a folder when it is synced; Python imports this at its start.
 
 `BLUESKY_EM_SYNCED=FOLDER:COPIES`; what `power.py` takes for the content of the disk. A copy begins
-before its fsync, so it has nothing that this fsync may not have brought to the disk. A second link
-keeps the file's inode number from being used again.
+before its fsync, so it has nothing that this fsync may not have brought to the disk; a lock keeps
+an older copy from replacing a newer one. A second link keeps the file's inode number from being
+used again.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import threading
@@ -17,17 +19,25 @@ _known: dict[Path, int] = {}
 
 
 def _note_name(path: Path, inode: int) -> None:
-    if _known.get(path) != inode:
+    if _known.get(path) != inode and _has_link(path, inode):
         name = COPIES / "names" / path.relative_to(FOLDER)
         name.parent.mkdir(parents=True, exist_ok=True)
-        _replace(name, str(inode))
+        part = _own_file("name")
+        part.write_text(str(inode))
+        part.replace(name)
         _known[path] = inode
 
 
-def _replace(target: Path, text: str) -> None:
-    part = COPIES / f"{os.getpid()}-{threading.get_ident()}.name"
-    part.write_text(text)
-    part.replace(target)
+def _has_link(path: Path, inode: int) -> bool:
+    """Check for a file's second link; create it, unless the file has been removed meanwhile."""
+    link = COPIES / f"{inode}.file"
+    with contextlib.suppress(FileExistsError, FileNotFoundError):
+        os.link(path, link)
+    return link.exists() and link.stat().st_ino == inode
+
+
+def _own_file(suffix: str) -> Path:
+    return COPIES / f"{os.getpid()}-{threading.get_ident()}.{suffix}"
 
 
 def _sync_folder(descriptor: int, folder: Path) -> None:
@@ -40,15 +50,14 @@ def _sync_folder(descriptor: int, folder: Path) -> None:
 
 def _sync_file(descriptor: int, path: Path) -> None:
     inode = os.fstat(descriptor).st_ino
-    part = COPIES / f"{os.getpid()}-{threading.get_ident()}.content"
-    shutil.copyfile(f"/proc/self/fd/{descriptor}", part)
-    _fsync(descriptor)
-    link = COPIES / f"{inode}.file"
-    with contextlib.suppress(FileExistsError, FileNotFoundError):  # it may have been removed
-        os.link(path, link)
-    if link.exists() and link.stat().st_ino == inode:
-        part.replace(COPIES / f"{inode}.content")
-        _note_name(path, inode)
+    with open(COPIES / f"{inode}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        copy = _own_file("content")
+        shutil.copyfile(f"/proc/self/fd/{descriptor}", copy)
+        _fsync(descriptor)
+        if _has_link(path, inode):
+            copy.replace(COPIES / f"{inode}.content")
+            _note_name(path, inode)
 
 
 def fsync(file):

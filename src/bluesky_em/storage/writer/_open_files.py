@@ -136,8 +136,8 @@ class OpenFiles:
     """The files that one frame transfer writes, by path. Only those used last stay open.
 
     A file that an earlier writer let grow gets the structure back that was recorded last, since a
-    power cut may have left any part of a newer one. A frames file that was not closed is checked:
-    if a frame is not in it any more, or it cannot be written, another file takes its place.
+    power cut may have left any part of a newer one. A file that was not closed is checked: if a
+    frame is not in it any more, or it cannot be written, another file takes its place.
 
     Args:
         root: the storage folder.
@@ -266,7 +266,7 @@ class OpenFiles:
         if structure is not None and path.exists():
             put_back(path, structure)
         file = self._new(frame)
-        if was_torn and frame.update is None:
+        if was_torn and _keeps_all(frame):
             self._check(file, frame)
         if structure is None and frame.path not in self._closed:
             self._records.keep(frame, file.structure())
@@ -324,6 +324,11 @@ class OpenFiles:
     def _new(self, frame: Frame) -> FrameFile:
         kind = FramesFile if frame.update is None else UpdatedFile
         return kind(self._root / frame.path, frame)
+
+
+def _keeps_all(frame: Frame) -> bool:
+    """Check whether no frame overwrites others, which newer ones might do before their record."""
+    return frame.update is None or frame.update["mode"] == UpdateMode.ACCUMULATE
 
 
 def _update(frame: Frame) -> Update:

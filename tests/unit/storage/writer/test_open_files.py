@@ -10,7 +10,7 @@ from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.frame import Frame
-from bluesky_em.storage.writer._file_records import FileRecords
+from bluesky_em.storage.writer._file_records import FileRecords, kept
 from bluesky_em.storage.writer._open_files import OpenFiles
 from tests.support.simple_frames import SHAPE, frame, pixels
 
@@ -69,4 +69,27 @@ def test_the_file_that_was_used_last_stays_open(tmp_path: Path):
     assert files.of(often) is first
     files.of(third)
     assert files.of(often) is first
+    files.close()
+
+
+def test_a_stored_sum_that_is_gone_from_its_unclosed_file_is_taken_back(tmp_path: Path):
+    ledger, lost, path = LedgerWriter(tmp_path / "ledger.sqlite"), [], tmp_path / "haadf.h5"
+    frames = [replace(frame(row), update=SUM) for row in range(3)]
+    files = OpenFiles(tmp_path, FileRecords(ledger), lost.extend)
+    for each in frames:
+        files.of(each).write(each, pixels(each.row))
+    files.flush("haadf.h5")
+    ledger.add_frames(frames)
+    structure = files.structure("haadf.h5")
+    assert structure is not None
+    ledger.mark_stored(frames, [kept(frames[0], structure)])
+    left = path.read_bytes()
+    files.close()
+    total = sum(pixels(row, "<f8") for row in range(3)).tobytes()
+    assert left.count(total) == 2  # in its slot, and where others read it
+    path.write_bytes(left.replace(total, bytes(len(total))))
+    files = OpenFiles(tmp_path, FileRecords(ledger), lost.extend)
+    files.of(frames[0])
+    assert [each.reference for each in lost] == [each.reference for each in frames]
+    assert (tmp_path / "haadf.h5.damaged").exists()
     files.close()
