@@ -1,7 +1,7 @@
 """Serialise one record of a journal: a document's name, and the document, as msgpack.
 
 Before each record is the CRC-32 of its bytes, an integer of msgpack; journals of earlier versions
-have none.
+have none. Between records there may be nil, where a repair has blanked damaged bytes.
 
 numpy values and NaN survive; values of other kinds are kept in a readable form (`plain_values`).
 Nothing in a record can execute when it is read.
@@ -9,8 +9,9 @@ Nothing in a record can execute when it is read.
 
 from __future__ import annotations
 
+import io
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -51,8 +52,34 @@ def _packed(record: Any, note: Note) -> Any:
     return msgpack.packb(record, default=partial(_to_plain, note=note), use_bin_type=True)
 
 
-def is_record(record: Any) -> bool:
-    """Check whether a decoded value is a document's name and the document."""
+def records(data: bytes, start: int = 0) -> Iterator[tuple[Any, int]]:
+    """Yield each complete record from `start` on, and the position behind it.
+
+    Raises:
+        Exception: bytes are damaged, which can raise anything in a decoder.
+    """
+    file = io.BytesIO(data)
+    file.seek(start)
+    unpacker = _unpacker(file)
+    while True:
+        try:
+            checksum, begin = unpacker.unpack(), start + unpacker.tell()
+            if checksum is None:
+                continue
+            if type(checksum) is int:
+                record, end = unpacker.unpack(), start + unpacker.tell()
+            else:  # of an earlier version
+                checksum, record, end = None, checksum, begin
+        except msgpack.OutOfData:
+            return
+        if not _is_record(record):
+            raise ValueError(f"{str(record)[:80]!r} is not a document")
+        if checksum is not None and zlib.crc32(data[begin:end]) != checksum:
+            raise ValueError("a document has not its checksum")
+        yield record, end
+
+
+def _is_record(record: Any) -> bool:
     return (
         isinstance(record, list)
         and len(record) == 2
@@ -61,9 +88,9 @@ def is_record(record: Any) -> bool:
     )
 
 
-def unpacker_of_records() -> Any:
-    """Return a msgpack unpacker that decodes records."""
+def _unpacker(file: io.BytesIO) -> Any:
     return msgpack.Unpacker(
+        file,
         ext_hook=_from_extension,
         object_pairs_hook=_to_dict,
         raw=False,

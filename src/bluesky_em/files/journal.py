@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -20,9 +19,8 @@ import filelock
 
 from bluesky_em.documents import Document
 
-from .atomic import sync_folder, whole_file
+from .atomic import sync_folder
 from .codec import pack
-from .damaged import free_name
 from .locks import is_held
 from .plain_values import Note, silent
 
@@ -159,21 +157,6 @@ class Journal:
             self._file.close()
         self._file = file
         return True
-
-
-def cut(path: Path, offset: int) -> Path:
-    """Cut a damaged journal, which no process writes, behind its last whole document.
-
-    Returns:
-        The path of a copy of the damaged journal.
-    """
-    kept = free_name(path)
-    with whole_file(kept) as part:
-        shutil.copyfile(path, part)
-    with open(path, "r+b") as file:
-        file.truncate(offset)
-        os.fsync(file.fileno())
-    return kept
 
 
 def is_abandoned(path: Path) -> bool:

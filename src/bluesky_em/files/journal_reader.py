@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import msgpack
-
-from .codec import is_record, unpacker_of_records
+from .codec import records
 from .idle_files import IdleFiles
 
 BLOCK_BYTES = 1 << 22  # read at a time
@@ -109,24 +106,15 @@ class JournalReader:
 
     def _complete_records(self, data: bytes) -> Iterator[tuple[Any, int]]:
         """Yield each complete record in `data`, and where it ends."""
-        unpacker = unpacker_of_records()
-        unpacker.feed(data)
-        while True:
-            try:
-                checksum, start = unpacker.unpack(), unpacker.tell()
-                if type(checksum) is int:
-                    record, end = unpacker.unpack(), unpacker.tell()
-                else:  # of an earlier version
-                    checksum, record, end = None, checksum, start
-                if not is_record(record):
-                    raise ValueError(f"{str(record)[:80]!r} is not a document")
-                if checksum is not None and zlib.crc32(data[start:end]) != checksum:
-                    raise ValueError("a document has not its checksum")
-            except msgpack.OutOfData:
-                return
-            except Exception as exc:  # damaged bytes can raise anything in a decoder
-                raise DamagedJournal(self.path, self._offset, str(exc) or repr(exc)) from exc
-            yield record, end
+        try:
+            yield from records(data)
+        except Exception as exc:
+            raise DamagedJournal(self.path, self._offset, str(exc) or repr(exc)) from exc
+
+    @property
+    def offset(self) -> int:
+        """The position in bytes behind the last record that was read."""
+        return self._offset
 
     def close(self) -> None:
         """Close the file and read no more; closing twice is harmless."""

@@ -18,6 +18,7 @@ from bluesky_em.acquisition.client import SpoolClient
 from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.errors import FrameMismatch
 from bluesky_em.files.atomic import sync_file
+from bluesky_em.files.damaged import kept_copies
 from bluesky_em.files.layout import Layout, plain
 from bluesky_em.files.ledger_writer import KeptStructure, LedgerWriter
 from bluesky_em.frame import Frame
@@ -26,7 +27,7 @@ from bluesky_em.reference import ReferenceState
 from .._periodic import Backoff
 from ..activity import Activity
 from ._fetch import Corrupt, fetch
-from ._file_records import FileRecords, kept
+from ._file_records import IN_FILE, FileRecords, kept
 from ._frame_queue import Ending, FrameQueue
 from ._open_files import FileTrouble, OpenFiles
 from ._spool_fill import SpoolFillRecord
@@ -263,14 +264,21 @@ class FrameTransfer:
     def _reconcile(self) -> None:
         """Release all stored frames from the spool: an earlier release may not have arrived."""
         waiting = self._spool.references()
-        known = self._ledger.stages(waiting)
-        nowhere = [ref for ref in waiting if ref not in known and self._has_ended(ref)]
-        self._spool.release(self._ledger.releasable(waiting) + nowhere)
+        stages = {ref: stage for ref, (stage, _) in self._ledger.stages(waiting).items()}
+        nowhere = [ref for ref in waiting if ref not in stages and self._has_ended(ref)]
+        released = self._ledger.releasable(waiting) + nowhere
+        self._spool.release(
+            [ref for ref in released if stages.get(ref) in IN_FILE or not self._is_event_lost(ref)]
+        )
         self._reconciled = True
 
     def _has_ended(self, reference: str) -> bool:
         run = plain(reference.partition("/")[0])  # the stem of its journal's name
         return run in self._ended or bool(self._ledger.is_complete(run))
+
+    def _is_event_lost(self, reference: str) -> bool:
+        """Check whether a damaged journal may have had the event of a frame that is in none."""
+        return bool(kept_copies(self._layout.journal_of(reference.partition("/")[0])))
 
     def _hold(self, exc: FileTrouble) -> None:
         """Hold the frames of a file; others are stored meanwhile."""

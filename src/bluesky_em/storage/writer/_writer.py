@@ -14,7 +14,8 @@ from pathlib import Path
 import filelock
 
 from bluesky_em.errors import StorageBusy
-from bluesky_em.files import journal, operator_requests
+from bluesky_em.files import journal_repair, operator_requests
+from bluesky_em.files.damaged import kept_copies
 from bluesky_em.files.journal import is_abandoned
 from bluesky_em.files.journal_reader import DamagedJournal, JournalReader
 from bluesky_em.files.layout import Layout
@@ -202,13 +203,19 @@ class Writer:
             raise
         except Exception as exc:
             if isinstance(exc, DamagedJournal) and is_abandoned(path):  # e.g. by a power cut
-                kept = journal.cut(path, exc.offset)
-                logger.warning(
-                    "%s, and it ends there now. The damaged journal is kept as %s", exc, kept.name,
-                    extra={"action": "cut"},
-                )  # fmt: skip
+                self._repair(path, run, str(exc))
             else:
                 self._set_aside(path, run, exc)
+
+    def _repair(self, path: Path, run: _Run, why: str) -> None:
+        """Repair a damaged journal that no process writes, and read on in it."""
+        kept = journal_repair.repair(path, run.reader.offset)
+        logger.warning(
+            "%s. What is whole behind it is read, too. Frames that are in no document now stay in "
+            "their spool as long as there is %s, the copy of the damaged journal", why, kept,
+            extra={"action": "repair"},
+        )  # fmt: skip
+        self._advance(path, run)
 
     def _set_aside(self, path: Path, run: _Run, exc: Exception) -> None:
         logger.error("run %s is set aside", run.uid, exc_info=exc, extra={"action": "look"})
@@ -270,6 +277,9 @@ class Writer:
         for path, run in list(self._runs.items()):
             if is_abandoned(path):
                 self._advance(path, run)  # documents since the last look
+                offset = run.reader.offset
+                if path in self._runs and journal_repair.has_hidden_documents(path, offset):
+                    self._repair(path, run, f"{path} is damaged at byte {offset}")
                 if path in self._runs:
                     run.ending.abandoned = True
                     self._finish(path, run)
@@ -280,10 +290,11 @@ class Writer:
         self._pass_on(run)
         unread = run.find.unread()
         self._ledger.add_frames(unread)
+        reason = "the run ended before it was read"
+        if kept_copies(path):
+            reason = "the journal was damaged. It stays in its spool"
         for frame in unread:
-            self._ledger.mark_failed(
-                frame.reference, "in no event: the run ended before it was read"
-            )
+            self._ledger.mark_failed(frame.reference, f"in no event: {reason}")
         ending, servers = run.ending, set(run.files)
         ending.files_closed = not servers
 
