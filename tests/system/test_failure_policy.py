@@ -36,14 +36,14 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
         with Storage(tmp_path_factory.mktemp("storage"), tiled=NOWHERE) as storage:
             until(lambda: storage.status().activity == "idle", storage)
             patch.setattr(failure_monitor, "TROUBLE_TIMEOUT", 1.5)
-            a_run_with_a_frame(storage, "PYRO:eels_server@127.0.0.1:1", {"checksum": 0})
+            an_open_run_with_a_frame(storage, "PYRO:eels_server@127.0.0.1:1", {"checksum": 0})
             yield storage
 
 
-def a_run_with_a_frame(
+def an_open_run_with_a_frame(
     storage: Storage, server: str, facts: dict[str, Any], uid: str | None = None
 ) -> None:
-    """Append the documents of a run with the frame 0 of `eels`, which is in that server's spool."""
+    """Append documents of an open run whose frame 0 of `eels` is in that server's spool."""
     axis = {"name": "energy", "units": "eV", "offset": 0.0, "scale": 1.0, "size": 4}
     run = compose_run(uid=uid)
     reference = f"{run.start_doc['uid']}/eels/0"
@@ -64,7 +64,6 @@ def a_run_with_a_frame(
     storage("resource", resource)
     storage("datum", datum)
     storage("event", event)
-    storage("stop", run.compose_stop())
 
 
 def failing(storage: Storage, policy: OnFailure) -> Storage:
@@ -135,7 +134,7 @@ def test_a_catalog_that_stands_still_is_a_failure_for_those_who_want_that(
     ):
         run = str(uuid.uuid4())
         header = client.call("expose", f"{run}/eels/0", "eels", {})
-        a_run_with_a_frame(storage, server, {"checksum": header["checksum"]}, run)
+        an_open_run_with_a_frame(storage, server, {"checksum": header["checksum"]}, run)
         until(lambda: storage.status().stored == 1, storage)
         monkeypatch.setattr(failure_monitor, "TROUBLE_TIMEOUT", 1.5)
         text = "1 frames of eels wait to be catalogued"

@@ -138,6 +138,7 @@ def test_an_analyst_publishes_about_a_raw_run_and_cannot_change_it(
             lambda: raw.update_metadata({"stop": {"reason": "forged"}}),
             lambda: raw.base.create_container("forged"),
             lambda: analyst.catalog.create_container("forged"),
+            lambda: analyst.results_catalog.update_metadata({"start": {"uid": "results"}}),
             lambda: (
                 raw["primary"]
                 .base["internal"]

@@ -75,11 +75,10 @@ class TiledSource:
 
     def run_complete(self, run: str) -> bool:
         """Return whether every reference of a run has ended, and its stop document has come."""
-        node = self._run(run)
-        if node is None:
+        try:
+            return _is_complete(results_container.find_run(self._client(), run))
+        except KeyError:
             return False
-        manifest = node.metadata.get(KEY, {})
-        return "stop" in node.metadata or bool(manifest.get("abandoned"))
 
     def open(self, reference: str) -> StoredFrame:
         """Open a catalogued frame; `read()` fetches its pixels over HTTP.
@@ -109,7 +108,7 @@ class TiledSource:
         """
         from . import _stream  # importing dask takes long: only when it is needed
 
-        return _stream.from_catalog(self._run(run), run, stream)
+        return _stream.from_catalog(results_container.find_run(self._client(), run), run, stream)
 
     trouble = (httpx.HTTPError, ConnectionError)
     """errors while the server is away"""
@@ -153,7 +152,8 @@ class TiledSource:
     def _status(self, reference: str) -> ReferenceStatus:
         found = self._find(reference)
         if found is None:
-            if self.run_complete(Reference.parse(reference).run):
+            run = self._raw_run(Reference.parse(reference).run)
+            if run is not None and _is_complete(run):
                 raise UnknownReference(
                     f"the run of {reference!r} is complete and has no such frame"
                 )
@@ -176,7 +176,7 @@ class TiledSource:
     def _find(self, reference: str) -> _Found | None:
         """Find a reference that can be read."""
         parts = Reference.parse(reference)
-        run = self._run(parts.run)
+        run = self._raw_run(parts.run)
         if run is None:
             run = self._run_with(parts.run)
         if run is None:
@@ -200,9 +200,13 @@ class TiledSource:
         found = Container.search(runs_of(self._client()), Contains(f"{KEY}.uids", uid))
         return next(iter(found.values()), None)
 
-    def _run(self, run: str) -> Any:
-        client = self._client()
+    def _raw_run(self, uid: str) -> Any:
+        """Return the run that has the frames of references; runs of results have none."""
         try:
-            return results_container.find_run(client, run)
+            return runs_of(self._client())[uid]
         except KeyError:
             return None
+
+
+def _is_complete(run: Any) -> bool:
+    return "stop" in run.metadata or bool(run.metadata.get(KEY, {}).get("abandoned"))

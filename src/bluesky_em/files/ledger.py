@@ -118,6 +118,10 @@ class Ledger:
         """Return a run's entries in the order of their events; a block is one entry."""
         return [_from_row(row) for row in self._select("frames_of_run", run=run)]
 
+    def growing(self) -> list[Entry]:
+        """Return one entry of each file that grows."""
+        return [_from_row(row) for row in self._select("growing")]
+
     def stages(self, references: list[str]) -> dict[str, tuple[ReferenceState, str]]:
         """Return stage and reason of many references; unknown ones are left out."""
         rows = self._select_references("stages", references)

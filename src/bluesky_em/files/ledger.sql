@@ -145,6 +145,10 @@ INSERT OR REPLACE INTO spool VALUES (:server, :bytes, :capacity);
 -- The structure that a growing file had at its last flush.
 SELECT structure FROM structure WHERE path = :path;
 
+-- name: growing
+-- One entry of each file whose structure is kept.
+SELECT * FROM frame WHERE path IN (SELECT path FROM structure) GROUP BY path;
+
 -- name: keep_structure
 -- Replace the structure of a growing file.
 INSERT OR REPLACE INTO structure VALUES (:path, :run, :structure);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from bluesky_em.files.ledger import Ledger
@@ -15,6 +15,7 @@ from .run_frames import HandedOut
 class _Progress:
     """How far the frames of one detector in one run have come."""
 
+    run: str
     done: int
     """number of the first frame that may not have reached the stage"""
     stop: int
@@ -35,10 +36,9 @@ class Backlog:
         self._stage = stage
         self._progress: dict[str, _Progress] = {}
 
-    @property
-    def waiting(self) -> int:
-        """The number of frames that wait."""
-        return sum(max(0, each.stop - each.done) for each in self._progress.values())
+    def waiting(self, runs: Collection[str]) -> int:
+        """Return the number of frames of some runs that wait."""
+        return sum(max(0, p.stop - p.done) for p in self._progress.values() if p.run in runs)
 
     def look(self, frames: Iterable[HandedOut], now: float) -> None:
         """Take note of what was handed out, then of what the ledger says about it.
@@ -47,7 +47,7 @@ class Backlog:
             sqlite3.Error: the ledger cannot be read; then there is no progress.
         """
         for each in frames:
-            new = _Progress(done=each.first, stop=each.stop, since=now)
+            new = _Progress(run=each.run, done=each.first, stop=each.stop, since=now)
             known = self._progress.setdefault(each.base, new)
             if known.done >= known.stop:
                 known.since = now
@@ -58,11 +58,11 @@ class Backlog:
                 if done > known.done:
                     known.done, known.since = done, now
 
-    def stalled(self, now: float, timeout: float) -> str:
-        """Describe the frames that have waited without progress; empty if there are none."""
+    def stalled(self, runs: Collection[str], now: float, timeout: float) -> str:
+        """Describe frames of some runs that wait without progress; empty if there are none."""
         for base, known in self._progress.items():
             idle = now - known.since
-            if known.done < known.stop and idle >= timeout:
+            if known.run in runs and known.done < known.stop and idle >= timeout:
                 return (
                     f"{known.stop - known.done} frames of {base.rpartition('/')[2]} wait to be "
                     f"{self._stage}, none of them has been for {idle:.0f} s"

@@ -62,9 +62,9 @@ class Storage:
         on_failure: what a plan does at its next checkpoint when storage has failed: "continue"
             (only a warning is logged), "pause" or "abort". The last two need
             `RE.preprocessors.append(storage.guard)`. Storage has failed when a frame of an open
-            run is lost, when frames of this process wait and none has been stored for 30 s, or
+            run is lost, when frames of an open run wait and none has been stored for 30 s, or
             when a spool that the run uses is 80 % full.
-        on_failure_catalog: storage has also failed when stored frames of this process wait and
+        on_failure_catalog: storage has also failed when stored frames of an open run wait and
             none has been catalogued for 30 s, e.g. while Tiled does not answer.
     """
 

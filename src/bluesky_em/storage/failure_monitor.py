@@ -1,7 +1,7 @@
-"""Detect that storage endangers this process's frames; trouble of less than 30 s is not reported.
+"""Detect that storage endangers frames of open runs; trouble of less than 30 s is not reported.
 
-Other trouble, such as an earlier session's damaged journal or a Tiled server that takes long to
-start, is logged and nothing else: no frame depends on it.
+Other trouble, such as frames of a run that has ended, an earlier session's damaged journal or a
+Tiled server that takes long to start, is logged and nothing else: no open run depends on it.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ SPOOL_LIMIT = 0.8  # fill level at which a spool is a failure: detectors will so
 class FailureMonitor:
     """Checks a storage folder in a thread, and logs a warning when storage has failed.
 
-    Storage has failed when a frame of an open run is lost, when frames of this process have waited
-    for `TROUBLE_TIMEOUT` seconds and none was stored, or when a spool that an open run uses is
-    filled to `SPOOL_LIMIT`.
+    Storage has failed when a frame of an open run is lost, when frames of open runs have waited for
+    `TROUBLE_TIMEOUT` seconds and none was stored, or when a spool that an open run uses is filled
+    to `SPOOL_LIMIT`.
 
     Args:
         ledger: of that folder, read-only.
         frames: what the runs of this process have handed out.
         open_runs: returns the uids of the open runs.
         trouble: returns at once why the journals cannot be written; empty if they can.
-        catalog: storage has also failed when stored frames of this process have waited for as
-            long, and none was catalogued.
+        catalog: storage has also failed when stored frames of open runs have waited for as long,
+            and none was catalogued.
     """
 
     def __init__(
@@ -64,6 +64,8 @@ class FailureMonitor:
         self._other = _Lasting(now)
         self._failed: dict[str, tuple[int, str]] = {}
         self._acknowledged: dict[str, int] = {}
+        self._open: set[str] = set()
+        self._ended: set[str] = set()
         self._full: dict[str, str] = {}
         self._acknowledged_full: set[str] = set()
         self._unreadable = ""
@@ -102,13 +104,13 @@ class FailureMonitor:
         with self._lock:
             failure, before = self._check(now), self.failure
             self.failure = failure
-            other = self._writer.trouble(now)
+            other = self._writer.trouble(now) or self._stalled(self._ended, now)
             new_other = self._other.begins(other, now, TROUBLE_TIMEOUT)
         if failure and not before:
             logger.warning("storage: %s", failure, extra={"action": "health"})
         elif new_other and not failure:
             logger.warning(
-                "storage: %s. No frame of this session is in danger", other,
+                "storage: %s. No frame of an open run waits for that", other,
                 extra={"action": "health"},
             )  # fmt: skip
 
@@ -118,6 +120,7 @@ class FailureMonitor:
         self._documents.see(self._trouble(), now)
         open_runs = {*self._open_runs()}  # before the frames: a run that has ended adds none
         frames = self._frames.all()
+        self._open, self._ended = open_runs, {each.run for each in frames} - open_runs
         for backlog in self._backlogs:
             backlog.look(frames, now)
         self._writer.see(self._ledger.heartbeat(), now)
@@ -143,7 +146,7 @@ class FailureMonitor:
         return (
             self._lost()
             or self._documents.lasting(now, TROUBLE_TIMEOUT)
-            or self._stalled(now)
+            or self._stalled(self._open, now)
             or next((why for s, why in self._full.items() if s not in self._acknowledged_full), "")
         )
 
@@ -154,13 +157,12 @@ class FailureMonitor:
                 return f"{new} frames failed, the last one: {reason}"
         return ""
 
-    def _stalled(self, now: float) -> str:
-        storing = self._backlogs[0]
-        silence = self._writer.silence(now)
-        if storing.waiting and silence and not self._unreadable:
-            return f"{silence}, and {storing.waiting} frames wait to be stored"
+    def _stalled(self, runs: set[str], now: float) -> str:
+        waiting, silence = self._backlogs[0].waiting(runs), self._writer.silence(now)
+        if waiting and silence and not self._unreadable:
+            return f"{silence}, and {waiting} frames wait to be stored"
         for backlog in self._backlogs:
-            if stalled := backlog.stalled(now, TROUBLE_TIMEOUT):
+            if stalled := backlog.stalled(runs, now, TROUBLE_TIMEOUT):
                 why = self._unreadable or self._writer.heartbeat.trouble or "no reason is known"
                 return f"{stalled}: {why}"
         return ""

@@ -60,7 +60,7 @@ class StorageStatus:
     trouble: str
     """what keeps storage from continuing; empty if nothing does"""
     failure: str = ""
-    """why frames of this process are in danger, as for `on_failure`; empty if they are not, and
+    """why frames of open runs are in danger, as for `on_failure`; empty if they are not, and
     from outside the process that has the Storage"""
     failures: tuple[str, ...]
     """the newest failed references, at most three, and why each failed"""

@@ -137,14 +137,14 @@ def test_the_time_without_progress_begins_again_with_each_frame_that_is_stored(
     frames = [HandedOut(base="run/eels", run="run", server=SERVER, first=0, stop=2)]
     ledger.add_frames([frame(0), frame(1)])
     backlog.look(frames, now=0.0)
-    assert "2 frames" in backlog.stalled(30.0, timeout=30.0)
+    assert "2 frames" in backlog.stalled({"run"}, 30.0, timeout=30.0)
     ledger.mark_stored([frame(0)])
     backlog.look(frames, now=40.0)
-    assert backlog.stalled(69.0, timeout=30.0) == ""
-    assert "1 frames of eels" in backlog.stalled(70.0, timeout=30.0)
+    assert backlog.stalled({"run"}, 69.0, timeout=30.0) == ""
+    assert "1 frames of eels" in backlog.stalled({"run"}, 70.0, timeout=30.0)
     ledger.mark_failed(frame(1).reference, "lost")
     backlog.look(frames, now=71.0)
-    assert backlog.stalled(1000.0, timeout=30.0) == ""
+    assert backlog.stalled({"run"}, 1000.0, timeout=30.0) == ""
 
 
 def test_trouble_that_concerns_no_frame_of_this_process_is_logged_once_and_no_failure(
@@ -159,8 +159,31 @@ def test_trouble_that_concerns_no_frame_of_this_process_is_logged_once_and_no_fa
     impatient()
     ledger.write_heartbeat("run 1111 is set aside")
     until(lambda: caplog.record_tuples)
-    text = "storage: run 1111 is set aside. No frame of this session is in danger"
+    text = "storage: run 1111 is set aside. No frame of an open run waits for that"
     assert caplog.record_tuples == [(LOGGER, logging.WARNING, text)]
+    assert watched.failure == ""
+
+
+def test_frames_of_a_run_that_has_ended_are_logged_while_they_wait_and_no_failure(
+    watched: Watched, impatient: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    watched.hand_out(1)
+    watched.looks()
+    watched.open_runs = {"another run"}
+    watched.looks()
+    impatient()
+    until(lambda: "1 frames of eels wait to be stored" in caplog.text)
+    assert caplog.text.rstrip().endswith("No frame of an open run waits for that")
+    assert watched.failure == ""
+
+
+def test_a_silent_writer_is_no_failure_for_frames_of_a_run_that_has_ended(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched.hand_out(1)
+    watched.open_runs = set()
+    monkeypatch.setattr(failure_monitor, "TROUBLE_TIMEOUT", 0.1)
+    until(lambda: "no sign of life" in caplog.text)
     assert watched.failure == ""
 
 

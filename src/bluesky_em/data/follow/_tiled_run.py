@@ -350,7 +350,11 @@ class TiledRuns:
         self._next_read = time.monotonic() + REREAD_INTERVAL
         self._known += len(nodes)
         since, self._since = self._since, 0.0  # a clock may be late: later nodes are new runs
-        starts = {uid: node.metadata["start"] for uid, node in nodes if "start" in node.metadata}
+        starts = {
+            uid: node.metadata["start"]
+            for uid, node in nodes
+            if "start" in node.metadata and uid != results_container.NAME
+        }
         return [uid for uid, start in starts.items() if start.get("time", since) >= since]
 
     def close(self) -> None:

@@ -29,7 +29,8 @@ class RawIsReadOnly(AccessPolicy):
     """Only a key with the scope `register` changes raw runs.
 
     With any other key, all nodes can be read, and changes are limited to what is below the
-    container `results`, within the key's own scopes.
+    container `results`, within the key's own scopes. The container itself stays as it is: with
+    other specs or metadata it would be a run, or clients could not open it.
 
     Why the scopes tell the keys apart: with a single-user server Tiled names no principal. Why a
     container: in Tiled, adding a node to a run and changing the run need the same scope.
@@ -63,7 +64,11 @@ class RawIsReadOnly(AccessPolicy):
     async def modify_node(
         self, node: Any, principal: Any, authn_access_tags: Any, authn_scopes: Any, access_tags: Any
     ) -> Any:
-        """Return that a node keeps the tags it has."""
+        """Return that a node keeps the tags it has; Tiled calls this before it changes a node."""
+        if REGISTER not in authn_scopes and len(await node.path_segments()) < 2:
+            raise HTTPException(
+                403, f"Not enough permissions: the container {NAME!r} itself stays as it is."
+            )
         return access_tags != node.access_tags, node.access_tags
 
 

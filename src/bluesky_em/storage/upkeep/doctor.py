@@ -31,12 +31,12 @@ from bluesky_em.files.operator_requests import Action, Request
 from bluesky_em.files.tiled.address import last_address, why_not_ready
 
 from ..disk_reserve import RESERVE_BYTES
+from ..failure_monitor import SPOOL_LIMIT
 from .audit import Finding, Location, audit_run
 
 CLOCK_LIMIT = 1.0  # seconds by which the clocks of two PCs may differ
 REQUEST_TIMEOUT = 5.0  # seconds a running writer may take to accept a request
 SERVER_TIMEOUT = 5.0  # seconds an acquisition server may take to answer
-FULL_SPOOL = 0.8  # of its capacity; above that a spool is reported
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ def _servers(ledger: Ledger) -> Iterator[Problem]:
                 f"version {PROTOCOL}",
                 remedy="install the same version of bluesky-em on both PCs",
             )
-        if status["bytes"] > FULL_SPOOL * status["capacity"]:
+        if status["bytes"] >= SPOOL_LIMIT * status["capacity"]:
             yield Problem(
                 what=f"the spool of {server} holds {decimal(status['bytes'])} of "
                 f"{decimal(status['capacity'])}",

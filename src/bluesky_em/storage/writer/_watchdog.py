@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -19,13 +20,15 @@ INTERVAL = 1.0  # seconds between two looks
 SILENCE_LIMIT = 3.0  # seconds without progress, then it is reported
 _STDERR = 2  # file descriptor; the log of the process
 END_LIMIT = 60.0  # seconds without progress, then the writer ends and is started again
+FORGET_TIMEOUT = 600.0  # seconds in which nothing hangs, then a hang is a new one
 
 
 class Watchdog:
     """Report activities without progress, and write the stacks of all threads to the log.
 
     After `END_LIMIT` it ends the process, which is started again: a new one has new connections and
-    file handles. It does so once for each call, since a call that is only slow needs time.
+    file handles. It does so once for each call, since a call that is only slow needs time; after
+    `FORGET_TIMEOUT` without a hang the same call is a new one.
 
     A call that holds the interpreter's lock stops this thread, too. Then the stacks are written all
     the same, and the heartbeats of the writer stop.
@@ -39,6 +42,7 @@ class Watchdog:
         self._activities = activities
         self._memory = memory
         self._told: set[Activity] = set()
+        self._last_silent = time.monotonic()
         self._thread = PeriodicThread("watchdog", INTERVAL, self._look)
         self._thread.start()
 
@@ -62,6 +66,10 @@ class Watchdog:
             logger.warning("waiting: %s", self.trouble, extra={"action": "watch"})
             faulthandler.dump_traceback(_STDERR)
         self._told = set(silent)
+        if silent:
+            self._last_silent = time.monotonic()
+        elif time.monotonic() - self._last_silent >= FORGET_TIMEOUT:
+            self._memory.unlink(missing_ok=True)
         for activity in self._silent(END_LIMIT):
             self._end(f"{activity.name}: {activity.call}")
 

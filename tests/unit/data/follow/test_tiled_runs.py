@@ -53,3 +53,42 @@ def test_a_run_of_results_is_found_by_its_uid_and_a_published_result_is_no_run(
     find_or_create(catalog).create_container("f" * 36)
     with pytest.raises(KeyError):
         find_run(catalog, "f" * 36)
+
+
+@pytest.mark.parametrize("name, version", [
+    ("BlueskyRun", "3.0"), ("BlueskyRun", None), ("BlueskyEventStream", "3.0"),
+    ("CatalogOfBlueskyRuns", "3.0"),
+])  # fmt: skip
+def test_the_container_of_results_is_a_plain_one_whatever_its_specs_say(
+    catalog: Any, name: str, version: str | None
+) -> None:
+    from tiled.client.container import Container
+    from tiled.structures.core import Spec
+
+    find_or_create(catalog).replace_metadata(specs=[Spec(name, version=version)])
+    try:
+        container = find_or_create(catalog)
+        assert type(container) is Container and RUNS[3] in list(container)
+        assert type(container[RUNS[3]]).__name__ == "BlueskyRunV3"
+    finally:
+        container.replace_metadata(specs=[])
+
+
+def test_the_container_of_results_is_no_run_though_its_metadata_say_so(catalog: Any) -> None:
+    from tiled.structures.core import Spec
+
+    start = {"uid": "results", "time": 1.9e9}
+    specs = [Spec("BlueskyRun", version="3.0")]
+    find_or_create(catalog).replace_metadata({"start": start}, specs=specs)
+    try:
+        source = TiledSource(lambda: catalog)
+        with closing(source.follow_runs(last=9, since=None, at="")) as runs:
+            assert runs.collect(0.0) == RUNS[:3]
+    finally:
+        find_or_create(catalog).replace_metadata({}, specs=[])
+
+
+def test_a_run_of_results_does_not_answer_for_the_frames_of_a_raw_run(catalog: Any) -> None:
+    find_or_create(catalog)[RUNS[3]].update_metadata({"stop": {"exit_status": "success"}})
+    (status,) = TiledSource(lambda: catalog).statuses([f"{RUNS[3]}/eels/0"])
+    assert status.stage is None  # the raw run of that uid may come

@@ -174,6 +174,26 @@ def test_nothing_is_added_beside_raw_runs_and_the_container_of_results_stays(
     assert "results" in list(server.writer) and "forged" not in list(server.writer)
 
 
+AS_RUN = {
+    "content-type": "application/json-patch+json",
+    "metadata": [{"op": "add", "path": "/start", "value": {"uid": "results", "time": 1.9e9}}],
+    "specs": [{"op": "add", "path": "/0", "value": {"name": "BlueskyRun", "version": "3.0"}}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method, body", [
+    ("PATCH", AS_RUN), ("PATCH", MERGE), ("PUT", {"metadata": {"start": {}}, "specs": []}),
+    ("PUT", {"metadata": {}, "specs": [{"name": "BlueskyEventStream", "version": "3.0"}]}),
+])  # fmt: skip
+def test_the_container_of_results_itself_is_not_changed_by_an_analysts_key(
+    server: Server, method: str, body: dict[str, Any]
+) -> None:
+    answer = server.send("a", method, "metadata/results", json=body)
+    assert answer.status_code == 403 and "the container 'results' itself" in answer.json()["detail"]
+    container = find(server.writer)
+    assert dict(container.metadata) == {} and container.specs == []
+
+
 def test_below_results_an_analysts_key_adds_and_changes_and_a_readers_does_not(
     server: Server,
 ) -> None:

@@ -47,3 +47,27 @@ def test_an_activity_at_rest_is_no_trouble(activity: Activity, watchdog: Watchdo
     activity.rest()
     threading.Event().wait(0.3)
     assert activity.silence == 0.0 and watchdog.trouble == ""
+
+
+def test_the_call_for_which_the_writer_was_ended_is_forgotten_after_a_while_without_a_hang(
+    watchdog: Watchdog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = tmp_path / "writer.hang"
+    memory.write_text("storing frames of a share: _write.py: flush")
+    watchdog._look()
+    assert memory.exists()
+    monkeypatch.setattr(_watchdog, "FORGET_TIMEOUT", 0.0)
+    watchdog._look()
+    assert not memory.exists()
+
+
+def test_the_call_is_remembered_while_it_hangs_again(
+    activity: Activity, watchdog: Watchdog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_watchdog, "SILENCE_LIMIT", -0.5)  # silent at once
+    monkeypatch.setattr(_watchdog, "FORGET_TIMEOUT", 0.0)
+    memory = tmp_path / "writer.hang"
+    memory.write_text("storing frames of a share: _write.py: flush")
+    activity.progress()
+    watchdog._look()
+    assert memory.exists()
