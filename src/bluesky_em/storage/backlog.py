@@ -20,7 +20,8 @@ class _Progress:
     """number of the first frame that may not have reached the stage"""
     stop: int
     since: float
-    """time of the last progress, or of the last look at which no frame waited"""
+    """time of the last progress, or of the last look at which no frame waited; of a new run, that
+    of the run before, if its frames of this detector wait, too"""
 
 
 class Backlog:
@@ -35,6 +36,8 @@ class Backlog:
         self._ledger = ledger
         self._stage = stage
         self._progress: dict[str, _Progress] = {}
+        self._newest: dict[tuple[str, str], str] = {}
+        """base of the newest run, by server and detector"""
 
     def waiting(self, runs: Collection[str]) -> int:
         """Return the number of frames of some runs that wait."""
@@ -47,8 +50,7 @@ class Backlog:
             sqlite3.Error: the ledger cannot be read; then there is no progress.
         """
         for each in frames:
-            new = _Progress(run=each.run, done=each.first, stop=each.stop, since=now)
-            known = self._progress.setdefault(each.base, new)
+            known = self._progress.get(each.base) or self._begin(each, now)
             if known.done >= known.stop:
                 known.since = now
             known.stop = each.stop
@@ -57,6 +59,15 @@ class Backlog:
                 done = self._ledger.first_before(self._stage, base, known.done)
                 if done > known.done:
                     known.done, known.since = done, now
+
+    def _begin(self, frames: HandedOut, now: float) -> _Progress:
+        detector = frames.server, frames.base.rpartition("/")[2]
+        before = self._progress.get(self._newest.get(detector, ""))
+        since = before.since if before is not None and before.done < before.stop else now
+        new = _Progress(run=frames.run, done=frames.first, stop=frames.stop, since=since)
+        self._newest[detector] = frames.base
+        self._progress[frames.base] = new
+        return new
 
     def stalled(self, runs: Collection[str], now: float, timeout: float) -> str:
         """Describe frames of some runs that wait without progress; empty if there are none."""
