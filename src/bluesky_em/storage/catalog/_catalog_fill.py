@@ -133,7 +133,7 @@ class CatalogFill:
         self._queue.extend(sorted(journals, key=_last_change, reverse=True))
 
     def _end(self) -> None:
-        written = sum(self._ledger.is_complete(run) for run in self._fed)
+        written = sum(bool(self._ledger.is_complete(run)) for run in self._fed)
         but = f" but {len(self._left_out)}" if self._left_out else ""
         logger.warning(
             "Tiled has all complete runs%s again: %d were written", but, written,
