@@ -135,6 +135,14 @@ def _check_manifest(
     for what in _run_account.untruths(layout, account, run_documents, entries):
         yield FindingKind.WRONG, what
 
+    try:
+        if account and _run_account.is_master_changed(layout, account):
+            what = f"the master file {account['master']['path']} has other bytes than were written"
+            yield FindingKind.WRONG, what
+    except OSError as exc:
+        yield FindingKind.LOST, f"the master file cannot be read: {exc}"
+    except (AttributeError, KeyError, TypeError) as exc:
+        yield FindingKind.WRONG, f"its manifest cannot describe a master file: {exc!r}"
 
 def _check_files(layout: Layout, entries: list[Entry]) -> _Findings:
     stored = [
