@@ -2,6 +2,7 @@
 
 import json
 import random
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
+import h5py
 import numpy as np
 import pyarrow
 import pytest
@@ -78,6 +80,11 @@ class StoredRun:
             "rows": self.rows,
             "array": self.array,
             "frame": self.frame,
+            "column": self.column,
+            "axis": self.axis,
+            "master": self.master,
+            "forged stream": self.forged_stream,
+            "forged array": self.forged_array,
             "manifest": self.manifest,
             "journal": self.journal,
         }
@@ -150,6 +157,57 @@ class StoredRun:
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
         yield
         path.write_bytes(content)
+
+    @contextmanager
+    def hdf5(self, change: Callable[[h5py.File], None]) -> Iterator[None]:
+        path = self.folder / "eels.h5"
+        content = path.read_bytes()
+        with h5py.File(path, "r+", libver="latest") as file:
+            change(file)
+        yield
+        path.write_bytes(content)
+
+    def column(self, chance: random.Random) -> Any:
+        def change(file: h5py.File) -> None:
+            columns: Any = file["entry/frames"]
+            columns[chance.choice([*columns])][chance.randrange(EVENTS)] += 7
+
+        return self.hdf5(change)
+
+    def axis(self, chance: random.Random) -> Any:
+        def change(file: h5py.File) -> None:
+            axis: Any = file["entry/data/energy"]
+            axis[chance.randrange(len(axis))] += 0.5
+
+        return self.hdf5(change)
+
+    @contextmanager
+    def master(self, chance: random.Random) -> Iterator[None]:
+        path = self.folder / f"{self.uid}.nxs"
+        content = path.read_bytes()
+        place = chance.randrange(len(content))
+        flipped = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        path.write_bytes(chance.choice([flipped, content[:place]]))
+        if chance.randrange(3) == 0:
+            path.unlink()
+        yield
+        path.write_bytes(content)
+
+    def forged_stream(self, chance: random.Random) -> Any:
+        return self.forged(lambda key: self.node.create_container(key), chance)
+
+    def forged_array(self, chance: random.Random) -> Any:
+        return self.forged(lambda key: self.stream.write_array(np.arange(6.0), key=key), chance)
+
+    @contextmanager
+    def forged(self, create: Callable[[str], Any], chance: random.Random) -> Iterator[None]:
+        key = f"forged_{chance.randrange(2**32)}"  # the values of a deleted array stay on the disk
+        create(key)
+        yield
+        database = self.layout.catalog / "catalog.db"  # no key can delete
+        with closing(sqlite3.connect(database, timeout=10)) as db, db:
+            db.execute("PRAGMA foreign_keys=ON")
+            db.execute("DELETE FROM nodes WHERE key=?", [key])
 
     @contextmanager
     def manifest(self, chance: random.Random) -> Iterator[None]:

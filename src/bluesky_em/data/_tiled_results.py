@@ -24,8 +24,7 @@ logger = logging.getLogger(__name__)
 
 FORBIDDEN = 403  # HTTP status: the key may not do that
 RETRY_INTERVAL = 1.0  # seconds, while the Tiled server is away
-_SOURCE = "bluesky_em.Data.publish"
-_TEXT = {"dtype": "string", "shape": [], "source": _SOURCE}
+_TEXT = {"dtype": "string", "shape": [], "source": results_container.SOURCE}
 _KEYS = ("of", "name", "value")
 _SCHEMA = pyarrow.schema(
     [("seq_num", pyarrow.int64()), ("time", pyarrow.float64())]
@@ -92,7 +91,7 @@ class TiledResults:
             table = plain(stream)["internal"]
         except KeyError:
             return
-        if stream.metadata.get("data_keys", {}).get("of", {}).get("source") == _SOURCE:
+        if results_container.is_published(stream):
             for row in read_rows(table):
                 yield from _result(row, row["time"])
 

@@ -24,7 +24,7 @@ from .scan_map import passes
 
 NAME = "manifest.json"
 """In the run's folder, beside its files."""
-JOURNAL_BLOCK = 1 << 20  # bytes of a journal that have one checksum
+BLOCK = 1 << 20  # bytes of a journal, or of a master file, that have one checksum
 _PACKAGES = ("bluesky-em", "bluesky", "ophyd-async", "event-model", "tiled", "h5py", "numpy")
 
 
@@ -104,11 +104,11 @@ def read(folder: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def checksums(journal: Path) -> dict[str, Any]:
-    """Return the entry `journal`: `bytes`, `block` and the CRC-32 of each block of that size."""
-    with open(journal, "rb") as file:
-        blocks = [zlib.crc32(block) for block in iter(partial(file.read, JOURNAL_BLOCK), b"")]
-        return {"bytes": file.tell(), "block": JOURNAL_BLOCK, "checksums": blocks}
+def checksums(path: Path) -> dict[str, Any]:
+    """Return `bytes`, `block` and the CRC-32 of each block of that size; the entry `journal`."""
+    with open(path, "rb") as file:
+        blocks = [zlib.crc32(block) for block in iter(partial(file.read, BLOCK), b"")]
+        return {"bytes": file.tell(), "block": BLOCK, "checksums": blocks}
 
 
 def _file(entries: list[Entry]) -> dict[str, Any]:

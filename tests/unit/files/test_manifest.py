@@ -131,9 +131,9 @@ def test_a_damaged_file_that_was_replaced_is_named(tmp_path: Path) -> None:
 
 def test_a_manifest_has_a_checksum_of_each_block_of_the_journal(tmp_path: Path):
     journal = tmp_path / "run.msgpack"
-    journal.write_bytes(bytes(manifest.JOURNAL_BLOCK) + b"end")
+    journal.write_bytes(bytes(manifest.BLOCK) + b"end")
     found = manifest.checksums(journal)
-    assert found["bytes"] == manifest.JOURNAL_BLOCK + 3
+    assert found["bytes"] == manifest.BLOCK + 3
     assert found["checksums"] == [zlib.crc32(bytes(found["block"])), zlib.crc32(b"end")]
 
 

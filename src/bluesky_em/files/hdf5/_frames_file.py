@@ -200,6 +200,24 @@ class FramesReader:
         """Read the pixels of several rows, shape `(count, *frame)`."""
         return self._get(DATASET)[first : first + count]
 
+    @property
+    def owner(self) -> str:
+        """Owner of the frames, `<run>/<stream>/<detector>`."""
+        return str(self._file["entry"].attrs["owner"])
+
+    def axes(self) -> dict[str, tuple[np.ndarray, str]]:
+        """Return values and units of each axis of the whole array, by name."""
+        group = self._get(_GROUP)
+        return {
+            name: (group[name][()], str(group[name].attrs["units"]))
+            for name in group
+            if name != "data"
+        }
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return the columns of `/entry/frames`, one value per row."""
+        return {name: column[()] for name, column in self._get(FRAMES).items()}
+
     def numbers(self) -> list[int]:
         """Return the exposure number of each row; -1 where a frame was lost."""
         return [int(number) for number in self._get(f"{FRAMES}/number")[:]]

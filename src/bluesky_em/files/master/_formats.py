@@ -14,6 +14,7 @@ from bluesky_em.frame import Frame
 
 from ..atomic import put_in_place
 from ..layout import Layout
+from ..manifest import checksums
 from ..run_documents import RunDocuments
 
 logger = logging.getLogger(__name__)
@@ -42,20 +43,23 @@ Format = Callable[[CompleteRun, Path], str]
 
 def write(
     layout: Layout, journal: Path, frames: Iterable[Frame], manifest: Mapping[str, Any]
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Write a run's master file, replacing an earlier one; never raises.
 
     Returns:
-        `format`; `path`, relative to the storage folder, empty on failure; `failure`, the reason.
+        `format`; `path`, relative to the storage folder, empty on failure; `failure`, the reason;
+        and, unless it failed, `bytes`, `block` and `checksums` of the file (`manifest.checksums`).
     """
     name = os.environ.get(VARIABLE, DEFAULT)
     try:
         path = _write(_format(name), layout, journal, frames, manifest)
+        written = checksums(path)
     except Exception as exc:  # the run is complete also without it
         about = {"action": "master", "run": manifest["run"]}
         logger.exception("run %s has no master file", manifest["run"], extra=about)
         return {"format": name, "path": "", "failure": str(exc) or repr(exc)}
-    return {"format": name, "path": path.relative_to(layout.root).as_posix(), "failure": ""}
+    place = path.relative_to(layout.root).as_posix()
+    return {"format": name, "path": place, "failure": "", **written}
 
 
 def _format(name: str) -> Format:

@@ -8,6 +8,9 @@ from typing import Any
 
 from .row_map import KEY
 
+_LATER = {KEY, "stop", "notes", "_config_updates"}
+"""Entries that are added after a node's creation."""
+
 
 def as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return metadata as Tiled returns them: NaN is None, an array a list."""
@@ -24,7 +27,11 @@ def restore(node: Any, metadata: Mapping[str, Any]) -> None:
         metadata: that it should have.
     """
     found = node.item["attributes"]["metadata"] or {}
-    patch = [
+    patch: list[dict[str, Any]] = [
+        {"op": "remove", "path": f"/{_escaped(key)}"}
+        for key in found.keys() - metadata.keys() - _LATER
+    ]
+    patch += [
         {"op": "add", "path": f"/{_escaped(key)}", "value": value}
         for key, value in as_json(metadata).items()
         if key != KEY and (key not in found or found[key] != value)

@@ -10,6 +10,8 @@ from typing import Any
 
 from .address import runs_of
 
+SOURCE = "bluesky_em.Data.publish"
+"""`source` of the data keys of what is published about a run"""
 NAME = "results"
 """Key of the container in the catalog; no run's uid."""
 
@@ -22,6 +24,11 @@ def key_about(run: str) -> str:
 def path_about(run: str) -> str:
     """Return the path of what is published about a run."""
     return f"{NAME}/{key_about(run)}"
+
+
+def is_published(stream: Any) -> bool:
+    """Check whether a stream is what is published about a run."""
+    return stream.metadata.get("data_keys", {}).get("of", {}).get("source") == SOURCE
 
 
 def find(client: Any) -> Any:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from bluesky_em.files import journal_reader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import KnownCatalog
@@ -45,7 +47,8 @@ class CatalogFill:
         self._feed = feed
         self._queue: deque[Path] = deque()
         self._found = KnownCatalog()
-        self._missing = 0
+        self._fed: list[str] = []
+        self._left_out: set[str] = set()
 
     def compare(self, client: Any) -> None:
         """Compare Tiled's catalog with the one that the ledger knows; called when connected.
@@ -75,17 +78,35 @@ class CatalogFill:
             self._end()
             return
         journal = self._queue[0]
-        try:
-            is_there = is_in_tiled(client, self._layout, journal)
-        except (OSError, ValueError) as exc:  # `doctor` reports it
-            logger.error("run %s is left out: %s", journal.stem, exc, extra={"action": "catalog"})
-            is_there = True
+        ending = self._missing_run(client, journal)
         self._queue.popleft()
-        if not is_there and self._ledger.is_complete(journal.stem):
-            self._missing += 1
-            ending = _ending_of(journal)
+        if ending is not None and self._ledger.is_complete(journal.stem):
             self._ledger.reopen_run(journal.stem)
             self._feed(journal, ending)
+            self._fed.append(journal.stem)
+
+    def _missing_run(self, client: Any, journal: Path) -> RunEnding | None:
+        """Return how a complete run ended that Tiled lacks; None: Tiled has it, or it is left out.
+
+        A run is left out if it cannot be compared for a reason of its own.
+
+        Raises:
+            httpx.HTTPError: Tiled does not answer.
+        """
+        try:
+            return None if is_in_tiled(client, self._layout, journal) else _ending_of(journal)
+        except (httpx.HTTPError, ConnectionError):
+            raise
+        except Exception as exc:  # whatever damaged bytes or metadata that make no sense lead to
+            run = journal.stem
+            logger.error(
+                "run %s cannot be compared with Tiled and is left out: %s: %s. `bluesky-em verify` "
+                "says what is wrong. If it is the journal, restore it from a backup. Then "
+                "`bluesky-em retry %s`", run, type(exc).__name__, exc, run,
+                extra={"action": "catalog", "run": run},
+            )  # fmt: skip
+            self._left_out.add(run)
+            return None
 
     def _why(self, client: Any, known: KnownCatalog, starts: list[str]) -> str:
         """Return why Tiled may lack complete runs; empty if it has all of them."""
@@ -97,11 +118,13 @@ class CatalogFill:
         if newest is None or not self._ledger.is_complete(newest):
             return ""
         journal = self._layout.journal_of(newest)
-        if not journal.exists() or is_in_tiled(client, self._layout, journal):
+        if not journal.exists() or self._missing_run(client, journal) is None:
             return ""
         return f"Tiled does not have all of run {newest}, which was complete, and may lack others"
 
     def _begin(self, why: str, known: KnownCatalog) -> None:
+        self._fed.clear()
+        self._left_out.clear()
         self.trouble = f"{why}: those are added again, newest first. Their data are safe"
         logger.warning("%s", self.trouble, extra={"action": "catalog"})
         self._ledger.write_catalog(replace(known, lacks=why))
@@ -110,12 +133,14 @@ class CatalogFill:
         self._queue.extend(sorted(journals, key=_last_change, reverse=True))
 
     def _end(self) -> None:
+        written = sum(bool(self._ledger.is_complete(run)) for run in self._fed)
+        but = f" but {len(self._left_out)}" if self._left_out else ""
         logger.warning(
-            "Tiled has all complete runs again: %d were written", self._missing,
+            "Tiled has all complete runs%s again: %d were written", but, written,
             extra={"action": "catalog"},
         )  # fmt: skip
         self._ledger.write_catalog(self._found)
-        self.trouble, self._missing = "", 0
+        self.trouble = ""
 
 
 def _last_change(journal: Path) -> float:

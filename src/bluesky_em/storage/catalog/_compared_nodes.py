@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
 import numpy as np
 import pyarrow
 
+from bluesky_em.files.results import RESULTS
 from bluesky_em.files.tiled.health import check_health
 from bluesky_em.files.tiled.node_metadata import as_json
+from bluesky_em.files.tiled.results_container import is_published
 from bluesky_em.files.tiled.row_map import KEY
 from bluesky_em.files.tiled.table_rows import differing, is_same, read
 
@@ -74,6 +76,7 @@ class ComparedContainer(ComparedNode):
         super().__init__(path, actual, metadata)
         self.item = {"id": path.rpartition("/")[2]}
         self._children: dict[str, ComparedNode] = {}
+        self._is_leftover: Callable[[str], bool] = lambda key: False
 
     @property
     def base(self) -> ComparedContainer:
@@ -108,6 +111,10 @@ class ComparedContainer(ComparedNode):
         node.patch(array, offset=0, extend=True)
         return node
 
+    def tolerate(self, is_leftover: Callable[[str], bool]) -> None:
+        """Set which children, by key, an attempt that was refused may have left."""
+        self._is_leftover = is_leftover
+
     def differences(self) -> Iterator[Difference]:
         """Yield what differs in this node and below it."""
         if self.path:
@@ -115,6 +122,14 @@ class ComparedContainer(ComparedNode):
         if self.actual is not None:
             for child in self._children.values():
                 yield from child.differences()
+            if self.path:
+                yield from self._unexpected()
+
+    def _unexpected(self) -> Iterator[Difference]:
+        for key in sorted({*self.actual} - self._children.keys()):
+            is_result = key == RESULTS and is_published(self.actual[key])  # of an earlier version
+            if not is_result and not self._is_leftover(key):
+                yield "wrong", f"{self.name} has {key} in Tiled, which is not in the journal"
 
     def _add(self, key: str, node: Any) -> Any:
         self._children[key] = node

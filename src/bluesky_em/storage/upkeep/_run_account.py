@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
+
 from bluesky_em.documents import Document
 from bluesky_em.files import manifest
 from bluesky_em.files.event_counts import EventCounts
@@ -31,6 +33,25 @@ def is_journal_changed(layout: Layout, journal: Path, start: Document) -> bool:
     except (KeyError, TypeError, ValueError):  # that is no start document
         return True
     return "journal" in account and account["journal"] != manifest.checksums(journal)
+
+
+def is_master_changed(layout: Layout, account: Mapping[str, Any]) -> bool:
+    """Check whether a run's master file has other bytes than when the run was completed.
+
+    Manifests of earlier versions do not tell; then it must only be possible to open it.
+
+    Raises:
+        OSError: it is not there, or cannot be opened.
+    """
+    written = account.get("master", {})
+    if not written.get("path"):  # it could not be written
+        return False
+    path = layout.root / written["path"]
+    if "checksums" in written:
+        found = manifest.checksums(path)
+        return any(written.get(key) != value for key, value in found.items())
+    with h5py.File(path, "r") if written["format"] == "nexus" else open(path, "rb"):
+        return False
 
 
 def untruths(

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from bluesky_em import documents
+from bluesky_em.axes import Axis
 from bluesky_em.documents import Document
 from bluesky_em.files import journal_reader
 from bluesky_em.files.hdf5 import FramesReader
@@ -26,7 +27,7 @@ from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 
 from ..catalog.run_replay import RunReplay
-from . import _run_account
+from . import _frames_table, _run_account
 
 READ_BYTES = 32 << 20  # bytes of pixels that one request reads from Tiled
 
@@ -134,6 +135,14 @@ def _check_manifest(
     account = _run_account.read(layout, run_documents[0][1])
     for what in _run_account.untruths(layout, account, run_documents, entries):
         yield FindingKind.WRONG, what
+    try:
+        if account and _run_account.is_master_changed(layout, account):
+            what = f"the master file {account['master']['path']} has other bytes than were written"
+            yield FindingKind.WRONG, what
+    except OSError as exc:
+        yield FindingKind.LOST, f"the master file cannot be read: {exc}"
+    except (AttributeError, KeyError, TypeError) as exc:
+        yield FindingKind.WRONG, f"its manifest cannot describe a master file: {exc!r}"
 
 
 def _check_files(layout: Layout, entries: list[Entry]) -> _Findings:
@@ -144,25 +153,34 @@ def _check_files(layout: Layout, entries: list[Entry]) -> _Findings:
     ]
     for name in sorted({frame.path for frame in stored}):
         frames = [frame for frame in stored if frame.path == name]
-        check = _check_rows if frames[0].update is None else _check_updates
+        axes = {entry.frame.axes for entry in entries if entry.frame.path == name}
         try:
-            yield from check(layout.root / name, frames)
-        except OSError as exc:
+            if frames[0].update is None:
+                yield from _check_rows(layout.root / name, frames, axes)
+            else:
+                yield from _check_updates(layout.root / name, frames)
+        except (OSError, KeyError) as exc:  # HDF5 raises either for what is not there
             yield FindingKind.LOST, f"{name} cannot be read: {exc}"
 
 
-def _check_rows(path: Path, frames: list[Frame]) -> _Findings:
+def _check_rows(path: Path, frames: list[Frame], axes: set[tuple[Axis, ...]]) -> _Findings:
     with FramesReader(path) as reader:
         numbers = Counter(number for number in reader.numbers() if number >= 0)
         yield from _check_doubled(path, numbers)
+        for what in _frames_table.untruths_of_file(reader, frames[0], axes):
+            yield FindingKind.WRONG, what
+        columns = reader.columns()
         for frame in frames:
-            found = zlib.crc32(reader.rows(frame.row, frame.count).tobytes())
+            pixels = reader.rows(frame.row, frame.count)
+            found = zlib.crc32(pixels.tobytes())
             if found != frame.checksum:
                 yield (
                     FindingKind.WRONG,
                     f"{frame.reference}: row {frame.row} of {frame.path} has CRC-32 {found:08x}, "
                     f"exposed was {frame.checksum:08x}",
                 )
+            for what in _frames_table.untruths(frame, pixels, columns):
+                yield FindingKind.WRONG, what
 
 
 def _check_updates(path: Path, frames: list[Frame]) -> _Findings:

@@ -1,6 +1,8 @@
 import logging
+import zlib
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
@@ -18,7 +20,7 @@ def run(tmp_path: Path) -> Recorded:
     return run
 
 
-def write(run: Recorded) -> dict[str, str]:
+def write(run: Recorded) -> dict[str, Any]:
     return master.write(run.layout, run.layout.journal_of(run.uid), run.frames, run.manifest)
 
 
@@ -55,7 +57,10 @@ def test_a_format_of_another_package_is_written_if_selected(
     monkeypatch.setenv("BLUESKY_EM_MASTER_FORMAT", "list")
     account = write(run)
     assert account["format"] == "list"
-    assert (run.folder / f"{run.uid}.txt").read_text() == f"{run.uid}/eels/0"
+    path = run.folder / f"{run.uid}.txt"
+    assert path.read_text() == f"{run.uid}/eels/0"
+    assert account["checksums"] == [zlib.crc32(path.read_bytes())]
+    assert account["bytes"] == path.stat().st_size
 
 
 def test_writing_twice_leaves_one_file(run: Recorded) -> None:

@@ -1,10 +1,12 @@
 """A catalog that lacks runs is noticed, and filled again."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from bluesky_em.files.codec import pack
@@ -13,6 +15,7 @@ from bluesky_em.files.ledger import KnownCatalog
 from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.storage.catalog import _catalog_fill
 from bluesky_em.storage.catalog._catalog_fill import CatalogFill
+from bluesky_em.storage.catalog._run_in_tiled import is_in_tiled
 
 
 class Catalog:
@@ -45,6 +48,19 @@ class Storage:
             self.ledger.complete_run(path.stem)
 
         return CatalogFill(self.layout, self.ledger, write)
+
+
+class Failing:
+    """Looks runs up as before, but for one, which leads to an error."""
+
+    def __init__(self, run: str, error: Exception):
+        self._run, self._error = run, error
+        self._before = _catalog_fill.is_in_tiled
+
+    def __call__(self, client: Any, layout: Layout, path: Path) -> bool:
+        if path.stem == self._run:
+            raise self._error
+        return self._before(client, layout, path)
 
 
 @pytest.fixture
@@ -122,13 +138,55 @@ def test_a_damaged_journal_does_not_keep_the_others_out(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     after_the_first_start(storage)
-    complete = _catalog_fill.is_in_tiled
-
-    def damaged(client: Any, layout: Layout, path: Path) -> bool:
-        if path.stem == "b":
-            raise ValueError("damaged at byte 3")
-        return complete(client, layout, path)
-
-    monkeypatch.setattr(_catalog_fill, "is_in_tiled", damaged)
+    error = ValueError("damaged at byte 3")
+    monkeypatch.setattr(_catalog_fill, "is_in_tiled", Failing("b", error))
     filled(storage, Catalog("9"))
     assert storage.written == ["c", "a"] and "damaged at byte 3" in caplog.text
+
+
+def test_the_damaged_journal_of_the_newest_run_does_not_stop_cataloguing(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    after_the_first_start(storage)
+    monkeypatch.setattr(_catalog_fill, "is_in_tiled", is_in_tiled)
+    storage.layout.journal_of("c").write_bytes(b"\xc1")
+    assert filled(storage, Catalog("1", "2", runs="ab")) == ""
+    assert "run c cannot be compared" in caplog.text and "retry c" in caplog.text
+
+
+def test_a_run_damaged_behind_its_head_is_left_out_and_not_counted(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+):
+    after_the_first_start(storage)
+    with open(storage.layout.journal_of("b"), "ab") as journal:
+        journal.write(b"\xc1")
+    caplog.set_level(logging.WARNING)
+    filled(storage, Catalog("9"))
+    assert storage.written == ["c", "a"] and storage.ledger.is_complete("b")
+    assert "run b cannot be compared" in caplog.text
+    assert "Tiled has all complete runs but 1 again: 2 were written" in caplog.text
+
+
+@pytest.mark.parametrize("error", [KeyError("rows"), TypeError("no mapping"), RecursionError()])
+def test_a_run_with_odd_metadata_is_left_out(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    after_the_first_start(storage)
+    monkeypatch.setattr(_catalog_fill, "is_in_tiled", Failing("b", error))
+    filled(storage, Catalog("9"))
+    assert storage.written == ["c", "a"]
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError("refused"), ConnectionResetError()])
+def test_an_error_of_tiled_leaves_no_run_out(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    after_the_first_start(storage)
+    fill = storage.fill()
+    fill.compare(Catalog("9"))
+    with monkeypatch.context() as away:
+        away.setattr(_catalog_fill, "is_in_tiled", Failing("c", error))
+        with pytest.raises(type(error)):
+            fill.step(Catalog("9"))
+    fill.step(Catalog("9"))
+    assert storage.written == ["c"]
