@@ -29,7 +29,7 @@ Task = Frame | Ending
 
 @dataclass
 class _Held:
-    """The tasks of one file that wait until it is tried again."""
+    """The frames of one file that wait until it is tried again."""
 
     backoff: Backoff
     trouble: str = ""
@@ -51,15 +51,18 @@ class FrameQueue:
     def __init__(self, pauses: tuple[float, float]):
         self._pauses = pauses
         self._tasks: deque[Task] = deque()
+        self._endings: list[Ending] = []
+        """that wait for a file"""
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._tasks) + sum(len(held.tasks) for held in list(self._held.values()))
+        held = sum(len(held.tasks) for held in list(self._held.values()))
+        return len(self._tasks) + len(self._endings) + held
 
     @property
     def trouble(self) -> str:
-        """What keeps files from being written; empty if nothing does."""
+        """What keeps the tasks of files from being done; empty if nothing does."""
         return "; ".join(held.trouble for held in list(self._held.values()) if held.trouble)
 
     @property
@@ -79,10 +82,10 @@ class FrameQueue:
         return batch
 
     def add(self, *tasks: Task) -> None:
-        """Add tasks to the end, or to those that wait for the same file."""
+        """Add tasks to the end; frames to those that wait for the same file."""
         with self._lock:
             for task in tasks:
-                held = next((self._held[p] for p in _paths(task) if p in self._held), None)
+                held = self._held.get(task.path) if isinstance(task, Frame) else None
                 (held.tasks if held is not None and held.tasks else self._tasks).append(task)
 
     def remove(self, count: int) -> None:
@@ -92,22 +95,30 @@ class FrameQueue:
                 self._tasks.popleft()
 
     def hold(self, path: str, trouble: str) -> bool:
-        """Hold the tasks of a file; return whether its trouble is a new one."""
+        """Hold the frames of a file; return whether its trouble is a new one."""
         with self._lock:
             held = self._held.setdefault(path, _Held(Backoff(*self._pauses)))
             is_new = trouble != held.trouble
             held.trouble, held.due = trouble, time.monotonic() + held.backoff.next_delay()
-            held.tasks.extend(task for task in self._tasks if path in _paths(task))
-            self._tasks = deque(task for task in self._tasks if path not in _paths(task))
+            rest: deque[Task] = deque()
+            for task in self._tasks:
+                is_held = isinstance(task, Frame) and task.path == path
+                (held.tasks if is_held else rest).append(task)
+            self._tasks = rest
             return is_new
 
     def resume(self) -> None:
-        """Put the tasks of files back whose pause is over."""
+        """Put the frames of files back whose pause is over, then set aside ends that must wait."""
         with self._lock:
             for held in self._held.values():
                 if held.tasks and time.monotonic() >= held.due:
                     self._tasks.extendleft(reversed(held.tasks))
                     held.tasks.clear()
+            self._tasks.extend(self._endings)
+            self._endings.clear()
+            while isinstance(ending := self.head, Ending) and self._must_wait(ending):
+                self._endings.append(ending)
+                self._tasks.popleft()
 
     def clear_trouble(self, paths: set[str]) -> None:
         """Take note that files could be written."""
@@ -116,6 +127,6 @@ class FrameQueue:
                 if not self._held[path].tasks:
                     del self._held[path]
 
-
-def _paths(task: Task) -> set[str]:
-    return {task.path} if isinstance(task, Frame) else {frame.path for frame in task.frames}
+    def _must_wait(self, ending: Ending) -> bool:
+        held = [self._held[f.path] for f in ending.frames if f.path in self._held]
+        return any(each.tasks or time.monotonic() < each.due for each in held)
