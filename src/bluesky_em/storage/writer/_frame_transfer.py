@@ -114,7 +114,7 @@ class FrameTransfer:
             self._queue.resume()
             if self._queue.head is None and self._reconciled:
                 self.activity.rest()
-                if not self._wake.wait(timeout=1.0):
+                if not self._wake.wait(timeout=1.0) and not len(self._queue):
                     self._fill.forget()
                 self._wake.clear()
                 continue

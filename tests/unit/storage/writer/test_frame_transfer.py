@@ -370,3 +370,26 @@ def test_a_file_in_trouble_holds_up_its_own_frames_only(
     assert blocked_end.wait(PATIENCE), store.trouble
     assert rows(tmp_path / "data/blocked.h5") == rows(tmp_path / "data/eels.h5") == [1.0, 2.0]
     assert store.trouble == ""
+
+
+def test_the_fill_of_a_spool_is_recorded_as_long_as_frames_wait_in_it(
+    store: FrameTransfer,
+    spool: Spool,
+    ledger: LedgerWriter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backlogs: list[int] = []
+    monkeypatch.setattr(store._fill, "forget", lambda: backlogs.append(store.backlog))
+    hold, tries, tried = store._queue.hold, iter(range(9)), threading.Event()
+    monkeypatch.setattr(
+        store._queue, "hold", lambda *args: (next(tries) and tried.set(), hold(*args))[1]
+    )
+    (tmp_path / "data/eels.h5").mkdir(parents=True)
+    put(spool, only := frame(0, None, 4))
+    ledger.add_frames([only])
+    store.add(only)
+    assert tried.wait(PATIENCE), store.trouble
+    (tmp_path / "data/eels.h5").rmdir()
+    wait_until_stored(ledger, store, only)
+    assert not any(backlogs)
