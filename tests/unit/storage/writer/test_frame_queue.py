@@ -80,3 +80,26 @@ def test_frames_of_a_file_in_trouble_keep_their_order(queue: FrameQueue, clock: 
     queue.add(frames[2])
     head_at(queue, clock, 10.0)
     assert queue.batch(9, 1 << 20) == frames
+
+
+def test_a_frame_that_cannot_be_fetched_waits_alone_but_the_end_of_its_run_waits_for_it(
+    queue: FrameQueue, clock: Clock
+):
+    frames = [of("p.h5", number) for number in range(3)]
+    queue.add(*frames, end := ending(frames[0]))
+    queue.hold_frame(frames[1], "cannot be read")
+    assert queue.batch(9, 1 << 20) == [frames[0], frames[2]]
+    queue.remove(2)
+    queue.clear_trouble({frames[0].path})
+    assert head_at(queue, clock, 1.0) is None and queue.trouble == "cannot be read"
+    assert head_at(queue, clock, 10.0) == frames[1]
+    queue.remove(1)
+    queue.clear_trouble({frames[1].reference})
+    assert head_at(queue, clock, 10.0) == end and queue.trouble == ""
+
+
+def test_not_every_one_of_many_troubles_is_told(queue: FrameQueue):
+    for number in range(20):
+        queue.add(each := of("p.h5", number))
+        queue.hold_frame(each, f"trouble {number}")
+    assert queue.trouble.endswith("trouble 9; and 10 more")
