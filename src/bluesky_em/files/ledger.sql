@@ -193,7 +193,7 @@ WHERE reference = :reference AND stage IN ('stored', 'catalogued');
 SELECT reference, run FROM frame
 WHERE stage NOT IN ('captured', 'stored', 'catalogued', 'failed');
 
--- name: mend_stage
+-- name: repair_stage
 -- A damaged stage -> captured.
 UPDATE frame SET stage = 'captured', reason = '', stored_at = NULL, catalogued_at = NULL
 WHERE reference = :reference;

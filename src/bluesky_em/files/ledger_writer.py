@@ -55,7 +55,7 @@ class LedgerWriter(Ledger):
         """how often frames or runs have been changed through this object"""
         self._db = self._connect()
         self._has_schema = True
-        self._mend_stages()
+        self._repair_stages()
 
     def add_frames(self, frames: Iterable[Frame]) -> None:
         """Enter new frames; those already known stay as they are."""
@@ -173,15 +173,15 @@ class LedgerWriter(Ledger):
         """Remove what is recorded about a spool; about all of them, if none is named."""
         self._write("forget_spool_fill", [{"server": server}])
 
-    def _mend_stages(self) -> None:
-        """Have frames stored again whose stage is damaged: that changes nothing if they are."""
+    def _repair_stages(self) -> None:
+        """Set damaged stages to captured: storing a frame again changes nothing."""
         for reference, run in self._select("damaged_stages"):
             logger.warning(
                 "the stage of %s is damaged: its run is processed again", reference,
                 extra={"action": "look"},
             )  # fmt: skip
             self._write_all(
-                ("mend_stage", [{"reference": reference}]),
+                ("repair_stage", [{"reference": reference}]),
                 ("mark_run", [{"run": plain(run), "complete": 0}]),
             )
 

@@ -27,7 +27,7 @@ class Ending:
 Task = Frame | Ending
 
 
-TROUBLES_LIMIT = 10  # that are told at once
+TROUBLES_LIMIT = 10  # that are listed at once
 
 
 @dataclass

@@ -311,7 +311,7 @@ class Writer:
 
 @contextlib.contextmanager
 def _charged_to(run: _Run, part: str) -> Iterator[None]:
-    """Let a run wait whose journal or lock file cannot be read; others go on."""
+    """Charge an error to the run whose journal or lock file cannot be read: only this run waits."""
     try:
         yield
     except OSError as exc:

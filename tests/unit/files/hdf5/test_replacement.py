@@ -37,7 +37,7 @@ def test_frames_in_the_ledger_are_taken_over_whatever_else_is_lost(path: Path, l
 
 def test_a_row_whose_values_are_lost_does_not_keep_others_from_being_taken_over(path: Path):
     with h5py.File(path, "r+", libver="latest") as file:
-        file["/entry/frames/time"].resize(3, axis=0)
+        file["/entry/frames/time"].resize(3, axis=0)  # type: ignore
     _, missing = replace_damaged(path, FRAMES[0], FRAMES[4:])
     assert missing == []
     with FramesReader(path) as reader:

@@ -1,4 +1,4 @@
-"""What waits for a file in trouble waits apart, and the end of a run for all its files."""
+"""The queue of a frame transfer: tasks of a file in trouble wait apart from all others."""
 
 from dataclasses import replace
 
@@ -98,7 +98,7 @@ def test_a_frame_that_cannot_be_fetched_waits_alone_but_the_end_of_its_run_waits
     assert head_at(queue, clock, 10.0) == end and queue.trouble == ""
 
 
-def test_not_every_one_of_many_troubles_is_told(queue: FrameQueue):
+def test_of_many_troubles_only_the_first_are_listed(queue: FrameQueue):
     for number in range(20):
         queue.add(each := of("p.h5", number))
         queue.hold_frame(each, f"trouble {number}")
