@@ -192,6 +192,16 @@ WHERE base = :base AND number + count <= :stop AND stage = 'stored';
 UPDATE frame SET stage = 'captured', stored_at = NULL, catalogued_at = NULL
 WHERE reference = :reference AND stage IN ('stored', 'catalogued');
 
+-- name: damaged_stages
+-- Reference and run of the frames whose stage is none.
+SELECT reference, run FROM frame
+WHERE stage NOT IN ('captured', 'stored', 'catalogued', 'failed');
+
+-- name: repair_stage
+-- A damaged stage -> captured.
+UPDATE frame SET stage = 'captured', reason = '', stored_at = NULL, catalogued_at = NULL
+WHERE reference = :reference;
+
 -- name: mark_failed
 -- captured -> failed.
 UPDATE frame SET stage = 'failed', reason = :reason

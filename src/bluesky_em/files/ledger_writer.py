@@ -15,6 +15,7 @@ from typing import Any
 
 from bluesky_em.frame import Frame
 
+from .layout import plain
 from .ledger import QUERIES, KnownCatalog, Ledger, SpoolFill, connect
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class LedgerWriter(Ledger):
         """how often frames or runs have been changed through this object"""
         self._db = self._connect()
         self._has_schema = True
+        self._repair_stages()
 
     def add_frames(self, frames: Iterable[Frame]) -> None:
         """Enter new frames; those already known stay as they are."""
@@ -170,6 +172,18 @@ class LedgerWriter(Ledger):
     def forget_spool_fill(self, server: str | None = None) -> None:
         """Remove what is recorded about a spool; about all of them, if none is named."""
         self._write("forget_spool_fill", [{"server": server}])
+
+    def _repair_stages(self) -> None:
+        """Set damaged stages to captured: storing a frame again changes nothing."""
+        for reference, run in self._select("damaged_stages"):
+            logger.warning(
+                "the stage of %s is damaged: its run is processed again", reference,
+                extra={"action": "look"},
+            )  # fmt: skip
+            self._write_all(
+                ("repair_stage", [{"reference": reference}]),
+                ("mark_run", [{"run": plain(run), "complete": 0}]),
+            )
 
     def _connect(self) -> sqlite3.Connection:
         db = connect(self.path)

@@ -312,3 +312,22 @@ def test_a_ledger_remembers_the_catalog_and_which_run_was_completed_last(tmp_pat
     ledger = LedgerWriter(path)
     assert ledger.catalog() == known and ledger.last_completed() == "a"
     ledger.close()
+
+
+def test_a_frame_whose_stage_is_damaged_is_captured_again_by_the_next_writer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    ledger = LedgerWriter(tmp_path / "ledger.sqlite")
+    ledger.add_frames([frame(0), frame(1)])
+    ledger.mark_stored([frame(0), frame(1)])
+    ledger.add_run("run")
+    ledger.complete_run("run")
+    ledger.close()
+    with contextlib.closing(sqlite3.connect(ledger.path)) as db, db:
+        db.execute("UPDATE frame SET stage = 'storex' WHERE number = 1")
+    again = LedgerWriter(tmp_path / "ledger.sqlite")
+    counts = again.counts()
+    assert (counts[ReferenceState.CAPTURED], counts[ReferenceState.STORED]) == (1, 1)
+    assert again.is_complete("run") is False
+    assert "the stage of run/eels/1 is damaged" in caplog.text
+    again.close()

@@ -16,6 +16,7 @@ room. No frame is held in memory.
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import shutil
 import struct
@@ -24,6 +25,8 @@ import time
 import zlib
 
 import msgpack
+
+_log = logging.getLogger(__name__)
 
 _HEADER_SIZE = struct.Struct("<I")
 _SUFFIX = ".frame"
@@ -50,16 +53,25 @@ class Spool:
         self._syncing = False
         for name in os.listdir(self.folder):
             path = os.path.join(self.folder, name)
-            if name.endswith(_SUFFIX + ".part"):
-                os.remove(path)  # never handed out: the server was killed before the rename
-            elif name.endswith(_SUFFIX):
-                try:
-                    header = _read_header(path)
-                    if self._path(header["reference"]) != path:
-                        raise ValueError("{} has the frame of another name".format(path))
-                    self._headers[header["reference"]] = header
-                except (ValueError, KeyError, TypeError, struct.error):  # by a power cut
-                    os.replace(path, path + ".torn")
+            try:
+                self._take_up(path)
+            except OSError as exc:
+                _log.warning("%s is left out of the spool: %s", path, exc)
+
+    def _take_up(self, path):
+        """Take up a file of an earlier server, if it is a frame."""
+        if path.endswith(_SUFFIX + ".part"):
+            os.remove(path)  # never handed out: the server was killed before the rename
+        elif path.endswith(_SUFFIX):
+            try:
+                header = _read_header(path)
+                if self._path(header["reference"]) != path:
+                    raise ValueError("{} has the frame of another name".format(path))
+                self._headers[header["reference"]] = header
+            except OSError:
+                raise  # it may be whole
+            except Exception:  # torn by a power cut: its bytes can raise anything
+                os.replace(path, path + ".torn")
 
     def check_size(self, size):
         """Check that a frame of `size` bytes fits into the empty spool (ValueError)."""
@@ -161,10 +173,13 @@ class Spool:
         _sync_folder(self.folder)
 
     def read(self, reference, start, size):
-        """Return `size` bytes of the frame's pixels from byte `start` (fewer at its end).
+        """Return `size` bytes of the frame's pixels from byte `start`, fewer at its end.
+
+        The writer finds by their number and checksum that bytes of a damaged file are missing.
 
         Raises:
             LookupError: no such frame: it was released, or lost with a server that was killed.
+            OSError: it cannot be read now.
         """
         size = max(0, min(size, self.header(reference)["nbytes"] - start))
         try:
@@ -174,6 +189,8 @@ class Spool:
                 return file.read(size)
         except FileNotFoundError:
             raise self._no_such(reference) from None
+        except struct.error:  # not even its beginning is there
+            return b""
 
     def header(self, reference):
         """Return the header that `put` returned.

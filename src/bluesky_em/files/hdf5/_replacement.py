@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,23 +79,25 @@ def replace_damaged(path: Path, first: Frame, stored: Sequence[Frame]) -> tuple[
 def _copy(old: h5py.File, new: FramesFile, first: Frame, stored: Sequence[Frame]) -> None:
     """Copy the rows that match their checksums in the file, or else in the ledger."""
     pixels: Any = old[DATASET]
-    for frame in [*_frames_of(old, first), *stored]:
+    for frame in chain(_frames_of(old, first), stored):
         found = _read(pixels, frame)
         if found is not None:
             new.write(frame, found)
 
 
 def _frames_of(old: h5py.File, first: Frame) -> Iterator[Frame]:
-    """Yield the frame of each row, by the file's own columns."""
+    """Yield the frame of each row, by the file's own columns, as far as they can be read."""
     try:
         group: Any = old[FRAMES]
         columns = {name: group[name][()] for name in COLUMNS if name in group}
     except _HDF5_ERRORS:
         return
-    for row in range(min(map(len, columns.values()))):
-        if columns["number"][row] != ABSENT:
+    for row, number in enumerate(columns.get("number", ())):
+        if number == ABSENT:
+            continue
+        with suppress(*_HDF5_ERRORS):  # another column is lost, or shorter
             yield replace(
-                first, number=int(columns["number"][row]), row=row, count=1,
+                first, number=int(number), row=row, count=1,
                 axes=_axes(columns, row, first), ended=float(columns["time"][row]),
                 checksum=int(columns["checksum"][row]),
             )  # fmt: skip

@@ -16,7 +16,7 @@ from rich.filesize import decimal
 
 from bluesky_em.acquisition.client import SpoolClient
 from bluesky_em.acquisition.instrument_pc.faults import step
-from bluesky_em.errors import FrameMismatch
+from bluesky_em.errors import FrameMismatch, ServerUnreachable
 from bluesky_em.files.atomic import sync_file
 from bluesky_em.files.damaged import kept_copies
 from bluesky_em.files.layout import Layout, plain
@@ -42,6 +42,10 @@ SPARE_BYTES = 32 << 20  # of the storage disk, kept for ledger, catalog and jour
 
 class Lost(Exception):
     """A frame is neither in the spool nor in its file."""
+
+
+class Unfetched(Exception):
+    """The server cannot read a frame now, or refuses to send it."""
 
 
 class FrameTransfer:
@@ -115,7 +119,7 @@ class FrameTransfer:
             self._queue.resume()
             if self._queue.head is None and self._reconciled:
                 self.activity.rest()
-                if not self._wake.wait(timeout=1.0):
+                if not self._wake.wait(timeout=1.0) and not len(self._queue):
                     self._fill.forget()
                 self._wake.clear()
                 continue
@@ -148,7 +152,7 @@ class FrameTransfer:
             self._ledger.mark_failed(reference, reason)
         step("writer: noted")
         self._queue.remove(len(batch))
-        self._queue.clear_trouble({frame.path for frame in batch})
+        self._queue.clear_trouble({name for f in batch for name in (f.path, f.reference)})
         self._add_taken_back()
         self._reconciled = False  # until the server has released them
         if stored:
@@ -189,18 +193,23 @@ class FrameTransfer:
     def _write(self, batch: list[Frame], lost: dict[str, str]) -> list[Frame]:
         """Write frames into their files, flush and verify; add frames that are lost to `lost`.
 
-        The row of a lost frame, if it has one, keeps the fill value.
+        Frames that cannot be fetched now are held, and removed from `batch`. The row of a lost
+        frame, if it has one, keeps the fill value.
 
         Returns:
             The frames that are not lost, with all facts that their spool has.
         """
         self._check_room(batch)
         stored: list[Frame] = []
-        for frame in batch:
+        for frame in list(batch):
             try:
                 written = self._write_one(frame, frame.reference in lost)
             except (Lost, Corrupt, FrameMismatch) as exc:  # trying again would not help
                 lost[frame.reference] = str(exc)
+            except Unfetched as exc:
+                batch.remove(frame)
+                if self._queue.hold_frame(frame, str(exc)):
+                    logger.warning("waiting: %s", exc, extra={"action": "store"})
             else:
                 stored += written
         step("writer: written")
@@ -232,6 +241,7 @@ class FrameTransfer:
             Lost: it is neither in the spool nor in the file.
             Corrupt: its bytes in the spool are damaged.
             FrameMismatch: the file cannot store it.
+            Unfetched: its server cannot send it now.
         """
         with _charged_to(frame.path):
             file = self._files.of(frame)
@@ -245,6 +255,10 @@ class FrameTransfer:
                 if file.holds(frame):  # stored by a writer that ended before it could record it
                     return [file.describe(frame)]
             raise Lost(str(exc)) from exc
+        except (Corrupt, ServerUnreachable):
+            raise
+        except Exception as exc:  # whatever the server raises about this frame
+            raise Unfetched(f"{frame.reference} cannot be fetched: {_words(exc)}") from exc
         step("writer: writing")
         with _charged_to(frame.path):
             file.write(frame, pixels)

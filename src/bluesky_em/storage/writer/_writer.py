@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -54,6 +55,10 @@ class _Run:
     """its stop document is in the journal"""
     files: dict[str, dict[str, Frame]] = field(default_factory=dict)
     """the first frame of each file, by acquisition server and path"""
+    troubles: dict[str, str] = field(default_factory=dict[str, str])
+    """what cannot be read, and why"""
+    due: float = 0.0
+    """when it is tried again after that"""
 
 
 class Writer:
@@ -128,7 +133,8 @@ class Writer:
         """What keeps frames from being stored or catalogued; empty if nothing does."""
         threads = [*self._transfers.values(), self._feeder, self._watchdog]
         troubles = [self._disk_trouble, *(each.trouble for each in threads), *self._aside.values()]
-        return "; ".join(filter(None, troubles))
+        runs = [words for run in list(self._runs.values()) for words in run.troubles.values()]
+        return "; ".join(filter(None, [*troubles, *runs]))
 
     def close(self) -> None:
         """End all threads and release the folder."""
@@ -150,7 +156,7 @@ class Writer:
         self._fulfil_requests()
 
     def _wait_for_disk(self, exc: Exception) -> None:
-        """Log a disk's error and wait; no run is set aside for it."""
+        """Log an error of the whole disk and wait; no run is set aside for it."""
         trouble = f"the storage disk: {exc}"
         if trouble != self._disk_trouble:
             logger.warning("waiting: %s", trouble, extra={"action": "disk"})
@@ -174,15 +180,10 @@ class Writer:
                 if not known:
                     self._adopt(path)
         self._forget_complete()
-        refused: Exception | None = None
         for path, run in list(self._runs.items()):
             self._activity.progress()  # after a restart there may be hundreds
-            try:
+            if time.monotonic() >= run.due:
                 self._advance(path, run)
-            except DISK_ERRORS as exc:
-                refused = exc
-        if refused is not None:
-            raise refused
 
     def _forget_complete(self) -> None:
         for path in [path for path, ending in self._ended.items() if ending.complete]:
@@ -195,27 +196,32 @@ class Writer:
         self._runs[path] = run
         self._feeder.add(path, run.ending)
 
-    def _advance(self, path: Path, run: _Run) -> None:
-        """Read on in a run's journal. What is wrong in it concerns this run only."""
-        try:
-            self._read_on(path, run)
-        except DISK_ERRORS:
-            raise
-        except Exception as exc:
-            if isinstance(exc, DamagedJournal) and is_abandoned(path):  # e.g. by a power cut
-                self._repair(path, run, str(exc))
-            else:
-                self._set_aside(path, run, exc)
+    def _advance(self, path: Path, run: _Run) -> bool:
+        """Read on in a run's journal; return whether that was possible to its present end.
+
+        What is wrong with it concerns this run only.
+        """
+        with _charged_to(run, "journal"):
+            try:
+                self._read_on(path, run)
+                return True
+            except DISK_ERRORS:
+                raise
+            except Exception as exc:
+                if isinstance(exc, DamagedJournal) and is_abandoned(path):  # e.g. by a power cut
+                    self._repair(path, run, str(exc))
+                else:
+                    self._set_aside(path, run, exc)
+        return False
 
     def _repair(self, path: Path, run: _Run, why: str) -> None:
-        """Repair a damaged journal that no process writes, and read on in it."""
+        """Repair a damaged journal that no process writes; the next look reads on in it."""
         kept = journal_repair.repair(path, run.reader.offset)
         logger.warning(
             "%s. What is whole behind it is read, too. Frames that are in no document now stay in "
             "their spool as long as there is %s, the copy of the damaged journal", why, kept,
             extra={"action": "repair"},
         )  # fmt: skip
-        self._advance(path, run)
 
     def _set_aside(self, path: Path, run: _Run, exc: Exception) -> None:
         logger.error("run %s is set aside", run.uid, exc_info=exc, extra={"action": "look"})
@@ -275,14 +281,22 @@ class Writer:
     def _find_abandoned(self) -> None:
         """Finish runs whose process died before their stop document."""
         for path, run in list(self._runs.items()):
-            if is_abandoned(path):
-                self._advance(path, run)  # documents since the last look
-                offset = run.reader.offset
-                if path in self._runs and journal_repair.has_hidden_documents(path, offset):
-                    self._repair(path, run, f"{path} is damaged at byte {offset}")
-                if path in self._runs:
-                    run.ending.abandoned = True
-                    self._finish(path, run)
+            abandoned = False
+            with _charged_to(run, "lock file"):
+                abandoned = is_abandoned(path)
+            if abandoned and self._is_at_end(path, run):
+                run.ending.abandoned = True
+                self._finish(path, run)
+
+    def _is_at_end(self, path: Path, run: _Run) -> bool:
+        """Read documents since the last look; return whether an abandoned run has no others."""
+        if self._advance(path, run) and path in self._runs:
+            offset = run.reader.offset
+            with _charged_to(run, "journal"):
+                if not journal_repair.has_hidden_documents(path, offset):
+                    return True
+                self._repair(path, run, f"{path} is damaged at byte {offset}")
+        return False
 
     def _finish(self, path: Path, run: _Run) -> None:
         """Close the files of a run after its last frame; its journal is read no more."""
@@ -313,3 +327,18 @@ class Writer:
         if server not in self._transfers:
             self._transfers[server] = FrameTransfer(server, self._layout.root, self._ledger)
         return self._transfers[server]
+
+
+@contextlib.contextmanager
+def _charged_to(run: _Run, part: str) -> Iterator[None]:
+    """Charge an error to the run whose journal or lock file cannot be read: only this run waits."""
+    try:
+        yield
+    except OSError as exc:
+        trouble = f"the {part} of run {run.uid} cannot be read: {exc}"
+        if trouble != run.troubles.get(part):
+            logger.warning("waiting: %s", trouble, extra={"action": "disk"})
+        run.troubles[part] = trouble
+        run.due = time.monotonic() + DISK_RETRY_INTERVAL
+    else:
+        run.troubles.pop(part, None)

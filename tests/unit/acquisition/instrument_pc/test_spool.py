@@ -3,6 +3,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -101,6 +102,34 @@ def test_a_frame_under_another_frames_name_is_put_aside_at_the_restart(spool: Sp
     again = Spool(spool.folder)
     assert again.references() == []
     assert [path.name for path in Path(spool.folder).iterdir()] == [f"{'0' * 40}.frame.torn"]
+
+
+def test_a_header_that_no_server_has_written_is_put_aside_at_the_restart(spool: Spool):
+    header = msgpack.packb({"reference": 5, "nbytes": 0})
+    path = Path(spool.folder) / "0.frame"
+    path.write_bytes(len(header).to_bytes(4, "little") + header)
+    assert Spool(spool.folder).references() == []
+    assert [path.name for path in Path(spool.folder).iterdir()] == ["0.frame.torn"]
+
+
+def test_an_entry_that_cannot_be_read_is_left_out_with_words_and_the_others_are_served(
+    spool: Spool, caplog: pytest.LogCaptureFixture
+):
+    for number in range(2):
+        spool.put(f"run/eels/{number}", exposure())
+    path = Path(spool._path("run/eels/0"))
+    path.unlink()
+    path.mkdir()
+    path.with_name("folder.frame.part").mkdir()
+    assert Spool(spool.folder).references() == ["run/eels/1"]
+    assert f"{path} is left out of the spool: " in caplog.text
+    assert path.is_dir()
+
+
+def test_a_frame_whose_file_has_lost_its_bytes_reads_as_fewer(spool: Spool):
+    spool.put("run/eels/0", exposure())
+    Path(spool._path("run/eels/0")).write_bytes(b"")
+    assert spool.read("run/eels/0", 0, 4000) == b""
 
 
 def test_a_frame_whose_file_is_gone_is_released_with_the_others(spool: Spool):

@@ -129,6 +129,39 @@ def test_a_frame_that_is_damaged_in_the_spool_is_failed_at_once_and_the_others_a
     assert "run/eels/1: 16 bytes arrived with CRC-32" in stages[1][1]
 
 
+def test_a_frame_whose_file_in_the_spool_is_empty_is_failed_and_the_others_are_stored(
+    store: FrameTransfer, spool: Spool, ledger: LedgerWriter
+):
+    frames = [frame(number, SUM, 4) for number in range(3)]
+    put(spool, *frames)
+    Path(spool._path(frames[1].reference)).write_bytes(b"")
+    stages = stored(store, ledger, *frames)
+    assert [n for n, (stage, _) in stages.items() if stage is ReferenceState.FAILED] == [1]
+    assert "run/eels/1: 0 bytes arrived" in stages[1][1]
+
+
+def test_a_frame_that_its_server_cannot_read_waits_alone_and_its_run_ends_after_it(
+    store: FrameTransfer, spool: Spool, ledger: LedgerWriter, tmp_path: Path
+):
+    frames = [frame(number, None, 4) for number in range(3)]
+    put(spool, *frames)
+    path = Path(spool._path(frames[1].reference))
+    aside = path.rename(path.with_suffix(".aside"))
+    path.mkdir()
+    ledger.add_frames(frames)
+    for each in frames:
+        store.add(each)
+    store.finish("run", frames[:1], (done := threading.Event()).set)
+    wait_until_stored(ledger, store, frames[0], frames[2])
+    assert not done.is_set() and store.backlog == 2
+    assert "run/eels/1 cannot be fetched: " in store.trouble
+    path.rmdir()
+    aside.rename(path)
+    assert done.wait(PATIENCE), store.trouble
+    assert rows(tmp_path / "data/eels.h5") == [1.0, 2.0, 3.0]
+    assert store.trouble == ""
+
+
 def test_a_frame_that_was_changed_on_the_way_is_fetched_again(
     store: FrameTransfer, spool: Spool, ledger: LedgerWriter
 ):
@@ -370,3 +403,26 @@ def test_a_file_in_trouble_holds_up_its_own_frames_only(
     assert blocked_end.wait(PATIENCE), store.trouble
     assert rows(tmp_path / "data/blocked.h5") == rows(tmp_path / "data/eels.h5") == [1.0, 2.0]
     assert store.trouble == ""
+
+
+def test_the_fill_of_a_spool_is_recorded_as_long_as_frames_wait_in_it(
+    store: FrameTransfer,
+    spool: Spool,
+    ledger: LedgerWriter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backlogs: list[int] = []
+    monkeypatch.setattr(store._fill, "forget", lambda: backlogs.append(store.backlog))
+    hold, tries, tried = store._queue.hold, iter(range(9)), threading.Event()
+    monkeypatch.setattr(
+        store._queue, "hold", lambda *args: (next(tries) and tried.set(), hold(*args))[1]
+    )
+    (tmp_path / "data/eels.h5").mkdir(parents=True)
+    put(spool, only := frame(0, None, 4))
+    ledger.add_frames([only])
+    store.add(only)
+    assert tried.wait(PATIENCE), store.trouble
+    (tmp_path / "data/eels.h5").rmdir()
+    wait_until_stored(ledger, store, only)
+    assert not any(backlogs)

@@ -1,6 +1,7 @@
 """Many unfinished runs: the writer keeps few files open, and little in memory."""
 
 import gc
+import sqlite3
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from bluesky_em.files.codec import pack
 from bluesky_em.files.journal_reader import OPEN_LIMIT
 from bluesky_em.files.layout import Layout
-from bluesky_em.storage.writer import Writer
+from bluesky_em.storage.writer import Writer, _writer
 
 RUNS = 150
 MEMORY_LIMIT = 50_000  # bytes for each unfinished run
@@ -116,3 +117,58 @@ def test_a_run_whose_process_died_is_ended_without_a_stop_document(layout: Layou
     (ending,) = writer._ended.values()
     assert ending.files_closed and ending.abandoned
     assert open_journals(layout) == 0
+
+
+def test_a_journal_that_cannot_be_read_waits_alone_with_words(
+    layout: Layout, writer: Writer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(_writer, "DISK_RETRY_INTERVAL", 0.0)
+    layout.journal_of("0").mkdir()
+    append(layout, 1, "start")
+    append(layout, 2, "start", "stop")
+    writer._read_journals()
+    assert [path.stem for path in writer._ended] == ["2"]
+    writer._do_each_second()
+    assert [path.stem for path in writer._ended] == ["2", "1"]
+    assert writer._ledger.heartbeat().time > 0
+    assert "the journal of run 0 cannot be read: [Errno" in writer.trouble
+    layout.journal_of("0").rmdir()
+    append(layout, 0, "start", "stop")
+    writer._read_journals()
+    assert not writer.trouble
+    assert [path.stem for path in writer._ended] == ["2", "1", "0"]
+
+
+def test_an_abandoned_journal_is_not_ended_before_it_can_be_read(layout: Layout, writer: Writer):
+    append(layout, 1, "start")
+    writer._read_journals()
+    layout.journal_of("1").unlink()
+    for run in range(2, OPEN_LIMIT + 2):  # so that the journal is not open any more
+        append(layout, run, "start")
+    writer._read_journals()
+    writer._find_abandoned()
+    assert [path.stem for path in writer._runs] == ["1"]
+    assert "the journal of run 1 cannot be read: [Errno 2]" in writer.trouble
+
+
+def test_a_lock_that_cannot_be_examined_concerns_its_run_only(layout: Layout, writer: Writer):
+    append(layout, 1, "start")
+    append(layout, 2, "start")
+    layout.journal_of("1").with_suffix(".lock").mkdir()
+    writer._read_journals()
+    writer._do_each_second()
+    assert [path.stem for path in writer._runs] == ["1"]
+    assert "the lock file of run 1 cannot be read: [Errno" in writer.trouble
+
+
+def test_a_ledger_that_cannot_be_written_concerns_all_runs(
+    layout: Layout, writer: Writer, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    append(layout, 1, "start", "stop")
+    monkeypatch.setattr(writer._ledger, "add_frames", full)
+    with pytest.raises(sqlite3.OperationalError):
+        writer._read_journals()
+    assert not writer.trouble
