@@ -44,6 +44,8 @@ def writer(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
     writer = Writer(layout.root, lambda: None)
     yield writer
     writer.close()
+    for run in writer._runs.values():
+        run.reader.close()
 
 
 def append(layout: Layout, run: int, *names: str) -> None:
