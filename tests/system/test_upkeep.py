@@ -68,7 +68,7 @@ def test_a_lost_frame_fails_and_a_retry_stores_it_once_it_is_found(
         assert data.open(references[1]).read().sum() != 0
     assert manifest_of(session, uid)["files"][0]["gaps"] == []
     account = dict(http.catalog[uid].metadata["bluesky_em"])
-    assert account.pop("results") == f"results/{uid}"
+    assert account.pop("results") == f"results/about-{uid}"
     assert account == manifest_of(session, uid)
     assert "0 findings" in operator_command(session, "verify", uid).stdout
 
