@@ -1,4 +1,4 @@
-"""What a damaged journal has of whole documents is read; what needs a lost one is not."""
+"""Whole documents of a damaged journal are read; those that need a lost one are not."""
 
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def test_only_damaged_documents_and_those_that_need_them_are_lost(
     assert kept.read_bytes() == before
 
 
-def test_a_reader_goes_on_in_a_repaired_journal_and_yields_each_document_once(path: Path):
+def test_a_reader_continues_in_a_repaired_journal_and_yields_each_document_once(path: Path):
     place = written(path, "event 1")
     reader, found = JournalReader(path), []
     with pytest.raises(DamagedJournal):
