@@ -69,20 +69,23 @@ def replace_damaged(path: Path, first: Frame, stored: Sequence[Frame]) -> tuple[
     with whole_file(path) as part:
         part.unlink(missing_ok=True)
         with closing(FramesFile(part, first)) as new:
-            with suppress(*_HDF5_ERRORS), h5py.File(path, "r", libver="latest") as old:
-                _copy(old, new, first, stored)
+            for frame, pixels in _readable(path, first, stored):
+                new.write(frame, pixels)
             new.flush()
             missing = [frame for frame in stored if not _holds(new, frame)]
     return kept, missing
 
 
-def _copy(old: h5py.File, new: FramesFile, first: Frame, stored: Sequence[Frame]) -> None:
-    """Copy the rows that match their checksums in the file, or else in the ledger."""
-    pixels: Any = old[DATASET]
-    for frame in chain(_frames_of(old, first), stored):
-        found = _read(pixels, frame)
-        if found is not None:
-            new.write(frame, found)
+def _readable(
+    path: Path, first: Frame, stored: Sequence[Frame]
+) -> Iterator[tuple[Frame, np.ndarray]]:
+    """Yield the frames that match their checksums in the file, or else in the ledger."""
+    with suppress(*_HDF5_ERRORS), h5py.File(path, "r", libver="latest") as old:
+        dataset: Any = old[DATASET]
+        for frame in chain(_frames_of(old, first), stored):
+            pixels = _read(dataset, frame)
+            if pixels is not None:
+                yield frame, pixels
 
 
 def _frames_of(old: h5py.File, first: Frame) -> Iterator[Frame]:

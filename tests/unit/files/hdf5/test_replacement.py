@@ -1,5 +1,6 @@
 """A damaged frames file is replaced by one with all frames that can still be read."""
 
+import errno
 from pathlib import Path
 
 import h5py
@@ -42,3 +43,20 @@ def test_a_row_whose_values_are_lost_does_not_keep_others_from_being_taken_over(
     assert missing == []
     with FramesReader(path) as reader:
         assert reader.numbers() == [0, 1, 2, -1, 4]
+
+
+def test_a_full_disk_loses_no_frame_and_leaves_the_damaged_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = path.read_bytes()
+    monkeypatch.setattr(FramesFile, "write", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        replace_damaged(path, FRAMES[0], FRAMES)
+    assert len(path.read_bytes()) == len(before)
+    monkeypatch.undo()
+    _, missing = replace_damaged(path, FRAMES[0], FRAMES)
+    assert missing == []
+
+
+def refuse(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
