@@ -64,6 +64,15 @@ def replace_damaged(path: Path, first: Frame, stored: Sequence[Frame]) -> tuple[
     kept = free_name(path)
     with whole_file(kept) as part:
         shutil.copyfile(path, part)
+    try:
+        return kept, _write_anew(path, first, stored)
+    except BaseException:
+        kept.unlink()  # each attempt makes its own, and the disk may be full
+        raise
+
+
+def _write_anew(path: Path, first: Frame, stored: Sequence[Frame]) -> list[Frame]:
+    """Write a new file in the place of a damaged one; return those of `stored` it does not have."""
     with suppress(OSError, ValueError):
         repair(path, always=True)
     with whole_file(path) as part:
@@ -72,8 +81,7 @@ def replace_damaged(path: Path, first: Frame, stored: Sequence[Frame]) -> tuple[
             for frame, pixels in _readable(path, first, stored):
                 new.write(frame, pixels)
             new.flush()
-            missing = [frame for frame in stored if not _holds(new, frame)]
-    return kept, missing
+            return [frame for frame in stored if not _holds(new, frame)]
 
 
 def _readable(

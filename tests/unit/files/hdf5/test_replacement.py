@@ -53,6 +53,7 @@ def test_a_full_disk_loses_no_frame_and_leaves_the_damaged_file(
     with pytest.raises(OSError, match="No space left"):
         replace_damaged(path, FRAMES[0], FRAMES)
     assert len(path.read_bytes()) == len(before)
+    assert [each.name for each in path.parent.iterdir()] == ["haadf.h5"]
     monkeypatch.undo()
     _, missing = replace_damaged(path, FRAMES[0], FRAMES)
     assert missing == []
