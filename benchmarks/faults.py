@@ -123,7 +123,7 @@ class FaultTest:
                 "analysis": self.analysis.process.pid,
                 **{f"{name} server": pc.pid for name, pc in self.pcs.processes.items()},
             }
-            victim = self.random.choice(sorted(pids))
+            victim = sorted(pids)[number // 2 % len(pids)]
             self._kill(victim, RANDOM, pids[victim])
         self._replace_killed()
 

@@ -9,7 +9,7 @@ import pytest
 
 from bluesky_em.acquisition.instrument_pc import faults
 
-KILLS = 52  # every process at every step; with --long MANY
+KILLS = 36  # each process, and each step, more than once; with --long MANY
 MANY = 1000  # an hour
 WITHOUT_TILED = 20  # runs; with --long twice MANY
 HARNESS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
