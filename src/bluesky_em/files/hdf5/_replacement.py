@@ -65,13 +65,13 @@ def replace_damaged(path: Path, first: Frame, stored: Sequence[Frame]) -> tuple[
     with whole_file(kept) as part:
         shutil.copyfile(path, part)
     try:
-        return kept, _write_anew(path, first, stored)
+        return kept, _write_new(path, first, stored)
     except BaseException:
         kept.unlink()  # each attempt makes its own, and the disk may be full
         raise
 
 
-def _write_anew(path: Path, first: Frame, stored: Sequence[Frame]) -> list[Frame]:
+def _write_new(path: Path, first: Frame, stored: Sequence[Frame]) -> list[Frame]:
     """Write a new file in the place of a damaged one; return those of `stored` it does not have."""
     with suppress(OSError, ValueError):
         repair(path, always=True)
