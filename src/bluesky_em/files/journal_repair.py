@@ -10,7 +10,7 @@ from typing import Any
 
 from bluesky_em.documents import Document
 
-from .atomic import whole_file
+from .atomic import write_whole
 from .codec import records
 from .damaged import free_name
 
@@ -45,8 +45,7 @@ def repair(path: Path, offset: int) -> Path:
     """
     data = path.read_bytes()
     kept = free_name(path)
-    with whole_file(kept) as part:
-        part.write_bytes(data)
+    write_whole(kept, data)
     usable = list(_usable(data, offset))
     end = usable[-1].stop if usable else offset
     rest = bytearray(_BLANK * (end - offset))

@@ -165,11 +165,11 @@ def _check_files(layout: Layout, entries: list[Entry]) -> _Findings:
 
 def _check_rows(path: Path, frames: list[Frame], axes: set[tuple[Axis, ...]]) -> _Findings:
     with FramesReader(path) as reader:
-        numbers = Counter(number for number in reader.numbers() if number >= 0)
+        columns = reader.columns()
+        numbers = Counter(int(number) for number in columns["number"] if number >= 0)
         yield from _check_doubled(path, numbers)
         for what in _frames_table.untruths_of_file(reader, frames[0], axes):
             yield FindingKind.WRONG, what
-        columns = reader.columns()
         for frame in frames:
             pixels = reader.rows(frame.row, frame.count)
             found = zlib.crc32(pixels.tobytes())
