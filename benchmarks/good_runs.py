@@ -24,6 +24,7 @@ from pathlib import Path
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
+import httpx
 from fault_test.processes import Engine
 from filelock import FileLock, Timeout
 from ophyd_async.core import init_devices
@@ -78,7 +79,13 @@ class Laboratory:
         self.is_writer_new = True
 
     def wait_for_tiled(self) -> None:
-        self._wait(lambda: address_of(self.layout) is not None)
+        self._wait(self._does_tiled_answer)
+
+    def _does_tiled_answer(self) -> bool:
+        address = address_of(self.layout)  # that of the killed server is there for a while
+        with contextlib.suppress(httpx.HTTPError):
+            return address is not None and httpx.get(address.uri).is_success
+        return False
 
     def catch_up(self) -> None:
         """Wait until all runs are complete whose journal can be read."""

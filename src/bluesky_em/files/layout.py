@@ -62,6 +62,15 @@ class Layout:
         """Return the journals of all runs, sorted by name."""
         return sorted(self.journal.glob(f"*{JOURNAL_SUFFIX}"))
 
+    @staticmethod
+    def last_change(journal: Path) -> float:
+        """Return when a journal was changed last, as `time.time` does.
+
+        Raises:
+            OSError: it is gone, or cannot be read.
+        """
+        return journal.stat().st_mtime
+
     def results_of(self, run: str) -> Path:
         """Return the path of the results that analyses publish about a run."""
         return self.results / f"{plain(run)}.jsonl"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bluesky_em.documents import Document, FlyScanFrames, ReferenceTracker
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(slots=True)
 class HandedOut:
     """The frames of one detector in one run whose references are in its events."""
 
@@ -35,14 +35,11 @@ def handed_out(
         for reference in references.values():
             base, _, number = reference.rpartition("/")
             server = tracker.resource(tracker.datum(reference))["resource_kwargs"]["server"]
-            yield HandedOut(
-                base=base, run=run, server=server, first=int(number), stop=int(number) + 1
-            )
+            yield HandedOut(base, run, server, int(number), int(number) + 1)
     frames = tracker.fly_scan_frames(name, document)
     if frames is not None:
         server, first = frames.scan["parameters"]["server"], frames.numbers.start
-        stop = _end_of_blocks(frames)
-        yield HandedOut(base=frames.base, run=run, server=server, first=first, stop=stop)
+        yield HandedOut(frames.base, run, server, first, max(first, _end_of_blocks(frames)))
 
 
 def _end_of_blocks(frames: FlyScanFrames) -> int:
@@ -61,12 +58,8 @@ class RunFrames:
 
     def add(self, frames: HandedOut) -> None:
         """Add frames; a detector's numbers increase."""
-        known = self._by_base.get(frames.base)
-        first = frames.first if known is None else known.first
-        stop = max(first, frames.stop, 0 if known is None else known.stop)
-        self._by_base[frames.base] = HandedOut(
-            base=frames.base, run=frames.run, server=frames.server, first=first, stop=stop
-        )
+        known = self._by_base.setdefault(frames.base, frames)
+        known.stop = max(known.stop, frames.stop)
 
     def all(self) -> list[HandedOut]:
         """Return all frames that are not forgotten, one entry for each detector of a run."""

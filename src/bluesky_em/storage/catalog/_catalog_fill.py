@@ -130,7 +130,7 @@ class CatalogFill:
         self._ledger.write_catalog(replace(known, lacks=why))
         complete = self._ledger.complete_runs()
         journals = [path for path in self._layout.journals() if path.stem in complete]
-        self._queue.extend(sorted(journals, key=_last_change, reverse=True))
+        self._queue.extend(sorted(journals, key=self._layout.last_change, reverse=True))
 
     def _end(self) -> None:
         written = sum(bool(self._ledger.is_complete(run)) for run in self._fed)
@@ -141,10 +141,6 @@ class CatalogFill:
         )  # fmt: skip
         self._ledger.write_catalog(self._found)
         self.trouble = ""
-
-
-def _last_change(journal: Path) -> float:
-    return journal.stat().st_mtime
 
 
 def _ending_of(journal: Path) -> RunEnding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +30,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POLL_INTERVAL = 0.02  # seconds between two checks of the journals
+NEWEST = 4  # runs that each round begins with
+TURN = 0.1  # seconds after which it is the others' turn: older runs, or the newest again
 BACKOFF = (0.5, 10.0)  # seconds, first and longest wait while Tiled is unreachable
 SERVER_ERRORS = {401, 403, 429, 502, 503, 504}  # HTTP statuses that do not depend on the run
 
 
 class Feeder:
     """Writes all journals that are not complete to Tiled.
+
+    Each round begins with the newest runs, so that these do not wait for a backlog. Of the others
+    come first those that can become complete, then those that have waited longest.
 
     While Tiled is unreachable, slow or refuses everything, one request is tried after each wait (a
     circuit breaker, not a retry per document). Then every run continues from what Tiled has.
@@ -133,17 +138,25 @@ class Feeder:
         if not self._again - self._refusals.keys():  # one at a time
             self._fill.step(self._client)
 
-    def _in_turn(self) -> list[Path]:
-        """Return the runs to try now: all that Tiled takes, then one that it refused."""
+    def _in_turn(self) -> Iterator[Path]:
+        """Yield the runs to try now: all that Tiled takes, if time is left, then a refused one."""
         for journal in self._restarted & self._journals.keys():
             self._restarted.discard(journal)
             self._drop(journal)
             self._refusals.pop(journal, None)
         waiting = {path: run for path, run in self._refusals.items() if run.why}
         due = [path for path, run in waiting.items() if run.until <= time.monotonic()]
-        runs = [path for path in list(self._journals) if path not in waiting]
-        runs.sort(key=lambda path: (path in self._again, path in self._refusals))
-        return [*runs, *sorted(due, key=lambda path: waiting[path].until)[:1]]
+        behind = self._again | self._refusals.keys()
+        runs = [path for path in list(self._journals) if path not in behind]
+        newest = runs[: -NEWEST - 1 : -1]
+        yield from _for_a_turn(newest)
+        yield from _for_a_turn(sorted(runs[:-NEWEST], key=self._urgency))
+        yield from [path for path in list(self._journals) if path in behind - waiting.keys()]
+        yield from sorted(due, key=lambda path: waiting[path].until)[:1]
+
+    def _urgency(self, journal: Path) -> tuple[bool, float]:
+        feed = self._feeds.get(journal)
+        return not self._journals[journal].files_closed, feed.last_step if feed else 0.0
 
     def _refuse(self, journal: Path, exc: Exception) -> None:
         """Find out whether an error is the run's own; then only this run waits.
@@ -192,7 +205,17 @@ class Feeder:
             self._client.context.close()
             self._client = None
         self.activity.rest()
-        self._thread.pause(self._backoff.next_delay())
+        is_known = self._address() is not None  # else the next try costs nothing
+        self._thread.pause(self._backoff.next_delay() if is_known else BACKOFF[0])
+
+
+def _for_a_turn(runs: Iterable[Path]) -> Iterator[Path]:
+    """Yield at least one run, then others until `TURN` has passed."""
+    began = time.monotonic()
+    for path in runs:
+        yield path
+        if time.monotonic() > began + TURN:
+            return
 
 
 def _is_for_all(exc: Exception) -> bool:

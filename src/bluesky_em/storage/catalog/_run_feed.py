@@ -63,6 +63,8 @@ class RunFeed:
         ending: RunEnding,
         fallback: Fallback | None = None,
     ):
+        self.last_step = 0.0
+        """when it was stepped last (`time.monotonic`)"""
         self._path = path
         self._layout = layout
         self._reader = JournalReader(path)
@@ -89,6 +91,7 @@ class RunFeed:
         Raises:
             Exception: any error of Tiled; this object must not be used again then.
         """
+        self.last_step = time.monotonic()
         read = 0
         for name, document in self._documents():
             read += 1

@@ -206,7 +206,7 @@ def _runs(
 ) -> Iterator[Problem]:
     last = last_address(layout)
     client = catalog() if catalog and not (last and last.has_failed) else None
-    journals = sorted(layout.journals(), key=lambda path: path.stat().st_mtime)
+    journals = sorted(layout.journals(), key=layout.last_change)
     for path in reversed(journals[-newest:] if newest else []):
         try:
             documents = journal_reader.read(path)

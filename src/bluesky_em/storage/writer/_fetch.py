@@ -44,8 +44,11 @@ def fetch(
         seen.add(str(exc))
         return isinstance(exc, Corrupt) and is_new
 
-    once = stamina.retry(on=may_be_the_network, attempts=TRIES_LIMIT, timeout=None)(_fetch_once)
-    return once(spool, frame, progress)
+    again = stamina.retry(  # at once: other frames wait, and there may be many damaged ones
+        on=may_be_the_network, attempts=TRIES_LIMIT, timeout=None,
+        wait_initial=0, wait_max=0, wait_jitter=0,
+    )  # fmt: skip
+    return again(_fetch_once)(spool, frame, progress)
 
 
 def _fetch_once(

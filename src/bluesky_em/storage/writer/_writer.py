@@ -175,15 +175,21 @@ class Writer:
         change = self._layout.journal.stat().st_mtime_ns
         if change != self._seen_change:
             self._seen_change = change
-            for path in self._layout.journals():
-                known = path in self._runs or path in self._ended or path.stem in self._complete
-                if not known:
-                    self._adopt(path)
+            for path in sorted(self._unknown_journals(), key=self._layout.last_change):
+                self._adopt(path)
         self._forget_complete()
         for path, run in list(self._runs.items()):
             self._activity.progress()  # after a restart there may be hundreds
             if time.monotonic() >= run.due:
                 self._advance(path, run)
+
+    def _unknown_journals(self) -> list[Path]:
+        known = self._runs.keys() | self._ended.keys()
+        return [
+            path
+            for path in self._layout.journals()
+            if path not in known and path.stem not in self._complete
+        ]
 
     def _forget_complete(self) -> None:
         for path in [path for path, ending in self._ended.items() if ending.complete]:

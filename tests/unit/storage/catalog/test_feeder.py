@@ -51,17 +51,21 @@ class Feeds:
         self.tried: list[str] = []
         self.closed: list[str] = []
         self.simpler = True
+        self.clock = 0.0
 
     def __call__(self, path: Path, *_: Any) -> Any:
         feeds = self
 
         class Feed:
+            last_step = 0.0
+
             def step(self) -> bool:
                 feeds.tried.append(path.stem)
+                self.last_step = feeds.clock = feeds.clock + 1
                 errors = feeds.errors.get(path.stem, [])
                 if errors:
                     raise errors.pop(0)
-                return path.stem != "open"
+                return feeds.is_complete(path.stem)
 
             def simplify(self, exc: Exception, fallback: Any) -> bool:
                 return feeds.simpler
@@ -70,6 +74,9 @@ class Feeds:
                 feeds.closed.append(path.stem)
 
         return Feed()
+
+    def is_complete(self, run: str) -> bool:
+        return run != "open"
 
 
 @pytest.fixture
@@ -99,11 +106,11 @@ def test_the_error_of_one_run_closes_no_other_feed_and_that_run_comes_last(feede
     feeds: Any = Feeds(bad=[refused(), refused()])
     add(feeder, "bad", "open", "good")
     feeder._step(feeds)
-    assert feeds.tried == ["bad", "open", "good"] and feeds.closed == ["bad"]
+    assert feeds.tried == ["good", "open", "bad"] and feeds.closed == ["bad"]
     assert "Tiled refuses run bad, its data are safe: 500" in feeder.trouble
     add(feeder, "late")
     feeder._step(feeds)
-    assert feeds.tried[3:] == ["open", "late", "bad"]
+    assert feeds.tried[3:] == ["late", "open", "bad"]
     feeder._step(feeds)
     assert feeds.tried[6:] == ["open", "bad"] and feeder.trouble == ""
 
@@ -115,7 +122,23 @@ def test_of_many_refused_runs_one_is_tried_in_each_round_and_each_has_its_turn(f
     add(feeder, *"abc", "open")
     for _ in range(4):
         feeder._step(feeds)
-    assert feeds.tried == [*"abc", "open", "open", "a", "open", "b", "open", "c"]
+    assert feeds.tried == ["open", *"cba", "open", "c", "open", "b", "open", "a"]
+
+
+def test_a_slow_new_run_and_a_slow_older_one_take_turns(
+    feeder: Feeder, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("bluesky_em.storage.catalog._feeder.NEWEST", 2)
+    monkeypatch.setattr("bluesky_em.storage.catalog._feeder.TURN", -1.0)
+    monkeypatch.setattr(Feeds, "is_complete", lambda _, run: run == "done")
+    feeder._client = Client(200)
+    feeds: Any = Feeds()
+    for run in ["a", "b", "done", "c", "new", "newer"]:
+        feeder.add(Path(run), RunEnding(files_closed=run == "done"))
+    for _ in range(5):
+        feeder._step(feeds)
+    assert feeds.tried[0::2] == ["newer"] * 5
+    assert feeds.tried[1::2] == ["done", "a", "b", "c", "a"]
 
 
 def test_a_dropped_connection_is_the_runs_own_error_while_the_health_page_answers(feeder: Feeder):
@@ -124,7 +147,7 @@ def test_a_dropped_connection_is_the_runs_own_error_while_the_health_page_answer
     add(feeder, "bad", "good")
     feeder._step(feeds)
     assert client.asked == ["http://tiled/path/healthz"] * 2
-    assert feeds.tried == ["bad", "good"] and not client.closed
+    assert feeds.tried == ["good", "bad"] and not client.closed
 
 
 @pytest.mark.parametrize("answer", [DROPPED, 500, 503])
@@ -133,7 +156,7 @@ def test_tiled_is_away_if_its_health_page_does_not_answer_well(
 ):
     feeder._client = Client(answer)
     feeds: Any = Feeds(bad=[DROPPED])
-    add(feeder, "bad", "good")
+    add(feeder, "good", "bad")
     with pytest.raises(httpx.HTTPError):
         feeder._step(feeds)
     assert feeds.tried == ["bad"] and feeder.trouble == ""
@@ -188,4 +211,4 @@ def test_runs_that_the_catalog_lacks_come_after_those_of_the_day(feeder: Feeder)
     feeder._add_again(Path("old"), RunEnding(files_closed=True))
     add(feeder, "open", "new")
     feeder._step(feeds)
-    assert feeds.tried == ["open", "new", "old"] and not feeder._again
+    assert feeds.tried == ["new", "open", "old"] and not feeder._again

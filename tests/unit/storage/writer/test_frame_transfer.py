@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import stamina.instrumentation
 
 from bluesky_em.acquisition.instrument_pc.exposure import Exposure
 from bluesky_em.acquisition.instrument_pc.fly_scan import FlyOrder, FlyScan
@@ -97,6 +98,15 @@ def stored(
     return {each.number: stages[each.reference] for each in frames}
 
 
+@pytest.fixture
+def waits() -> Iterator[list[float]]:
+    """The seconds before each second attempt of anything."""
+    waits: list[float] = []
+    stamina.instrumentation.set_on_retry_hooks([lambda details: waits.append(details.wait_for)])
+    yield waits
+    stamina.instrumentation.set_on_retry_hooks(None)
+
+
 def test_a_frame_that_does_not_fit_is_failed_and_those_after_it_are_stored(
     store: FrameTransfer, spool: Spool, ledger: LedgerWriter, tmp_path: Path
 ):
@@ -115,7 +125,7 @@ def test_a_frame_that_does_not_fit_is_failed_and_those_after_it_are_stored(
 
 
 def test_a_frame_that_is_damaged_in_the_spool_is_failed_at_once_and_the_others_are_stored(
-    store: FrameTransfer, spool: Spool, ledger: LedgerWriter
+    store: FrameTransfer, spool: Spool, ledger: LedgerWriter, waits: list[float]
 ):
     frames = [frame(number, SUM, 4) for number in range(5)]
     put(spool, *frames)
@@ -127,6 +137,7 @@ def test_a_frame_that_is_damaged_in_the_spool_is_failed_at_once_and_the_others_a
     stages = stored(store, ledger, *frames)
     assert [n for n, (stage, _) in stages.items() if stage is ReferenceState.FAILED] == [1, 3]
     assert "run/eels/1: 16 bytes arrived with CRC-32" in stages[1][1]
+    assert waits == [0.0, 0.0], "each was fetched twice"
 
 
 def test_a_frame_whose_file_in_the_spool_is_empty_is_failed_and_the_others_are_stored(
