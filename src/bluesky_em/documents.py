@@ -36,8 +36,8 @@ STRAY = "stray"
 
 _Kind = tuple[Any, str]
 _TEXT: _Kind = (str, "a string")
-_NUMBER: _Kind = (Real, "a number")
-_MAPPING: _Kind = (Mapping, "a mapping")
+_NUMBER: _Kind = ((float, int, Real), "a number")  # the usual types first: abstract ones are slow
+_MAPPING: _Kind = ((dict, Mapping), "a mapping")
 _COLUMN: _Kind = ((list, tuple, np.ndarray), "a list")
 _EVENT: dict[str, _Kind] = {"descriptor": _TEXT, "data": _MAPPING, "timestamps": _MAPPING}
 _DATUM: dict[str, _Kind] = {"resource": _TEXT, "datum_kwargs": _MAPPING}
@@ -73,7 +73,7 @@ def check(name: str, document: Document) -> None:
     """
     if not isinstance(name, str) or name not in _FIELDS:
         raise ValueError(f"there is no {name!r} document; there are: {', '.join(_FIELDS)}")
-    if not isinstance(document, Mapping):
+    if not isinstance(document, _MAPPING[0]):
         raise ValueError(f"this {name} document is not a mapping, but {document!r}")
     for field, (kind, words) in _FIELDS[name].items():
         if field not in document:
@@ -81,7 +81,7 @@ def check(name: str, document: Document) -> None:
         if not isinstance(document[field], kind):
             value = document[field]
             raise ValueError(f"this {name} document has {value!r} as {field!r}; give {words}")
-    if not isinstance(document.get("filled", {}), Mapping):
+    if not isinstance(document.get("filled", {}), _MAPPING[0]):
         value = document["filled"]
         raise ValueError(f"this {name} document has {value!r} as 'filled'; give a mapping")
     if name == "descriptor":
