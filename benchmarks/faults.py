@@ -55,6 +55,7 @@ from bluesky_em.storage.upkeep.audit import FindingKind, audit_run
 WRITER, TILED = "bluesky_em.storage.writer", "bluesky_em.storage.tiled_server"
 RANDOM = "at random"
 TILED_INTERVAL = 50  # kills; Tiled takes 10 to 15 s to start
+STEP_INTERVAL = 3  # kills; a step of the feed needs a new writer, which takes seconds to start
 STEP_TIMEOUT = 40.0  # s until an armed step must have been reached
 POWER_INTERVAL, RESTORE_INTERVAL = 50, 250  # kills
 TILED_TIMEOUT = 120.0  # s in which it starts beside everything else
@@ -99,6 +100,7 @@ class FaultTest:
         self.faults.mkdir(parents=True)
         self.power = PowerCuts(self.folder, top / "copies", self.random)
         self.victims = cycle(["control", "gatan", "autoscript"])
+        self.turns = count()
         self.copy = top / "catalog-copy"
         self._environment = mock.patch.dict(
             os.environ, {"BLUESKY_EM_FAULTS": str(self.faults), **self.power.environment}
@@ -114,7 +116,7 @@ class FaultTest:
         time.sleep(self.random.uniform(0.05, 0.4))
         if number % TILED_INTERVAL == TILED_INTERVAL // 2:
             self._kill("Tiled server", RANDOM, self._pid_of(TILED))
-        elif number % 2:
+        elif number % STEP_INTERVAL == 1:
             self._kill_at(self._next_step())
         else:
             pids = {
@@ -123,7 +125,7 @@ class FaultTest:
                 "analysis": self.analysis.process.pid,
                 **{f"{name} server": pc.pid for name, pc in self.pcs.processes.items()},
             }
-            victim = sorted(pids)[number // 2 % len(pids)]
+            victim = sorted(pids)[next(self.turns) % len(pids)]
             self._kill(victim, RANDOM, pids[victim])
         self._replace_killed()
 

@@ -26,6 +26,7 @@ from bluesky_em.plan_stubs import fly, per_shot
 from bluesky_em.storage import supervisor
 
 OPEN_FILES = 256
+INTERVAL = 1.0  # s between runs: else the catalog has work for an hour at the end
 
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
@@ -95,6 +96,7 @@ def take_all_kinds() -> None:
         try:
             RE(updates(next(infos)))
             RE(steps_and_maps())
+            time.sleep(INTERVAL)
         except Exception as exc:
             print("failed:", type(exc).__name__, file=sys.stderr, flush=True)
             time.sleep(2.0)  # else there would be a run for each moment without its server
