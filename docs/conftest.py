@@ -10,6 +10,7 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 from bluesky_em.app.session import Session
+from bluesky_em.reference import run_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,7 +26,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         session.data.wait(reference, until="stored")
         assert session.data.catalog is not None  # Tiled has started
         names |= {
-            "folder": folder, "reference": reference, "run_uid": reference.partition("/")[0],
+            "folder": folder, "reference": reference, "run_uid": run_of(reference),
         }  # fmt: skip
         yield names
         session.storage.close(wait=True)

@@ -21,7 +21,7 @@ with Storage(folder) as storage:  # starts the Tiled server, which takes 10 to 1
     assert address is not None  # it would be None while the server starts
 
     data = Data(address.uri, api_key=address.api_key)  # this line, on any PC
-    frame = data.open(f"{run_uid}/eels/1")
+    frame = data.open(f"{run_uid}.eels/1")
     print(frame.axes[0])
     print("exposure:", frame.metadata["configuration"]["eels"]["data"]["eels-exposure"], "s")
 

@@ -3,7 +3,7 @@
     uv run python examples/04_spectrum_image.py [STORAGE]
 
 `prepare` with a `MapInfo` makes a fly scan a map; `fly` starts both detectors together and collects
-documents after each line. The reference of frame n of the map is `<run uid>/eels/<n>`.
+documents after each line. The reference of frame n of the map is `<run uid>.eels/<n>`.
 """
 
 import sys
@@ -13,7 +13,7 @@ import bluesky.preprocessors as bpp
 from bluesky import RunEngine
 from ophyd_async.core import init_devices
 
-from bluesky_em import MapInfo, Storage, autoscript, gatan
+from bluesky_em import MapInfo, Reference, Storage, autoscript, gatan
 from bluesky_em.analysis import elemental_map
 from bluesky_em.app.simulated_pcs import SimulatedPCs
 from bluesky_em.plan_stubs import beam_on, fly
@@ -36,7 +36,7 @@ with Storage(folder) as storage, SimulatedPCs(folder) as pcs:
 
     RE(beam_on(plan(), microscope))
     reference = storage.references[-1]
-    run = reference.partition("/")[0]
+    run = Reference.parse(reference).run
     print("the last of 256 points, available when it was taken:", reference)
 
     storage.data.wait(run)

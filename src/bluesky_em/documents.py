@@ -183,7 +183,7 @@ class FlyScanFrames:
 
     @property
     def base(self) -> str:
-        """The part of their references that they share, `<run uid>/<detector>`."""
+        """The part of their references that they share, `<run uid>.<detector>`."""
         return self.scan["parameters"]["base"]
 
     @property
@@ -234,14 +234,13 @@ class ReferenceTracker:
                 reference = Reference.parse(datum["datum_id"])
             except ValueError as exc:
                 raise ValueError(f"the datum_id of a datum document is wrong: {exc}") from exc
-            base = f"{reference.run}/{reference.detector}"
-            if reference.number <= self._newest.get(base, -1):
+            if reference.number <= self._newest.get(reference.base, -1):
                 raise DuplicateReference(
                     f"an earlier datum document has handed out {str(reference)!r}, which would "
                     "now mean two frames: do two devices of this run have the same name? Give "
                     "each device its own name"
                 )
-            self._newest[base] = reference.number
+            self._newest[reference.base] = reference.number
 
     def awaits(self, value: str) -> bool:
         """Return whether a datum has this id, ours or another package's, and no event has it."""

@@ -10,6 +10,7 @@ BlueskyEMError
 ├── SpoolFull             (TimeoutError)     a trigger waited, and the spool is still full
 ├── NotEnoughSpace        (OSError)          the storage disk is too small for a run's frames
 ├── StorageBusy           (RuntimeError)     another writer works on this storage folder
+├── OtherFormat           (ValueError)       another version has written this storage folder
 ├── StorageFailed         (RuntimeError)     storage has failed permanently, so the plan ends
 └── ExtraMissing          (ImportError)      this part of bluesky-em needs an extra's packages
 
@@ -57,6 +58,10 @@ class NotEnoughSpace(BlueskyEMError, OSError):
 
 class StorageBusy(BlueskyEMError, RuntimeError):
     """Another writer already works on this storage folder."""
+
+
+class OtherFormat(BlueskyEMError, ValueError):
+    """The storage folder has a format that this version cannot read."""
 
 
 class StorageFailed(BlueskyEMError, RuntimeError):

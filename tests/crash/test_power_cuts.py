@@ -78,7 +78,7 @@ def spectrum(number: int, size: int) -> tuple[Frame, np.ndarray]:
     pixels = np.random.default_rng(number).random(size).astype("<f4")
     axis = Axis(name="energy", units="eV", offset=number / 2, scale=1.0, size=size)
     frame = Frame(
-        reference=f"run/eels/{number}", run="run", stream="primary", detector="eels",
+        reference=f"run.eels/{number}", run="run", stream="primary", detector="eels",
         number=number, row=number, server="", path="eels.h5", shape=(size,), dtype="<f4",
         checksum=zlib.crc32(pixels.data), axes=(axis,), ended=1.0 + number,
     )  # fmt: skip
@@ -225,7 +225,7 @@ def test_a_frame_in_a_spool_is_there_or_known_to_be_lost(
         disk, spool, synced = Disk(before, rng), Spool(before), set()
         spool._syncing = True  # this test is its thread
         exposures = {
-            f"run/eels/{n}": Exposure(
+            f"run.eels/{n}": Exposure(
                 np.full(rng.choice([3, 2000, 9000]), n), [{"name": "x" * n}], {"n": n}, 1.0, 2.0
             )
             for n in range(12)

@@ -41,7 +41,7 @@ class Analysis:
 
 @pytest.fixture
 def take(tmp_path: Path) -> Any:
-    """Take a map with those verdicts; the n-th reference is `run/eels/n`."""
+    """Take a map with those verdicts; the n-th reference is `run.eels/n`."""
     paths = StaticPathProvider(UUIDFilenameProvider(), tmp_path)
     eels = gatan.Spectrometer("PYRO:eels_server@nowhere:1", path_provider=paths, name="eels")
     microscope = autoscript.Microscope("PYRO:tem_server@nowhere:1", name="microscope")
@@ -53,7 +53,7 @@ def take(tmp_path: Path) -> Any:
         def read(_: Msg) -> dict[str, Any]:
             nonlocal count
             count += 1
-            return {"eels": {"value": f"run/eels/{count - 1}"}}
+            return {"eels": {"value": f"run.eels/{count - 1}"}}
 
         async def room(*_: Any) -> None:
             """Report that there is room."""
@@ -107,21 +107,21 @@ def test_without_an_analysis_every_point_is_taken_once_after_one_wait(take: Any)
 
 
 def test_without_an_edge_only_coarse_points_are_taken(take: Any) -> None:
-    analysis, references, _ = take({f"run/eels/{n}": False for n in range(16)}, shape=(8, 8))
+    analysis, references, _ = take({f"run.eels/{n}": False for n in range(16)}, shape=(8, 8))
     assert set(references) == {(y, x) for y in range(0, 8, 2) for x in range(0, 8, 2)}
     assert not analysis.waited
 
 
 def test_a_map_grows_from_an_edge_until_there_is_none(take: Any) -> None:
-    verdicts = {f"run/eels/{n}": n in (5, 18) for n in range(64)}  # (2, 2), and of its four (2, 3)
+    verdicts = {f"run.eels/{n}": n in (5, 18) for n in range(64)}  # (2, 2), and of its four (2, 3)
     _, references, _ = take(verdicts, shape=(8, 8))
     fine = {(y, x) for y, x in references if y % 2 or x % 2}
     assert fine == {(1, 2), (2, 1), (2, 3), (3, 2), (1, 3), (3, 3)}
-    assert references[2, 3] == "run/eels/18"
+    assert references[2, 3] == "run.eels/18"
 
 
 def test_an_analysis_that_dies_costs_two_waits_and_no_point(take: Any) -> None:
-    verdicts = {f"run/eels/{n}": False for n in range(6)}
+    verdicts = {f"run.eels/{n}": False for n in range(6)}
     analysis, references, _ = take(verdicts, shape=(8, 8))
     assert sum(analysis.waited) <= 2 * TIMEOUT
     unsure = [p for p, r in references.items() if int(r.rpartition("/")[2]) >= 6]

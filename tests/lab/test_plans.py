@@ -13,6 +13,7 @@ from bluesky.utils import Msg, MsgGenerator
 from bluesky_em.analysis import brightest_tiles, elemental_map, merge
 from bluesky_em.app import lab
 from bluesky_em.app.session import BASELINE, Session
+from bluesky_em.reference import run_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,7 +80,7 @@ def test_focal_series_restores_the_focus(session: Session) -> None:
     references = session.RE(plan).plan_result
     assert len(references) == 2
     assert session.RE(bps.rd(microscope.defocus)).plan_result == before
-    uid = references[0].partition("/")[0]
+    uid = run_of(references[0])
     session.data.wait(uid)
     defocus = session.data.catalog[uid]["primary"].read()["microscope-defocus"]
     np.testing.assert_allclose(defocus, [-50e-9, 50e-9])
@@ -89,7 +90,7 @@ def test_a_spectrum_image_is_one_fly_scan_together_with_the_dark_field(session: 
     eels, adf, microscope = (session.devices[n] for n in ("eels", "adf", "microscope"))
     plan = session.plans["spectrum_image"](eels, microscope, adf, shape=(12, 10), dwell=5e-3)
     references = session.RE(plan).plan_result
-    uid = references[0].partition("/")[0]
+    uid = run_of(references[0])
     session.data.wait(uid)
     stream = session.data.catalog[uid]["primary"].base
     assert stream["eels"].shape == (120, 2048) and stream["adf"].shape == (120,)
@@ -124,13 +125,13 @@ def test_a_survey_decides_where_to_map(session: Session) -> None:
     session.RE(bps.mv(haadf.size, 128))
     plan = session.plans["survey_and_map"](haadf, eels, adf, microscope, session.data, shape=(4, 8))
     references = session.RE(plan).plan_result
-    uid = references[0].partition("/")[0]
+    uid = run_of(references[0])
     session.data.wait(uid)
     run = session.data.catalog[uid]
     assert set(run) == {"survey", "map_0", "map_1"}
     assert run["map_0"].base["adf"].shape == (32,)
     (left, top, _, _), _ = brightest_tiles(run["survey/haadf"].read()[0])
-    frame = session.data.open(f"{uid}/eels/31")
+    frame = session.data.open(f"{uid}.eels/31")
     y, x = frame.metadata["frame"]["scan"]
     whole = session.RE(bps.rd(microscope.field_of_view)).plan_result
     assert x["offset"] == pytest.approx(whole * (left - 0.5) + x["scale"] / 2)
@@ -167,7 +168,7 @@ def _drifting(plan: MsgGenerator, stage: Any, by: float) -> MsgGenerator:
 def test_a_baseline_records_the_state_of_the_microscope(session: Session) -> None:
     session.sd.baseline.extend(session.devices[name] for name in BASELINE)
     try:
-        uid = session.acquire_eels(exposure=0.01).partition("/")[0]
+        uid = run_of(session.acquire_eels(exposure=0.01))
     finally:
         session.sd.baseline.clear()
     session.data.wait(uid)

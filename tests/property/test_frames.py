@@ -16,11 +16,12 @@ from bluesky_em.files.ledger import Entry
 from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.tiled.row_map import RowMap, axes_at, find
 from bluesky_em.frame import Frame
+from bluesky_em.reference import base_of
 from bluesky_em.storage.writer._frame_finder import FrameFinder
 
 LAYOUT = Layout(Path("/storage"))
 SERVER = "PYRO:eels_server@gatan-pc:9091"
-DETECTORS = st.sampled_from(["eels", "EELS", "haadf", "eels.dark", "试样"])
+DETECTORS = st.sampled_from(["eels", "EELS", "haadf", "eels-dark", "试样"])
 STREAMS = st.sampled_from(["primary", "dark", "", "eels", "../x"])
 
 Document = tuple[str, Any]
@@ -37,13 +38,12 @@ def shots(draw: st.DrawFn) -> list[Document]:
         data: dict[str, Any] = {}
         for name in names:
             if name not in numbers or draw(st.integers(0, 9)) == 0:  # again after a pause
-                ours = resource(f"{name} run", "/", "x.h5", SERVER, name, header(0))
+                ours = resource(base_of("run", name), "/", "x.h5", SERVER, name, header(0))
                 documents.append(("resource", {**ours, "run_start": "run"}))
             numbers[name] = numbers.get(name, -1) + 1 + draw(st.sampled_from([0, 0, 0, 1, 2]))
             each = datum(
-                Reference(run="run", detector=name, number=numbers[name]),
-                f"{name} run", header(numbers[name]),
-            )  # fmt: skip
+                Reference(run="run", detector=name, number=numbers[name]), header(numbers[name])
+            )
             many = draw(st.sampled_from([1, 1, 1, 2]))  # 2: a document that came twice
             page = draw(st.booleans())
             documents += [("datum_page", pack_datum_page(each)) if page else ("datum", each)] * many
@@ -110,7 +110,7 @@ def rows(draw: st.DrawFn) -> list[Frame]:
 def a_frame(run: str, number: int, row: int, *, offset: float = 0.0, **fields: Any) -> Frame:
     axis = Axis(name="energy", units="eV", offset=offset, scale=0.5, size=4)
     plain: dict[str, Any] = {
-        "reference": f"{run}/eels/{number}", "run": "run", "stream": "primary", "detector": "eels",
+        "reference": f"{run}.eels/{number}", "run": "run", "stream": "primary", "detector": "eels",
         "number": number, "row": row, "server": SERVER, "path": "", "shape": (4,), "dtype": "<f4",
         "checksum": 0, "axes": (axis,), "ended": 0.0,
     }  # fmt: skip
@@ -139,7 +139,7 @@ def test_a_reference_is_found_in_its_row_with_its_axes_among_any_others(
             assert str(reference) in known or row is None or row > last
 
 
-REFERENCES = [f"run/eels/{number}" for number in range(3)]
+REFERENCES = [f"run.eels/{number}" for number in range(3)]
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["captured", "stored", "catalogued", "failed"]),

@@ -337,8 +337,8 @@ def test_an_event_without_its_datum_is_kept_beside_the_run_since_it_could_never_
     key = data_key("eels", SERVER, [4], "<f4", ["energy"])
     descriptor = {"uid": "d", "run_start": "run-a", "time": 1.0, "name": "primary"}
     event = {"uid": "e", "descriptor": "d", "time": 2.0, "seq_num": 1, "timestamps": {"eels": 2.0}}
-    lost = {**event, "data": {"eels": "run-a/eels/0"}}
-    whole = {**event, "data": {"eels": "another-run/eels/0", "title": "run-a"}}
+    lost = {**event, "data": {"eels": "run-a.eels/0"}}
+    whole = {**event, "data": {"eels": "another-run.eels/0", "title": "run-a"}}
     with emptied() as (folder, told), Storage(folder, tiled="http://127.0.0.1:1") as kept:
         kept("start", start)
         kept("descriptor", {**descriptor, "data_keys": {"eels": key}})
@@ -348,7 +348,7 @@ def test_an_event_without_its_datum_is_kept_beside_the_run_since_it_could_never_
     assert told.strays == 1
     assert last == ["event", whole]
     assert stray[0] == STRAY and (stray[1]["name"], stray[1]["document"]) == ("event", lost)
-    assert "'run-a/eels/0', but the datum" in stray[1]["why"]
+    assert "'run-a.eels/0', but the datum" in stray[1]["why"]
     assert "read the detector itself" in stray[1]["why"]
 
 

@@ -6,7 +6,7 @@ from bluesky_em.axes import Axis
 from bluesky_em.frame import Frame
 
 FRAME = Frame(
-    reference="run/eels/0",
+    reference="run.eels/0",
     run="run",
     stream="primary",
     detector="eels",
@@ -25,4 +25,4 @@ FRAME = Frame(
 
 def frame(number: int) -> Frame:
     """Return the frame of this number, which is its row, too."""
-    return replace(FRAME, reference=f"run/eels/{number}", number=number, row=number)
+    return replace(FRAME, reference=f"run.eels/{number}", number=number, row=number)

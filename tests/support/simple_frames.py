@@ -17,7 +17,7 @@ def pixels(number: int, dtype: str = "<f4") -> np.ndarray:
 def frame(row: int, number: int | None = None, dtype: str = "<f4", offset: float = 0.0) -> Frame:
     number = row if number is None else number
     return Frame(
-        reference=f"run/haadf/{number}",
+        reference=f"run.haadf/{number}",
         run="run",
         stream="primary",
         detector="haadf",

@@ -16,6 +16,7 @@ from tiled.client import from_uri
 from bluesky_em import Data
 from bluesky_em.app.session import Session
 from bluesky_em.files.tiled.address import TiledAddress
+from bluesky_em.reference import run_of
 
 PATIENCE = 10.0  # seconds
 CONTAINER = {"structure_family": "container", "metadata": {}, "data_sources": [], "specs": []}
@@ -120,7 +121,7 @@ def reference(session: Session, tiled: TiledAddress) -> str:
 
 
 def test_the_readers_key_reads_and_does_nothing_else(tiled: TiledAddress, reference: str) -> None:
-    reader, run = Data(tiled.uri, api_key=tiled.api_key), reference.partition("/")[0]
+    reader, run = Data(tiled.uri, api_key=tiled.api_key), run_of(reference)
     assert reader.open(reference).read().shape == (2048,)
     with pytest.raises(Exception, match="Not enough permissions"):
         reader.catalog.create_container("intruder")
@@ -133,7 +134,7 @@ def test_the_readers_key_reads_and_does_nothing_else(tiled: TiledAddress, refere
 
 
 def test_the_feeds_key_cannot_delete(tiled: TiledAddress, reference: str) -> None:
-    client, run = from_uri(tiled.uri, api_key=tiled.writer_key), reference.partition("/")[0]
+    client, run = from_uri(tiled.uri, api_key=tiled.writer_key), run_of(reference)
     with pytest.raises(Exception, match="Not enough permissions"):
         client.delete_contents(run, recursive=True)
     with pytest.raises(Exception, match="Not enough permissions"):
@@ -161,7 +162,7 @@ def test_keys_are_random_and_only_their_owner_can_read_them(
 def test_the_analysts_key_registers_no_files_and_deletes_nothing(
     session: Session, tiled: TiledAddress, reference: str
 ) -> None:
-    run = reference.partition("/")[0]
+    run = run_of(reference)
     analyst: Any = from_uri(tiled.uri, api_key=tiled.analyst_key).include_data_sources()
     array = analyst[run]["primary"].base["eels"]
     (source,) = array.data_sources()

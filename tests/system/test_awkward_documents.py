@@ -16,6 +16,7 @@ from bluesky_em import Data
 from bluesky_em.app.session import Session
 from bluesky_em.files.tiled.values import address_name
 from bluesky_em.plan_stubs import per_shot
+from bluesky_em.reference import run_of
 
 
 class Odd(Signal):
@@ -126,7 +127,7 @@ def test_metadata_of_any_type_are_kept_in_a_readable_form(session: Session, http
         reference = session.acquire_eels(exposure=0.001)
     finally:
         del session.RE.md["began"]
-    uid = reference.partition("/")[0]
+    uid = run_of(reference)
     session.data.wait(uid)
     assert http.catalog[uid].metadata["start"]["began"] == "2026-01-01T00:00:00"
 

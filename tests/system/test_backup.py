@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bluesky_em.app.session import Session
-from bluesky_em.reference import ReferenceState
+from bluesky_em.reference import ReferenceState, run_of
 from bluesky_em.storage.callback import Storage
 from tests.support.operator_command import operator_command
 
@@ -36,7 +36,7 @@ def test_a_folder_that_is_copied_during_a_plan_and_put_back_has_all_that_was_sto
     thread.join()
     assert "files copied to" in said[0]
     shutil.copytree(copy, back := tmp_path / "back")
-    uid = references[0].partition("/")[0]
+    uid = run_of(references[0])
     session.data.wait(uid)
     for _ in range(2):
         again = operator_command(session, "backup", str(copy)).stdout

@@ -244,7 +244,7 @@ def test_a_busy_connection_is_not_closed_for_another(
     driver.block.set()
     with served(driver, tmp_path) as uri, connection(uri) as exposing:
         exposure = threading.Thread(
-            target=lambda: exposing.call("expose", ("run/eels/0", "eels", {}), PATIENCE)
+            target=lambda: exposing.call("expose", ("run.eels/0", "eels", {}), PATIENCE)
         )
         exposure.start()
         assert driver.exposing.wait(PATIENCE)

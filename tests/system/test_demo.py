@@ -33,7 +33,7 @@ def test_the_demo_catalogues_every_reference_and_draws_its_figure(tmp_path: Path
     documents = journal_reader.read(Layout(tmp_path / "data").journal_of(summary["run_uid"]))
     streams = {d["name"] for name, d in documents if name == "descriptor"}
     assert streams == {"primary", "baseline"}
-    for words in ("Storage continues in the background", "catalogued", "Data(", "…/eels/3"):
+    for words in ("Storage continues in the background", "catalogued", "Data(", "….eels/3"):
         assert words in done.stderr
 
 
@@ -48,10 +48,10 @@ def test_the_demo_takes_a_map_in_one_fly_scan_and_draws_its_elements(tmp_path: P
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
-    assert [ref.partition("/")[2] for ref in summary["references"]] == ["eels/119", "adf/119"]
+    assert [ref.partition(".")[2] for ref in summary["references"]] == ["eels/119", "adf/119"]
     assert (summary["catalogued"], summary["failed"]) == (240, 0)
     assert matplotlib.image.imread(figure).std() > 0.05
-    assert "EELS map and dark field" in done.stderr and "…/eels/0 to" in done.stderr
+    assert "EELS map and dark field" in done.stderr and "….eels/0 to" in done.stderr
 
 
 def test_a_malformed_map_shape_is_refused_with_an_example() -> None:

@@ -24,6 +24,7 @@ from bluesky_em.files.hdf5.databroker_handler import FramesHandler
 from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.gatan import Spectrometer
 from bluesky_em.plan_stubs import per_shot, per_step
+from bluesky_em.reference import run_of
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def run(session: Session) -> tuple[str, list[str]]:
         session.devices["eels"], session.devices["microscope"], points=5, exposure=0.001
     )
     references = session.RE(plan).plan_result
-    uid = references[0].partition("/")[0]
+    uid = run_of(references[0])
     session.data.wait(uid)
     return uid, references
 
@@ -123,7 +124,7 @@ def test_two_streams_of_one_detector_each_get_their_own_frames(
         return references
 
     references = session.RE(plan()).plan_result
-    uid = references[0].partition("/")[0]
+    uid = run_of(references[0])
     session.data.wait(uid)
     run = session.data.catalog[uid]
     assert run["primary/eels"].shape == (2, 2048)
@@ -158,7 +159,7 @@ def test_runs_that_are_open_at_the_same_time_keep_their_frames_separate(
         session.data.wait(uid)
     a, b = (session.data.catalog[uid] for uid in result.run_start_uids)
     assert a["primary/eels"].shape[0] == b["primary/haadf"].shape[0] == 3
-    assert len({reference.partition("/")[0] for reference in result.plan_result}) == 6
+    assert len({run_of(reference) for reference in result.plan_result}) == 6
     last = session.data.open(result.plan_result[4])
     np.testing.assert_array_equal(last.read(), a["primary/eels"][2])
 

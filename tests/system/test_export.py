@@ -75,7 +75,7 @@ def test_exported_spectra_have_the_samples_edges_where_they_belong(
 def test_one_reference_is_exported_as_a_table(
     session: Session, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reference, out = f"{run}/eels/3", tmp_path / "one.csv"
+    reference, out = f"{run}.eels/3", tmp_path / "one.csv"
     assert not command(session, monkeypatch, reference, "--format", "csv", "--out", out)
     table = np.loadtxt(out, delimiter=",", skiprows=1)
     frame = session.data.open(reference)
@@ -178,7 +178,7 @@ def test_a_fly_scan_map_lies_along_y_and_x_wherever_it_is_read(
         np.testing.assert_array_equal(here[key], there[key])
     steps = np.diff(here.y)
     np.testing.assert_allclose(steps, steps[0])  # the second pass begins where the first ended
-    frame = session.data.open(f"{map_run}/eels/{48 + 8 + 3}").read()
+    frame = session.data.open(f"{map_run}.eels/{48 + 8 + 3}").read()
     np.testing.assert_array_equal(here.eels[7, 3], frame)
 
 

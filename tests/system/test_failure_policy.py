@@ -46,7 +46,7 @@ def an_open_run_with_a_frame(
     """Append documents of an open run whose frame 0 of `eels` is in that server's spool."""
     axis = {"name": "energy", "units": "eV", "offset": 0.0, "scale": 1.0, "size": 4}
     run = compose_run(uid=uid)
-    reference = f"{run.start_doc['uid']}/eels/0"
+    reference = f"{run.start_doc['uid']}.eels/0"
     key = {"source": "sim", "dtype": "array", "shape": [4], "external": "FILESTORE:"}
     stream = run.compose_descriptor(name="primary", data_keys={"eels": key})
     resource = {
@@ -133,7 +133,7 @@ def test_a_catalog_that_stands_still_is_a_failure_for_those_who_want_that(
         Storage(tmp_path / "storage", tiled=NOWHERE, on_failure_catalog=True) as storage,
     ):
         run = str(uuid.uuid4())
-        header = client.call("expose", f"{run}/eels/0", "eels", {})
+        header = client.call("expose", f"{run}.eels/0", "eels", {})
         an_open_run_with_a_frame(storage, server, {"checksum": header["checksum"]}, run)
         until(lambda: storage.status().stored == 1, storage)
         monkeypatch.setattr(failure_monitor, "TROUBLE_TIMEOUT", 1.5)

@@ -22,7 +22,7 @@ from bluesky_em.acquisition.instrument_pc.spool import Spool
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
-    Spool(sys.argv[1]).put("run/eels/0", Exposure(np.zeros(1000), [], {}, 1.0, 2.0))
+    Spool(sys.argv[1]).put("run.eels/0", Exposure(np.zeros(1000), [], {}, 1.0, 2.0))
 except OSError:
     sys.exit(3)
 """

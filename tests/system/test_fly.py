@@ -17,6 +17,7 @@ from bluesky_em.app.session import Session
 from bluesky_em.errors import ServerUnreachable
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.plan_stubs import beam_on, fly, per_shot, wait_for
+from bluesky_em.reference import run_of
 
 
 def take(session: Session, stub: MsgGenerator[list[str]], detectors: list) -> tuple[str, list[str]]:
@@ -39,16 +40,16 @@ def test_a_map_is_taken_in_one_fly_scan_together_with_the_dark_field(
 
     stub = fly([eels, adf], MapInfo(shape=(8, 16), livetime=1e-3))
     uid, references = take(session, stub, [eels, adf])
-    assert references == [f"{uid}/eels/127", f"{uid}/adf/127"]
+    assert references == [f"{uid}.eels/127", f"{uid}.adf/127"]
     session.data.wait(references)
     session.data.wait(uid)
     stream = http.catalog[uid]["primary"].base
     assert stream["eels"].shape == (128, 2048) and stream["adf"].shape == (128,)
     assert stream["eels"].dtype == stream["adf"].dtype == np.dtype("<f4")
     for n in (0, 17, 127):
-        frame = session.data.open(f"{uid}/eels/{n}")
+        frame = session.data.open(f"{uid}.eels/{n}")
         np.testing.assert_array_equal(frame.read(), stream["eels"][n])
-        np.testing.assert_array_equal(http.open(f"{uid}/eels/{n}").read(), frame.read())
+        np.testing.assert_array_equal(http.open(f"{uid}.eels/{n}").read(), frame.read())
 
 
 def test_a_burst_takes_spectra_at_one_place(session: Session) -> None:
@@ -56,7 +57,7 @@ def test_a_burst_takes_spectra_at_one_place(session: Session) -> None:
     stub = fly([eels], TriggerInfo(number_of_events=5, livetime=0.02))
     uid, (last,) = take(session, stub, [eels])
     session.data.wait(uid)
-    assert last == f"{uid}/eels/4"
+    assert last == f"{uid}.eels/4"
     assert session.data.catalog[uid]["primary/eels"].shape == (5, 2048)
     assert session.data.open(last).metadata["frame"]["exposure"] == 0.02
 
@@ -83,14 +84,14 @@ def test_steps_and_fly_scans_of_one_detector_share_a_run(session: Session, http:
 
     uid, references = take(session, both(), [eels])
     session.data.wait(uid)
-    assert references == [f"{uid}/eels/{n}" for n in (0, 16, 24, 25)]
+    assert references == [f"{uid}.eels/{n}" for n in (0, 16, 24, 25)]
     assert http.catalog[uid]["primary/eels"].shape == (2, 2048)
     array = http.catalog[uid]["map/eels"]
     assert array.shape == (24, 2048)
     for number, row in ((1, 0), (16, 15), (17, 16), (24, 23)):
-        frame = session.data.open(f"{uid}/eels/{number}").read()
+        frame = session.data.open(f"{uid}.eels/{number}").read()
         np.testing.assert_array_equal(array[row], frame)
-        np.testing.assert_array_equal(http.open(f"{uid}/eels/{number}").read(), frame)
+        np.testing.assert_array_equal(http.open(f"{uid}.eels/{number}").read(), frame)
 
 
 def test_a_fly_plan_written_for_a_standard_detector_runs_unchanged(session: Session) -> None:
@@ -209,11 +210,11 @@ def test_a_dead_acquisition_server_ends_the_plan_and_keeps_what_was_collected(
         session.RE(plan())
     assert isinstance(caught.value.__cause__, ServerUnreachable)
     session.pcs.start("gatan")
-    uid = session.storage.references[-1].partition("/")[0]
+    uid = run_of(session.storage.references[-1])
     session.data.wait(uid)
     array = session.data.catalog[uid]["primary/eels"]
     assert 0 < array.shape[0] < 1024
-    assert session.data.open(f"{uid}/eels/{array.shape[0] - 1}").read().any()
+    assert session.data.open(f"{uid}.eels/{array.shape[0] - 1}").read().any()
 
 
 def test_a_stopped_fly_scan_is_stored_to_its_last_frame_while_the_run_continues(
@@ -263,7 +264,7 @@ def test_a_detector_that_was_prepared_only_does_not_disturb_the_next_fly_scan(
 
     session.RE(prepare_only())
     uid, (last,) = take(session, fly([eels], MapInfo(shape=(2, 8), livetime=1e-3)), [eels])
-    assert last == f"{uid}/eels/15"
+    assert last == f"{uid}.eels/15"
     session.data.wait(uid)
 
 

@@ -25,6 +25,7 @@ from bluesky_em.app.session import Session
 from bluesky_em.data.export import FileFormat, select, write
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.plan_stubs import fly, per_shot
+from bluesky_em.reference import run_of
 from bluesky_em.storage.upkeep.audit import audit_run
 from tests.support import any_values
 from tests.support.any_values import any_key
@@ -290,8 +291,8 @@ def test_a_fly_scan_has_its_own_exposure_not_that_of_the_settings(
 
     (uid,) = session.RE(plan()).run_start_uids
     session.data.wait(uid)
-    assert_same_frames(session, http, [f"{uid}/eels/{number}" for number in (0, 2)])
-    metadata = http.open(f"{uid}/eels/0").metadata
+    assert_same_frames(session, http, [f"{uid}.eels/{number}" for number in (0, 2)])
+    metadata = http.open(f"{uid}.eels/0").metadata
     assert metadata["frame"]["exposure"] == info.livetime
     settings_then = metadata["configuration"].get("eels", {}).get("data", {})
     assert settings_then.get("eels-exposure") in (None, info.livetime)
@@ -318,7 +319,7 @@ def test_frames_of_runs_that_are_open_at_once_are_found_by_address(
         yield from in_run(bps.close_run(), "a")
 
     uids = session.RE(plan()).run_start_uids
-    assert all(reference.partition("/")[0] not in uids for reference in references)
+    assert all(run_of(reference) not in uids for reference in references)
     for uid in uids:
         session.data.wait(uid)
     assert_same_frames(session, http, references)

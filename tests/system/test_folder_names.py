@@ -23,7 +23,7 @@ from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.gatan import Spectrometer
-from bluesky_em.reference import ReferenceState
+from bluesky_em.reference import ReferenceState, run_of
 from bluesky_em.storage.catalog import RunEnding
 from bluesky_em.storage.catalog._run_feed import RunFeed
 from bluesky_em.storage.upkeep.audit import audit_run
@@ -39,7 +39,7 @@ NAMES = [
 @pytest.fixture(scope="module")
 def uid(session: Session) -> str:
     """A complete run of the session."""
-    uid = session.acquire_eels(exposure=0.001).partition("/")[0]
+    uid = run_of(session.acquire_eels(exposure=0.001))
     session.data.wait(uid, timeout=PATIENCE)
     return uid
 
@@ -143,7 +143,7 @@ def folder(session: Session, tmp_path_factory: pytest.TempPathFactory) -> tuple[
             )
         session.devices["eels"], before = eels, session.devices["eels"]
         try:
-            uid = session.acquire_eels(exposure=0.001).partition("/")[0]
+            uid = run_of(session.acquire_eels(exposure=0.001))
         finally:
             session.devices["eels"] = before
             session.RE.unsubscribe(token)

@@ -26,6 +26,7 @@ from bluesky_em.data.follow import _tiled_run
 from bluesky_em.detector._trigger_info import UpdateInfo
 from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.plan_stubs import beam_on, fly
+from bluesky_em.reference import run_of
 from bluesky_em.storage.upkeep.audit import audit_run
 from tests.support.followed_run import REASON, documented, spectra
 from tests.support.follower_process import Follower, Line, content_of
@@ -77,7 +78,7 @@ def followed(
             if name == "start":
                 work.append(pool.submit(kill_and_restart, document["uid"]))
             if name == "event" and document["seq_num"] == POINTS // 2:
-                uid = session.storage.references[-1].partition("/")[0]
+                uid = run_of(session.storage.references[-1])
                 work.append(pool.submit(followers["middle"].follow, uid))
 
         followers["before"].follow()
@@ -328,7 +329,7 @@ def test_a_map_is_followed_while_it_grows(session: Session, watchers: Watchers) 
     session.data.wait(uid)
     for seen in watched.values():
         assert [dict(point.references) for point in seen.points] == [
-            {"eels": f"{uid}/eels/{n}", "adf": f"{uid}/adf/{n}"} for n in range(256)
+            {"eels": f"{uid}.eels/{n}", "adf": f"{uid}.adf/{n}"} for n in range(256)
         ]
         assert [point.seq_num for point in seen.points] == [*range(1, 257)]
         for point in seen.points[::75]:
@@ -346,7 +347,7 @@ def test_the_lines_of_a_cube_are_followed_while_it_grows(
     session.data.wait(uid)
     for seen in watched.values():
         assert [point.references["adf"] for point in seen.points] == [
-            f"{uid}/adf/{n}" for n in range(12)
+            f"{uid}.adf/{n}" for n in range(12)
         ]
         for point in seen.points[::5]:
             for detector, reference in point.references.items():
@@ -362,9 +363,9 @@ def test_frames_that_were_added_up_are_points_and_name_the_place_of_their_sum(
     session.data.wait(uid)
     for seen in watched.values():
         assert [point.references["eels"] for point in seen.points] == [
-            f"{uid}/eels/{n}" for n in range(12)
+            f"{uid}.eels/{n}" for n in range(12)
         ]
-        with pytest.raises(LookupError, match=f"{uid}/eels/4 was added up with others"):
+        with pytest.raises(LookupError, match=f"{uid}.eels/4 was added up with others"):
             seen.points[4].open("eels")
 
 
@@ -390,14 +391,14 @@ def test_a_lost_frame_is_a_point_that_reports_it(
         for seen in watched.values():
             assert [bool(point.failed) for point in seen.points] == [False, True, False]
             assert "not in the spool" in seen.points[1].failed["eels"]
-            with pytest.raises(ReferenceFailed, match=f"{uid}/eels/1: failed; .*not in the spool"):
+            with pytest.raises(ReferenceFailed, match=f"{uid}.eels/1: failed; .*not in the spool"):
                 seen.points[1].open("eels")
             assert seen.points[2].open("eels").read().any()
         session.data.wait(uid)
         session.pcs.kill("gatan")
     session.pcs.start("gatan")
-    operator_command(session, "retry", f"{uid}/eels/1")
-    session.data.wait([f"{uid}/eels/1"])
+    operator_command(session, "retry", f"{uid}.eels/1")
+    session.data.wait([f"{uid}.eels/1"])
     session.data.wait(uid)
     (_, found, _) = session.data.follow(uid)
     assert not found.failed and found.open("eels").read().any()
@@ -415,7 +416,7 @@ def test_results_reach_the_session_from_tiled_and_from_the_folder(
     session: Session, analyst: Data, http: Data
 ) -> None:
     reference = session.acquire_eels(exposure=0.001)
-    uid = reference.partition("/")[0]
+    uid = run_of(reference)
     session.data.wait(uid)
     results = session.data.results(uid)
     analyst.publish(uid, "thickness", np.float64(0.5))
@@ -442,7 +443,7 @@ def test_results_reach_the_session_from_tiled_and_from_the_folder(
 def test_results_that_an_earlier_version_put_into_the_run_can_be_read(
     session: Session, tiled: TiledAddress, analyst: Data, http: Data
 ) -> None:
-    uid = session.acquire_eels(exposure=0.001).partition("/")[0]
+    uid = run_of(session.acquire_eels(exposure=0.001))
     session.data.wait(uid)
     analyst.publish(uid, "new", 2)
     published = analyst.results_catalog[f"about-{uid}"]
@@ -463,7 +464,7 @@ def test_results_that_an_earlier_version_put_into_the_run_can_be_read(
 def test_publishing_with_a_key_for_reading_raises_an_error_that_names_the_right_key(
     session: Session, http: Data, analyst: Data
 ) -> None:
-    uid = session.acquire_eels(exposure=0.001).partition("/")[0]
+    uid = run_of(session.acquire_eels(exposure=0.001))
     session.data.wait(uid)
     with pytest.raises(PermissionError, match="may only read .* the `analyst_key` in <storage>"):
         http.publish(uid, "verdict", "good")

@@ -123,7 +123,7 @@ def test_when_even_the_journals_reserve_is_taken_detectors_wait_and_no_document_
         uid, words = take(100, fill_at=(10, *range(30, 100)))
         assert "cannot be written (No space left on device)" in words
         assert "documents wait for it in memory" in words
-        references = [f"{uid}/eels/{number}" for number in range(100)]
+        references = [f"{uid}.eels/{number}" for number in range(100)]
         statuses = storage.data.wait(references, until="stored", timeout=60)
         assert len(statuses) == 100
         names = [name for name, _ in journal_reader.read(storage.layout.journal_of(uid))]

@@ -16,6 +16,7 @@ import redis
 
 from bluesky_em.app.session import Session
 from bluesky_em.files.tiled.address import address_of
+from bluesky_em.reference import run_of
 from tests.conftest import ROOT
 from tests.support.followed_run import REASON, documented, spectra
 from tests.support.follower_process import Follower, Line
@@ -106,7 +107,7 @@ def test_with_a_redis_followers_receive_all_points_whenever_they_start(
     before, middle = followers
 
     def follow() -> None:
-        middle.follow(own_session.storage.references[-1].partition("/")[0])
+        middle.follow(run_of(own_session.storage.references[-1]))
 
     before.follow()
     plan = spectra(own_session, POINTS)

@@ -18,6 +18,7 @@ from bluesky_em.analysis.online import FrameFunction, process
 from bluesky_em.app.session import Session
 from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.files.tiled.results_container import find
+from bluesky_em.reference import run_of
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def spectra(session: Session) -> list[str]:
 
 
 def _run(references: list[str]) -> str:
-    return references[0].partition("/")[0]
+    return run_of(references[0])
 
 
 def _results(session: Session, uid: str, name: str) -> Any:
@@ -65,7 +66,7 @@ def test_an_analysis_in_its_own_process_has_the_same_results_live_and_afterwards
     frames = session.data.stream(uid)["eels"]
     truth = analysis.thickness(frames.values.reshape(80, -1), frames.energy.values)
     np.testing.assert_allclose(values, truth)
-    assert list(_results(session, live, "reference")) == [f"{uid}/eels/{n}" for n in range(80)]
+    assert list(_results(session, live, "reference")) == [f"{uid}.eels/{n}" for n in range(80)]
 
 
 def test_results_are_found_by_their_input_and_name_their_function(

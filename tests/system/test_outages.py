@@ -16,6 +16,7 @@ from bluesky.utils import RunEngineInterrupted
 from bluesky_em import Data, NotReady, Storage
 from bluesky_em.app.session import Session
 from bluesky_em.files import journal_reader
+from bluesky_em.reference import run_of
 from bluesky_em.storage.processes import BUSY
 from tests.support.interruption import at_event, pid_of
 
@@ -31,7 +32,7 @@ def take(session: Session, num: int, callback: Any, exposure: float = 0.01) -> l
 
 
 def assert_all_there_once(session: Session, http: Data, references: list[str]) -> None:
-    uid = references[0].partition("/")[0]
+    uid = run_of(references[0])
     session.data.wait(uid, timeout=100)
     stream = http.catalog[uid]["primary"]
     assert stream["eels"].shape == (len(references), 2048)
@@ -120,6 +121,7 @@ import bluesky.plans as bp
 from bluesky import RunEngine
 from ophyd_async.core import init_devices
 from bluesky_em import Storage, gatan
+from bluesky_em.reference import run_of
 
 RE = RunEngine()
 storage = Storage(sys.argv[1])
@@ -129,7 +131,7 @@ with init_devices():
 
 def kill(name, document):
     if name == sys.argv[3] and len(storage.references) == 4:
-        print(storage.references[0].partition("/")[0], flush=True)
+        print(run_of(storage.references[0]), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
 RE.subscribe(kill)
@@ -160,8 +162,8 @@ def test_a_run_whose_process_was_killed_is_brought_to_an_end(
     manifest = run.metadata["bluesky_em"]
     assert manifest["abandoned"] and manifest["references"]["catalogued"] == catalogued
     if last == "datum":
-        assert session.data.status(f"{uid}/eels/3").reason.startswith("in no event")
-        assert list(manifest["failed"]) == [f"{uid}/eels/3"]
+        assert session.data.status(f"{uid}.eels/3").reason.startswith("in no event")
+        assert list(manifest["failed"]) == [f"{uid}.eels/3"]
 
 
 def test_a_terminals_ctrl_c_reaches_neither_storage_nor_the_simulated_pcs(session: Session) -> None:

@@ -137,7 +137,7 @@ def test_it_is_python_37_that_serves(client: Client):
 
 
 def test_an_exposure_arrives_with_its_pixels_axis_and_summary(client: Client):
-    header = client.call("expose", "run/eels/0", "eels", {"exposure": 0.25})
+    header = client.call("expose", "run.eels/0", "eels", {"exposure": 0.25})
     assert pixels_of(client, header).tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
     assert header["axes"][0].items() >= {"name": "energy", "units": "eV", "size": 8}.items()
     assert header["metadata"] == {"exposure": 0.25}
@@ -163,7 +163,7 @@ def test_a_map_arrives_whole(client: Client):
 
 def test_a_wrong_option_is_refused_in_words(client: Client):
     with pytest.raises(ValueError, match="exposure is 6 s; it must lie between 1e-06 and 5 s"):
-        client.call("expose", "run/eels/1", "eels", {"exposure": 6.0})
+        client.call("expose", "run.eels/1", "eels", {"exposure": 6.0})
 
 
 def test_the_command_describes_its_options(pc: PC):

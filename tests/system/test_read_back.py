@@ -17,6 +17,7 @@ from bluesky_em.app.session import Session
 from bluesky_em.files import journal_reader
 from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.plan_stubs import wait_for
+from bluesky_em.reference import run_of
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "data"
 
@@ -27,9 +28,7 @@ def test_frames_read_over_http_have_the_checksum_taken_at_the_exposure(
     plan = session.plans["spectrum"](session.devices["eels"], num=3, exposure=0.001)
     references = session.RE(plan).plan_result
     http.wait(references)
-    documents = journal_reader.read(
-        session.storage.layout.journal_of(references[0].partition("/")[0])
-    )
+    documents = journal_reader.read(session.storage.layout.journal_of(run_of(references[0])))
     checksums = [d["datum_kwargs"]["checksum"] for name, d in documents if name == "datum"]
     assert [zlib.crc32(http.open(reference).read()) for reference in references] == checksums
 
@@ -69,7 +68,7 @@ def test_the_file_is_an_nxdata_that_any_program_opens_once_the_run_is_complete(
     session: Session,
 ) -> None:
     reference = session.acquire_eels(exposure=0.001)
-    uid = reference.partition("/")[0]
+    uid = run_of(reference)
     session.data.wait(uid)
     (path,) = session.storage.layout.data.glob(f"*/*/*/{uid}/eels.h5")
     with h5py.File(path) as file:  # without this package
@@ -158,8 +157,8 @@ def test_a_plan_can_wait_for_its_references(session: Session) -> None:
 
 
 def test_a_plan_that_waits_for_an_unknown_reference_fails(session: Session) -> None:
-    with pytest.raises(UnknownReference, match="no run in .* handed out 'unknown/eels/0'"):
-        session.RE(wait_for("unknown/eels/0", session.data))
+    with pytest.raises(UnknownReference, match="no run in .* handed out 'unknown.eels/0'"):
+        session.RE(wait_for("unknown.eels/0", session.data))
 
 
 def test_waiting_for_any_of_several_references_ends_with_the_first(session: Session) -> None:
@@ -172,20 +171,33 @@ def test_waiting_for_any_of_several_references_ends_with_the_first(session: Sess
 
 
 def test_a_reference_that_was_not_handed_out_is_unknown(session: Session, http: Data) -> None:
-    run = session.storage.references[0].partition("/")[0]
+    run = run_of(session.storage.references[0])
     session.data.wait(run)
     for data in (session.data, http):
-        with pytest.raises(UnknownReference, match="eels/999"):
-            data.status(f"{run}/eels/999")
+        with pytest.raises(UnknownReference, match=rf"eels/999' has no such frame: it has {run}"):
+            data.status(f"{run}.eels/999")
     with pytest.raises(UnknownReference, match="storage.references"):
-        session.data.wait("no-such-run/eels/0", timeout=0.1)
-    with pytest.raises(ValueError, match="is not a reference: expected '<run uid>"):
+        session.data.wait("no-such-run.eels/0", timeout=0.1)
+    with pytest.raises(UnknownReference, match="is not a reference: expected '<run uid>"):
         session.data.open("eels")
+
+
+def test_the_beginning_of_a_runs_uid_is_enough(session: Session, http: Data) -> None:
+    reference = session.acquire_eels(exposure=0.001)
+    uid = run_of(reference)
+    session.data.wait(uid)
+    short = reference.replace(uid, uid[:10])
+    for data in (session.data, http):
+        assert data.wait(short).reference == data.status(short).reference == reference
+        np.testing.assert_array_equal(data.open(short).read(), data.open(reference).read())
+        assert data.wait(uid[:10]).reference == uid
+        assert data.stream(uid[:10]).attrs["run"] == uid
+        assert data.follow(uid[:10]).run == uid
 
 
 def test_over_http_a_run_that_does_not_exist_yet_is_not_ready(http: Data) -> None:
     with pytest.raises(NotReady, match=r"not catalogued within 0.3 s.*not in Tiled \(yet\)"):
-        http.wait("no-such-run/eels/0", timeout=0.3)
+        http.wait("no-such-run.eels/0", timeout=0.3)
 
 
 def _read_blanked(session: Session):

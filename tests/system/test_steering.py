@@ -280,7 +280,7 @@ def test_a_plan_waits_for_a_result_and_the_error_names_it_if_none_comes(
 
     assert session.RE(bpp.stage_wrapper(ask(True), [eels])).plan_result == [[1, "Ti"], "none"]
     with pytest.raises(
-        NotReady, match="no process has published 'other' of .*/eels/0 within 0.1 s"
+        NotReady, match="no process has published 'other' of .*.eels/0 within 0.1 s"
     ):
         session.RE(bpp.stage_wrapper(ask(False), [eels]))
 

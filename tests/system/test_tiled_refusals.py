@@ -10,6 +10,7 @@ from bluesky_em import Data, Storage
 from bluesky_em.app.session import Session
 from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.gatan import Spectrometer
+from bluesky_em.reference import run_of
 from tests.support.tiled_proxy import TiledProxy, proxy_to
 
 PATIENCE = 60.0  # seconds
@@ -64,7 +65,7 @@ def test_while_tiled_refuses_spectra_are_stored_and_later_catalogued(
         assert proxy.asked[status] <= asked + 8, "too many requests to a Tiled that refuses"
     finally:
         proxy.refusal = 0
-    uid = reference.partition("/")[0]
+    uid = run_of(reference)
     storage.data.wait(uid, timeout=PATIENCE)
     assert http.open(reference).read().shape == (2048,)
     assert list(http.catalog[uid]["primary"].base["internal"].read()["seq_num"]) == [1]

@@ -79,8 +79,8 @@ def test_with_tls_frames_travel_encrypted(
 ) -> None:
     with connection(tls_server) as encrypted:
         assert encrypted._wire.sock.version() in ("TLSv1.2", "TLSv1.3")
-        encrypted.call("expose", ("run/eels/0", "eels", {}), PATIENCE)
-        assert len(encrypted.call("fetch", ("run/eels/0", 0, 99), PATIENCE)) == 16
+        encrypted.call("expose", ("run.eels/0", "eels", {}), PATIENCE)
+        assert len(encrypted.call("fetch", ("run.eels/0", 0, 99), PATIENCE)) == 16
 
 
 def test_large_blocks_pass_tls_unchanged(
@@ -91,8 +91,8 @@ def test_large_blocks_pass_tls_unchanged(
     driver = FakeDriver()
     driver.array = np.arange(1 << 19, dtype="<i4")
     with served(driver, tmp_path) as uri, calling(uri) as line:
-        line.call("expose", "run/eels/0", "eels", {})
-        blocks = [line.call("fetch", "run/eels/0", i << 20, 1 << 20) for i in (0, 1)]
+        line.call("expose", "run.eels/0", "eels", {})
+        blocks = [line.call("fetch", "run.eels/0", i << 20, 1 << 20) for i in (0, 1)]
     assert b"".join(blocks) == driver.array.tobytes()
 
 

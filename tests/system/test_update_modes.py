@@ -175,10 +175,10 @@ def test_a_cube_has_the_dark_field_beside_it_line_by_line(session: Session, http
     stream = http.catalog[uid]["primary"].base
     assert stream["eels"].shape == (4, 8, 2048) and stream["adf"].shape == (4, 8)
     assert stream["eels"].dims == ("y", "x", "energy") and stream["adf"].dims == ("y", "x")
-    line = session.data.open(f"{uid}/eels/2")
+    line = session.data.open(f"{uid}.eels/2")
     assert [axis.name for axis in line.axes] == ["x", "energy"]
     np.testing.assert_array_equal(line.read(), stream["eels"][2])
-    np.testing.assert_array_equal(http.open(f"{uid}/adf/3").read(), stream["adf"][3])
+    np.testing.assert_array_equal(http.open(f"{uid}.adf/3").read(), stream["adf"][3])
     assert findings(session, uid) == []
     assert http.catalog[uid]["primary"].read() is not None  # as a dataset
 
@@ -227,10 +227,10 @@ def test_a_second_map_of_a_run_overwrites_the_first(
     frames = of(exposed, uid)
     np.testing.assert_array_equal(http.catalog[uid]["primary/eels"].read(), np.stack(frames[3:]))
     for data in (session.data, http):
-        np.testing.assert_array_equal(data.open(f"{uid}/eels/4").read(), frames[4])
-        assert data.status(f"{uid}/eels/1").stage == "catalogued"
+        np.testing.assert_array_equal(data.open(f"{uid}.eels/4").read(), frames[4])
+        assert data.status(f"{uid}.eels/1").stage == "catalogued"
         with pytest.raises(LookupError, match="has been overwritten by a newer frame"):
-            data.open(f"{uid}/eels/1")
+            data.open(f"{uid}.eels/1")
     assert findings(session, uid) == []
 
 
@@ -241,23 +241,23 @@ def test_the_newest_frames_of_a_live_view_can_be_opened_and_the_others_raise_why
     session.data.wait(uid)
     frames = of(exposed, uid)
     for n in range(BURST - 4, BURST):
-        np.testing.assert_array_equal(session.data.open(f"{uid}/eels/{n}").read(), frames[n])
-    np.testing.assert_array_equal(http.open(f"{uid}/eels/{BURST - 1}").read(), frames[-1])
-    with pytest.raises(LookupError, match=f"{uid}/eels/3 has been replaced by newer frames"):
-        session.data.open(f"{uid}/eels/3")
+        np.testing.assert_array_equal(session.data.open(f"{uid}.eels/{n}").read(), frames[n])
+    np.testing.assert_array_equal(http.open(f"{uid}.eels/{BURST - 1}").read(), frames[-1])
+    with pytest.raises(LookupError, match=f"{uid}.eels/3 has been replaced by newer frames"):
+        session.data.open(f"{uid}.eels/3")
     with pytest.raises(LookupError, match="has been replaced .*primary/eels"):
-        http.open(f"{uid}/eels/3")
+        http.open(f"{uid}.eels/3")
 
 
 def test_a_frame_that_was_added_up_is_catalogued_and_has_no_values_of_its_own(
     session: Session, http: Data
 ) -> None:
     uid = take(session, MODES["accumulate"])
-    session.data.wait(f"{uid}/eels/{BURST - 1}")
+    session.data.wait(f"{uid}.eels/{BURST - 1}")
     for data in (session.data, http):
-        assert data.wait(f"{uid}/eels/5").stage == "catalogued"
+        assert data.wait(f"{uid}.eels/5").stage == "catalogued"
         with pytest.raises(LookupError, match="was added up with others, and only their sum"):
-            data.open(f"{uid}/eels/5")
+            data.open(f"{uid}.eels/5")
 
 
 @pytest.mark.parametrize("infos, said", [

@@ -17,6 +17,7 @@ from bluesky_em.app.session import Session
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.tiled.address import TiledAddress
+from bluesky_em.reference import run_of
 from tests.support.interruption import writer_stopped
 from tests.support.operator_command import operator_command
 
@@ -28,7 +29,7 @@ def manifest_of(session: Session, uid: str) -> dict:
 
 @pytest.fixture
 def complete_run(session: Session) -> str:
-    uid = session.acquire_eels(exposure=0.001).partition("/")[0]
+    uid = run_of(session.acquire_eels(exposure=0.001))
     session.data.wait(uid)
     return uid
 
@@ -46,7 +47,7 @@ def test_a_lost_frame_fails_and_a_retry_stores_it_once_it_is_found(
         frame = next(p for p in spool.iterdir() if references[1].encode() in p.read_bytes())
         lost = frame.rename(tmp_path / frame.name)
         session.pcs.start("gatan")
-    uid = references[0].partition("/")[0]
+    uid = run_of(references[0])
     session.data.wait(uid)
     for data in (session.data, http):
         with pytest.raises(ReferenceFailed, match=r"eels/1: failed; .*not in the spool"):
@@ -80,7 +81,7 @@ def test_frames_of_a_server_that_is_gone_are_given_up_and_later_stored_by_a_retr
     with writer_stopped(session):
         reference = session.acquire_eels(exposure=0.001)
         session.pcs.kill("gatan")
-    uid = reference.partition("/")[0]
+    uid = run_of(reference)
     status = json.loads(operator_command(session, "status", "--json").stdout)
     silent = {spool["server"]: spool["trouble"] for spool in status["spools"]}
     assert "No acquisition server answers" in silent[session.pcs.uris["gatan"]]
@@ -140,7 +141,7 @@ def test_a_run_that_tiled_has_lost_is_found_and_written_again(
     assert "repaired" in operator_command(session, "doctor", "--runs", "1", "--repair").stdout
     session.data.wait(complete_run)
     assert operator_command(session, "doctor", "--runs", "1").stdout.endswith("no problems\n")
-    assert http.open(f"{complete_run}/eels/0").read().shape == (2048,)
+    assert http.open(f"{complete_run}.eels/0").read().shape == (2048,)
 
 
 def test_status_shows_counts_and_what_waits_at_each_server(

@@ -34,11 +34,11 @@ HEADER: dict[str, Any] = {
 
 
 def a_resource() -> dict[str, Any]:
-    return resource("uid-1", "/data", "eels.h5", SERVER, "eels", HEADER)
+    return resource("run.eels", "/data", "eels.h5", SERVER, "eels", HEADER)
 
 
 def a_datum(number: int = 0) -> dict[str, Any]:
-    return datum(Reference(run="run", detector="eels", number=number), "uid-1", HEADER)
+    return datum(Reference(run="run", detector="eels", number=number), HEADER)
 
 
 def a_run() -> tuple[dict[str, Any], list[tuple[str, Any]]]:
@@ -86,7 +86,7 @@ def test_our_data_key_makes_a_valid_descriptor():
 
 def test_the_id_of_a_datum_is_its_reference_and_its_kwargs_describe_the_frame():
     doc = a_datum(17)
-    assert doc["datum_id"] == "run/eels/17"
+    assert doc["datum_id"] == "run.eels/17"
     assert doc["datum_kwargs"]["number"] == 17
     assert doc["datum_kwargs"]["checksum"] == 7
     assert doc["datum_kwargs"]["axes"] == HEADER["axes"]
@@ -156,7 +156,7 @@ def test_a_forgotten_run_is_unknown_and_the_other_one_stays():
 def test_a_fly_scan_that_declares_an_unknown_mode_is_refused(update: Any, said: str):
     header = HEADER | {"shape": [1, 4]}
     document = stream_resource(
-        "uid", "eels", "file:///x.h5", SERVER, "eels", header, base="run/eels", first=0, start=0,
+        "uid", "eels", "file:///x.h5", SERVER, "eels", header, base="run.eels", first=0, start=0,
         block=1, frames=9, update=update,
     )  # fmt: skip
     with pytest.raises(ValueError, match=said):
@@ -177,12 +177,12 @@ def tracker_of(*documents: tuple[str, Any]) -> ReferenceTracker:
 def test_a_tracker_finds_our_references_in_an_event_and_no_other_values():
     theirs = a_datum(1) | {"resource": "theirs", "datum_id": "theirs/0"}
     tracker = tracker_of(("resource", a_resource()), ("datum", a_datum()), ("datum", theirs))
-    event = an_event(eels="run/eels/0", blob="theirs/0", beam=1.0, label="text", image=[1])
+    event = an_event(eels="run.eels/0", blob="theirs/0", beam=1.0, label="text", image=[1])
     ((same, found),) = tracker.events("event", event)
-    assert same is event and found == {"eels": "run/eels/0"}
-    assert tracker.datum("run/eels/0") == a_datum()
+    assert same is event and found == {"eels": "run.eels/0"}
+    assert tracker.datum("run.eels/0") == a_datum()
     assert tracker.resource(a_datum()) == a_resource()
-    assert [datum["datum_id"] for datum in tracker.unused()] == ["run/eels/0"]
+    assert [datum["datum_id"] for datum in tracker.unused()] == ["run.eels/0"]
     assert tracker.awaits("theirs/0") and not tracker.awaits("text")
 
 
@@ -190,7 +190,7 @@ def test_a_reference_is_handed_out_once():
     tracker = tracker_of(("resource", a_resource()))
     tracker.hand_out("datum", a_datum(0))
     tracker.hand_out("datum_page", pack_datum_page(a_datum(2), a_datum(3)))
-    with pytest.raises(ValueError, match="handed out 'run/eels/3'.*each device its own name"):
+    with pytest.raises(ValueError, match="handed out 'run.eels/3'.*each device its own name"):
         tracker.hand_out("datum", a_datum(3))
     with pytest.raises(ValueError, match="datum_id of a datum document is wrong: 'x'"):
         tracker.hand_out("datum", a_datum() | {"datum_id": "x"})
@@ -201,10 +201,10 @@ def test_a_reference_is_handed_out_once():
 
 def test_a_reference_belongs_to_one_event():
     tracker = tracker_of(("resource", a_resource()), ("datum", a_datum()))
-    event = an_event(eels="run/eels/0")
+    event = an_event(eels="run.eels/0")
     tracker.learn("event", event)
     assert [found for _, found in tracker.events("event", event)] == [{}]
-    assert not tracker.awaits("run/eels/0") and tracker.unused() == []
+    assert not tracker.awaits("run.eels/0") and tracker.unused() == []
 
 
 def test_a_tracker_recognizes_only_resources_of_ours():
@@ -218,25 +218,25 @@ def test_a_tracker_recognizes_only_resources_of_ours():
 def test_a_stream_datum_names_the_frames_of_its_fly_scan():
     scan = stream_resource(
         "scan", "eels", "file:///x.h5", SERVER, "eels", HEADER | {"shape": [5, 4]},
-        base="run/eels", first=100, start=20, block=5, frames=50,
+        base="run.eels", first=100, start=20, block=5, frames=50,
     )  # fmt: skip
     datum_doc = {"stream_resource": "scan", "indices": {"start": 30, "stop": 33}}
     tracker = ReferenceTracker()
     assert tracker.learn("stream_resource", scan)
     frames = tracker.fly_scan_frames("stream_datum", datum_doc)
     assert frames is not None
-    assert (frames.base, frames.numbers) == ("run/eels", range(110, 113))
-    assert frames.references == ["run/eels/110", "run/eels/111", "run/eels/112"]
-    assert tracker.handed_out("stream_datum", datum_doc, last=True) == ["run/eels/112"]
+    assert (frames.base, frames.numbers) == ("run.eels", range(110, 113))
+    assert frames.references == ["run.eels/110", "run.eels/111", "run.eels/112"]
+    assert tracker.handed_out("stream_datum", datum_doc, last=True) == ["run.eels/112"]
     empty = datum_doc | {"indices": {"start": 30, "stop": 30}}
     assert tracker.handed_out("stream_datum", empty, last=True) == []
     documents = [("stream_resource", scan), ("stream_datum", datum_doc)]
     assert references(documents) == frames.references
-    assert references(documents, last=True) == ["run/eels/112"]
+    assert references(documents, last=True) == ["run.eels/112"]
 
 
 @pytest.mark.parametrize("pages", [False, True])
 def test_the_references_of_a_run_are_listed_from_datums_and_datum_pages(pages: bool):
     datum_doc: Any = a_datum()
     handed_out = ("datum_page", pack_datum_page(datum_doc)) if pages else ("datum", datum_doc)
-    assert references([("resource", a_resource()), handed_out]) == ["run/eels/0"]
+    assert references([("resource", a_resource()), handed_out]) == ["run.eels/0"]

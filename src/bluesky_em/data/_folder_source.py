@@ -12,7 +12,7 @@ import xarray
 
 from bluesky_em import documents
 from bluesky_em.errors import UnknownReference
-from bluesky_em.files import journal_reader
+from bluesky_em.files import journal_reader, run_names
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.layout import Layout
@@ -28,6 +28,7 @@ from ._reference_status import ReferenceStatus
 from ._results import ResultStore
 from ._stored_frame import StoredFrame
 from ._superseded import superseded
+from ._unknown_reference import unknown_in_run
 from .follow import FolderRun, FolderRuns, RunSource, RunsSource
 
 OPEN_RUNS_LIMIT = 4  # runs whose journals stay open, those whose frames were opened last
@@ -91,6 +92,14 @@ class FolderSource:
                 references += documents.references(journal_reader.read(path), last=True)
         return references
 
+    def full_uid(self, beginning: str) -> str:
+        """Return the uid of the run that begins so; `beginning` if none does.
+
+        Raises:
+            UnknownReference: several do.
+        """
+        return run_names.full_uid(self._layout, beginning)
+
     def run_complete(self, run: str) -> bool:
         """Return whether a run is complete.
 
@@ -100,7 +109,9 @@ class FolderSource:
         path = self._layout.journal_of(run)
         complete = self._ledger.is_complete(path.stem)
         if complete is None and not path.exists():
-            raise UnknownReference(f"no run {run!r} in {self._layout.root}")
+            raise UnknownReference(
+                f"no run {run!r} in {self._layout.root}: {run_names.newest(self._layout)}"
+            )
         return bool(complete)
 
     def open(self, reference: str) -> StoredFrame:
@@ -189,11 +200,16 @@ class FolderSource:
             own = self._layout.journal_of(Reference.parse(reference).run)
             journals = [own] if own.exists() else self._layout.journals()
             if not any(self._hands_out(path, reference) for path in journals):
-                raise UnknownReference(
-                    f"no run in {self._layout.root} handed out {reference!r}. References are in "
-                    "`storage.references` and in the events' data"
-                )
+                raise self._unknown(reference, own)
         return ReferenceStatus(reference=reference, stage=ReferenceState.CAPTURED)
+
+    def _unknown(self, reference: str, journal: Path) -> UnknownReference:
+        if journal.exists():
+            return unknown_in_run(reference, documents.references(journal_reader.read(journal)))
+        return UnknownReference(
+            f"no run in {self._layout.root} handed out {reference!r}. References are in "
+            f"`storage.references` and in the events' data; {run_names.newest(self._layout)}"
+        )
 
     def _hands_out(self, path: Path, reference: str) -> bool:
         content = path.read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bluesky_em.reference import Reference
 from bluesky_em.update_modes import UpdateMode
 
 _WORDS = {
@@ -13,9 +14,8 @@ _WORDS = {
 
 def superseded(reference: str, mode: str, stream: str) -> LookupError:
     """Return the error, which says where the frame's array is."""
-    run, _, rest = reference.partition("/")
-    detector = rest.rpartition("/")[0]
+    frame = Reference.parse(reference)
     return LookupError(
         f"{reference} {_WORDS[UpdateMode(mode)]} "
-        f"`data.catalog[{run!r}][{f'{stream}/{detector}'!r}]`"
+        f"`data.catalog[{frame.run!r}][{f'{stream}/{frame.detector}'!r}]`"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,9 @@ import stamina
 import xarray
 
 from bluesky_em.axes import Axis
-from bluesky_em.errors import UnknownReference
 from bluesky_em.files.tiled import results_container
 from bluesky_em.files.tiled.address import runs_of
-from bluesky_em.files.tiled.row_map import KEY, axes_at, find, read_update
+from bluesky_em.files.tiled.row_map import KEY, axes_at, find, read_update, reference_at
 from bluesky_em.files.tiled.stream_keys import streams
 from bluesky_em.reference import Reference, ReferenceState
 
@@ -23,6 +22,7 @@ from ._reference_status import ReferenceStatus
 from ._results import ResultStore
 from ._stored_frame import StoredFrame
 from ._superseded import superseded
+from ._unknown_reference import unknown_in_run
 from .follow import RunSource, RunsSource, TiledRun, TiledRuns, lost_bookmark
 
 
@@ -72,6 +72,14 @@ class TiledSource:
             "not in Tiled (yet). To learn whether storage is slow or stuck, try "
             "`bluesky-em status` on the PC of the storage folder"
         )
+
+    def full_uid(self, beginning: str) -> str:
+        """Return the uid of the run that begins so; `beginning` if none does (yet).
+
+        Raises:
+            UnknownReference: several do.
+        """
+        return results_container.full_uid(self._client(), beginning)
 
     def run_complete(self, run: str) -> bool:
         """Return whether every reference of a run has ended, and its stop document has come."""
@@ -154,9 +162,7 @@ class TiledSource:
         if found is None:
             run = self._raw_run(Reference.parse(reference).run)
             if run is not None and _is_complete(run):
-                raise UnknownReference(
-                    f"the run of {reference!r} is complete and has no such frame"
-                )
+                raise unknown_in_run(reference, _references(run))
             return ReferenceStatus(reference=reference, stage=None)
         reason = found.about["failed"].get(str(found.row))
         if reason is not None:
@@ -186,8 +192,7 @@ class TiledSource:
             if array is not None:
                 about = array.metadata.get(KEY, {})
                 row = find(about.get("segments", []), parts)
-                count = about["update"]["count"] if "update" in about else array.shape[0]
-                if row is not None and row < count:
+                if row is not None and row < _count(array):
                     return _Found(run=run, stream=stream, node=node, array=array, row=row)
         return None
 
@@ -206,6 +211,23 @@ class TiledSource:
             return runs_of(self._client())[uid]
         except KeyError:
             return None
+
+
+def _references(run: Any) -> Iterator[str]:
+    """Yield the first and the last reference of each part of each array of a run."""
+    for node in streams(run).values():
+        for detector, array in node.base.items():
+            segments = array.metadata.get(KEY, {}).get("segments", [])
+            begins = [each["row"] for each in segments]
+            ends = [*begins[1:], _count(array)] if begins else []
+            for row in [*begins, *(end - 1 for end in ends)]:
+                yield reference_at(segments, detector, row)
+
+
+def _count(array: Any) -> int:
+    """Return the number of frames that an array has taken in."""
+    update = array.metadata.get(KEY, {}).get("update")
+    return array.shape[0] if update is None else update["count"]
 
 
 def _is_complete(run: Any) -> bool:

@@ -64,7 +64,7 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
 
     In a fly scan (`prepare`, `kickoff`, `complete`, `collect`) it takes many frames at its own
     pace; fly plans written for ophyd-async's `StandardDetector` run unchanged. There the reference
-    is the `stream_datum`: frame `n` of detector `eels` is still `<run uid>/eels/<n>`.
+    is the `stream_datum`: frame `n` of detector `eels` is still `<run uid>.eels/<n>`.
 
     Outside a single open run (several at once, or no `Storage`) each frame gets a resource and a
     uid of its own, since its run is not known at the trigger.

@@ -10,6 +10,7 @@ from typing import Any
 
 from bluesky_em.documents import Layout
 from bluesky_em.errors import FrameMismatch
+from bluesky_em.reference import base_of
 
 from ._run_paths import RunPaths
 
@@ -18,10 +19,8 @@ from ._run_paths import RunPaths
 class DetectorRun:
     """One detector's frames in one run; outside a single run, one frame or one fly scan."""
 
-    uid: str
-    """of the `resource` document"""
     run: str
-    """uid of the run; outside a single run `uid`"""
+    """uid of the run; outside a single run another unique id"""
     detector: str
     """the device's name"""
     root: str
@@ -45,8 +44,8 @@ class DetectorRun:
 
     @property
     def base(self) -> str:
-        """Its references are `<base>/<number>`."""
-        return f"{self.run}/{self.detector}"
+        """Uid of the `resource` document; references are `<base>/<number>`."""
+        return base_of(self.run, self.detector)
 
     @property
     def uri(self) -> str:
@@ -117,10 +116,9 @@ class DetectorRuns:
             run.described, run.thumbnail = layout, thumbnail
 
     def _new(self, detector: str, run: str | None) -> DetectorRun:
-        uid, place = str(uuid.uuid4()), self._paths(detector)
+        place = self._paths(detector)
         return DetectorRun(
-            uid=uid,
-            run=run or uid,
+            run=run or str(uuid.uuid4()),
             detector=detector,
             root=place.directory_path.as_posix(),
             path=f"{place.filename}.h5",

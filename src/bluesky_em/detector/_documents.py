@@ -69,7 +69,7 @@ def thumbnail_key(name: str, server: str) -> DataKey:
 def resource(
     uid: str, root: str, path: str, server: str, detector: str, header: FrameHeader
 ) -> dict[str, Any]:
-    """Compose a fresh `resource` for one detector's frames in one run."""
+    """Compose a fresh `resource` for one detector's frames in one run; its uid is their base."""
     return {
         "uid": uid,
         "spec": SPEC,
@@ -86,11 +86,11 @@ def resource(
     }
 
 
-def datum(reference: Reference, resource_uid: str, header: FrameHeader) -> dict[str, Any]:
+def datum(reference: Reference, header: FrameHeader) -> dict[str, Any]:
     """Compose the fresh `datum` whose id is the reference."""
     return {
         "datum_id": str(reference),
-        "resource": resource_uid,
+        "resource": reference.base,
         "datum_kwargs": {
             "number": reference.number,
             "dtype": header["dtype"],

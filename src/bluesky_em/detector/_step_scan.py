@@ -191,11 +191,11 @@ class StepScan:
         if not run.emitted:
             run.emitted = True
             resource = _documents.resource(
-                run.uid, run.root, run.path, self._server.uri, self._detector, header
+                run.base, run.root, run.path, self._server.uri, self._detector, header
             )
             documents.append(("resource", resource))
         captured.emitted = True
-        return [*documents, ("datum", _documents.datum(captured.reference, run.uid, header))]
+        return [*documents, ("datum", _documents.datum(captured.reference, header))]
 
     def emit_again(self) -> None:
         """Emit the last documents again: the RunEngine drops those of a point it interrupts."""

@@ -11,6 +11,8 @@ import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
+from . import storage_format
+
 NAME_LIMIT = 48  # characters of a name in a path; Windows limits a whole path to 260
 JOURNAL_SUFFIX = ".msgpack"
 _DEVICES = {
@@ -43,8 +45,13 @@ class Layout:
 
         `..` and links are followed: whatever way leads to a folder, its files have one address in
         Tiled, which refuses all that are not below the folder it serves.
+
+        Raises:
+            OtherFormat: another version has written it.
         """
-        return cls(Path(folder).expanduser().resolve())
+        root = Path(folder).expanduser().resolve()
+        storage_format.check(root)
+        return cls(root)
 
     def try_writing(self) -> None:
         """Check that journals can be written, by touching a file.

@@ -15,10 +15,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from bluesky_em.errors import UnknownReference
+from bluesky_em.reference import run_of
 
 from .atomic import write_whole
 from .layout import Layout
 from .ledger import Ledger
+from .run_names import full_uid, newest
 
 POLL_INTERVAL = 0.1  # seconds between two checks whether a request has been accepted
 
@@ -61,11 +63,13 @@ def submit_for(
         UnknownReference: there is no such reference or run in this folder.
     """
     chosen: dict[str, list[str]] = {}
-    for name in what:
+    for given in what:
+        run = run_of(given) if "/" in given else given
+        name = full_uid(layout, run) + given.removeprefix(run)
         entry = ledger.block(name)  # of a fly scan, frames fail and are fetched by blocks
         if entry is None and not layout.journal_of(name).exists():
             raise UnknownReference(
-                f"{name!r} is neither a reference nor the uid of a run in {layout.root}; "
+                f"{given!r} is neither a reference nor a run in {layout.root}: {newest(layout)}. "
                 "`bluesky-em status` shows what has failed"
             )
         references = chosen.setdefault(entry.frame.run if entry else name, [])

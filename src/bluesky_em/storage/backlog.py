@@ -61,7 +61,7 @@ class Backlog:
                     known.done, known.since = done, now
 
     def _begin(self, frames: HandedOut, now: float) -> _Progress:
-        detector = frames.server, frames.base.rpartition("/")[2]
+        detector = frames.server, frames.base.rpartition(".")[2]
         before = self._progress.get(self._newest.get(detector, ""))
         since = before.since if before is not None and before.done < before.stop else now
         new = _Progress(run=frames.run, done=frames.first, stop=frames.stop, since=since)
@@ -75,7 +75,7 @@ class Backlog:
             idle = now - known.since
             if known.run in runs and known.done < known.stop and idle >= timeout:
                 return (
-                    f"{known.stop - known.done} frames of {base.rpartition('/')[2]} wait to be "
+                    f"{known.stop - known.done} frames of {base.rpartition('.')[2]} wait to be "
                     f"{self._stage}, none of them has been for {idle:.0f} s"
                 )
         return ""

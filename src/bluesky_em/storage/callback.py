@@ -20,6 +20,7 @@ from bluesky_em.errors import DuplicateReference
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.tiled.file_uri import check_folder
+from bluesky_em.reference import run_of
 
 from .failure_monitor import FailureMonitor
 from .failure_policy import OnFailure
@@ -198,7 +199,7 @@ class Storage:
         """Refuse an event whose reference could never be resolved."""
         for event in documents.events(name, document):
             for key, value in event["data"].items():
-                is_of_run = isinstance(value, str) and value.startswith(f"{run}/")
+                is_of_run = isinstance(value, str) and run_of(value) == run
                 if is_of_run and not self._trackers[run].awaits(value):
                     raise ValueError(
                         f"this {name} refers to {value!r}, but the datum document that describes "

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bluesky_em.files import storage_format
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.locks import is_held
 
@@ -173,6 +174,7 @@ class Supervisor:
 
     def __init__(self, layout: Layout, *, tiled: str | None, api_key: str | None):
         layout.catalog.mkdir(parents=True, exist_ok=True)
+        storage_format.mark(layout.root)
         key = {} if api_key is None else {"TILED_API_KEY": api_key}
         arguments = [str(layout.root), *([tiled] if tiled else [])]
         children = [

@@ -35,9 +35,9 @@ def test_a_value_is_received_as_it_was_published(data: Data, value: Any, receive
 
 def test_a_result_of_a_reference_is_not_a_result_of_its_run(data: Data) -> None:
     results = data.results(RUN)
-    data.publish(f"{RUN}/eels/3", "edge", False)
-    assert results.wait(f"{RUN}/eels/3", "edge", 5.0)
-    assert results.get(f"{RUN}/eels/3", "edge") is False
+    data.publish(f"{RUN}.eels/3", "edge", False)
+    assert results.wait(f"{RUN}.eels/3", "edge", 5.0)
+    assert results.get(f"{RUN}.eels/3", "edge") is False
     assert results.latest == {} and results.get(RUN, "edge", "none") == "none"
 
 

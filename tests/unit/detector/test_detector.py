@@ -93,7 +93,7 @@ async def wait_for_exposure(driver: FakeDriver) -> None:
 
 async def test_references_count_the_exposures_of_the_open_run(camera: Camera):
     references = [(await shoot(camera))[0] for _ in range(3)]
-    assert references == [f"{RUN}/cam/{number}" for number in range(3)]
+    assert references == [f"{RUN}.cam/{number}" for number in range(3)]
 
 
 async def test_the_frame_behind_a_reference_waits_in_the_spool(camera: Camera, driver: FakeDriver):
@@ -153,7 +153,7 @@ async def test_the_reading_has_the_summary_of_its_frame(camera: Camera, driver: 
     first = await camera.read()
     driver.array = np.array([1, 2, 3, 4], "<u2")
     assert {key: reading["value"] for key, reading in first.items()} == {
-        "cam": f"{RUN}/cam/0", "cam-total": 65547.0, "cam-mean": 16386.75, "cam-max": 65535.0,
+        "cam": f"{RUN}.cam/0", "cam-total": 65547.0, "cam-mean": 16386.75, "cam-max": 65535.0,
         "cam-saturation_fraction": 0.25,
     }  # fmt: skip
     await camera.trigger()
@@ -237,7 +237,7 @@ async def test_two_runs_in_one_stage_give_two_resources(camera: Camera, paths: R
     paths.closed(RUN)
     paths.opened("another-run", 0.0)
     reference, docs = await shoot(camera)
-    assert reference == "another-run/cam/0"
+    assert reference == "another-run.cam/0"
     assert docs[0][0] == "resource"
     assert docs[0][1]["uid"] != first["uid"]
     await camera.unstage()
@@ -250,7 +250,7 @@ async def test_outside_a_single_run_each_frame_has_a_resource_and_a_uid_of_its_o
     points = [await shoot(camera) for _ in range(2)]
     for number, (reference, ((name, resource), (_, datum))) in enumerate(points):
         assert name == "resource"
-        assert reference == f"{resource['uid']}/cam/{number}" == datum["datum_id"]
+        assert reference == f"{resource['uid']}/{number}" == datum["datum_id"]
     assert points[0][0] != points[1][0]
 
 
@@ -263,7 +263,7 @@ async def test_a_frame_that_breaks_the_descriptors_promise_is_refused(
     with pytest.raises(FrameMismatch) as caught:
         await camera.trigger()
     assert str(caught.value) == (
-        f"{RUN}/cam/1: the frame has shape [8] and dtype <u2, but this run's descriptor promised "
+        f"{RUN}.cam/1: the frame has shape [8] and dtype <u2, but this run's descriptor promised "
         "[4] and <f4. Change the frame size of cam between runs, not within one"
     )
 
@@ -302,7 +302,7 @@ async def test_triggering_again_while_exposing_ends_the_first_status_successfull
     assert first.success
     assert second.success
     assert driver.calls == ["expose", "abort", "expose"]
-    assert (await camera.read())["cam"]["value"] == f"{RUN}/cam/0"
+    assert (await camera.read())["cam"]["value"] == f"{RUN}.cam/0"
 
 
 @pytest.mark.parametrize("method", ["unstage", "stage"])
@@ -331,14 +331,14 @@ async def test_after_a_pause_the_same_resource_is_emitted_again(camera: Camera):
     assert [name for name, _ in docs] == ["resource", "datum"]
     assert docs[0][1] == before
     assert docs[0][1] is not before
-    assert reference == f"{RUN}/cam/1"
+    assert reference == f"{RUN}.cam/1"
 
 
 async def test_a_frame_that_was_never_read_leaves_no_document(camera: Camera):
     await camera.trigger()
     reference, docs = await shoot(camera)
     assert [doc["datum_id"] for name, doc in docs if name == "datum"] == [reference]
-    assert reference == f"{RUN}/cam/1"
+    assert reference == f"{RUN}.cam/1"
 
 
 async def test_an_error_of_the_instrument_fails_the_trigger_and_uses_no_number(
@@ -351,7 +351,7 @@ async def test_an_error_of_the_instrument_fails_the_trigger_and_uses_no_number(
         client.call("abort")
     with pytest.raises(RuntimeError, match="aborted"):
         await status
-    assert (await shoot(camera))[0] == f"{RUN}/cam/0"
+    assert (await shoot(camera))[0] == f"{RUN}.cam/0"
 
 
 @pytest.mark.parametrize("exposure", [math.inf, math.nan, -100.0, 1e300])
@@ -367,7 +367,7 @@ async def test_an_impossible_exposure_is_refused_in_the_instruments_words(
         with pytest.raises(ValueError, match="it must lie between 0 and 10 s"):
             await camera.trigger()
     await camera.exposure.set(0.1)
-    assert (await shoot(camera))[0] == f"{RUN}/cam/0"
+    assert (await shoot(camera))[0] == f"{RUN}.cam/0"
 
 
 async def test_a_detector_without_a_name_is_refused_before_it_exposes(
@@ -502,7 +502,7 @@ async def test_a_trigger_waits_for_room_in_the_spool_and_reports_the_fill_level(
         with calling(camera.uri) as client:
             client.call("release", [first])
         await asyncio.wait_for(status.task, PATIENCE)
-        assert (await camera.read())["cam"]["value"] == f"{RUN}/cam/1"
+        assert (await camera.read())["cam"]["value"] == f"{RUN}.cam/1"
     assert "cam waits: the spool" in caplog.text
     assert driver.calls.count("expose") == 2
 
@@ -527,7 +527,7 @@ async def test_a_frame_that_could_not_be_written_is_not_exposed_again(
     await asyncio.wait_for(status.task, PATIENCE)
     assert driver.calls.count("expose") == 1
     with calling(camera.uri) as client:
-        assert client.call("references") == [f"{RUN}/cam/0"]
+        assert client.call("references") == [f"{RUN}.cam/0"]
 
 
 async def test_nothing_is_exposed_while_storage_holds_the_detectors(

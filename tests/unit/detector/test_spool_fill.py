@@ -27,7 +27,7 @@ def spool_fill(uri: str) -> Iterator[SpoolFill]:
 
 def expose(uri: str, number: int) -> None:
     with calling(uri) as client:
-        client.call("expose", f"run/eels/{number}", "eels", {})
+        client.call("expose", f"run.eels/{number}", "eels", {})
 
 
 def release_all(uri: str) -> None:

@@ -22,7 +22,7 @@ def ledger(tmp_path: Path):
 
 def test_a_frame_is_found_as_it_was_entered(ledger: LedgerWriter):
     ledger.add_frames([FRAME])
-    entry = ledger.find("run/eels/0")
+    entry = ledger.find("run.eels/0")
     assert entry is not None
     assert entry.frame == FRAME
     assert (entry.stage, entry.reason) == (ReferenceState.CAPTURED, "")
@@ -80,9 +80,9 @@ def test_a_failed_frame_stays_failed_with_its_first_reason(ledger: LedgerWriter)
 
 def test_an_unknown_reference_is_left_out_and_not_entered_by_a_stage(ledger: LedgerWriter):
     ledger.mark_stored([frame(9)])
-    ledger.mark_failed("run/eels/9", "no")
-    assert ledger.find("run/eels/9") is None
-    assert ledger.stages(["run/eels/9"]) == {}
+    ledger.mark_failed("run.eels/9", "no")
+    assert ledger.find("run.eels/9") is None
+    assert ledger.stages(["run.eels/9"]) == {}
 
 
 def test_stages_of_more_references_than_a_statement_takes(ledger: LedgerWriter):
@@ -91,22 +91,22 @@ def test_stages_of_more_references_than_a_statement_takes(ledger: LedgerWriter):
     ledger.mark_stored(frames[1000:])
     stages = ledger.stages([f.reference for f in frames])
     assert len(stages) == 1203
-    assert stages["run/eels/999"] == (ReferenceState.CAPTURED, "")
-    assert stages["run/eels/1000"] == (ReferenceState.STORED, "")
+    assert stages["run.eels/999"] == (ReferenceState.CAPTURED, "")
+    assert stages["run.eels/1000"] == (ReferenceState.STORED, "")
 
 
 def test_counts_name_every_stage(ledger: LedgerWriter):
     assert ledger.counts() == dict.fromkeys(ReferenceState, 0)
     ledger.add_frames(frame(number) for number in range(4))
     ledger.mark_stored([frame(0), frame(1)])
-    ledger.mark_catalogued(["run/eels/0"])
-    ledger.mark_failed("run/eels/2", "lost")
+    ledger.mark_catalogued(["run.eels/0"])
+    ledger.mark_failed("run.eels/2", "lost")
     assert ledger.counts() == dict.fromkeys(ReferenceState, 1)
 
 
 def test_frames_of_a_run_come_in_the_order_of_their_events(ledger: LedgerWriter):
     ledger.add_frames([frame(2), frame(10)])
-    ledger.add_frames([frame(1), replace(frame(7), reference="other/eels/7", run="other")])
+    ledger.add_frames([frame(1), replace(frame(7), reference="other.eels/7", run="other")])
     assert [entry.frame.number for entry in ledger.frames("run")] == [2, 10, 1]
 
 
@@ -132,7 +132,7 @@ def test_the_heartbeat_reports_its_time_and_the_trouble(ledger: LedgerWriter):
 
 def test_a_reader_of_a_missing_ledger_knows_nothing_and_creates_no_file(tmp_path: Path):
     reader = Ledger(tmp_path / "ledger.sqlite")
-    assert reader.find("run/eels/0") is None
+    assert reader.find("run.eels/0") is None
     assert reader.counts() == dict.fromkeys(ReferenceState, 0)
     assert reader.is_complete("run") is None
     assert reader.heartbeat().time == 0.0
@@ -194,23 +194,23 @@ def block(number: int, count: int) -> Frame:
 
 def test_a_reference_inside_a_block_is_found_on_its_own(ledger: LedgerWriter):
     ledger.add_frames([block(0, 100), block(100, 30)])
-    entry = ledger.find("run/eels/117")
-    assert entry is not None and entry.frame.reference == "run/eels/117"
+    entry = ledger.find("run.eels/117")
+    assert entry is not None and entry.frame.reference == "run.eels/117"
     assert (entry.frame.number, entry.frame.row, entry.frame.count) == (117, 117, 1)
-    whole = ledger.block("run/eels/117")
+    whole = ledger.block("run.eels/117")
     assert whole is not None and whole.frame == block(100, 30)
-    assert ledger.find("run/eels/130") is None
-    assert ledger.find("run/eels/x") is None
-    assert ledger.stages(["run/eels/99", "run/eels/200"]) == {
-        "run/eels/99": (ReferenceState.CAPTURED, "")
+    assert ledger.find("run.eels/130") is None
+    assert ledger.find("run.eels/x") is None
+    assert ledger.stages(["run.eels/99", "run.eels/200"]) == {
+        "run.eels/99": (ReferenceState.CAPTURED, "")
     }
 
 
 def test_parts_of_blocks_are_returned_in_order(ledger: LedgerWriter):
     ledger.add_frames([block(0, 100), block(100, 100), block(300, 50)])
-    parts = [entry.frame for entry in ledger.blocks("run/eels", range(50, 310))]
+    parts = [entry.frame for entry in ledger.blocks("run.eels", range(50, 310))]
     assert [(f.reference, f.count) for f in parts] == [
-        ("run/eels/50", 50), ("run/eels/100", 100), ("run/eels/300", 10)
+        ("run.eels/50", 50), ("run.eels/100", 100), ("run.eels/300", 10)
     ]  # fmt: skip
 
 
@@ -218,11 +218,11 @@ def test_a_block_counts_as_all_its_frames_and_is_catalogued_as_a_whole(ledger: L
     ledger.add_frames([block(0, 100), block(100, 30)])
     assert ledger.counts()[ReferenceState.CAPTURED] == ledger.waiting_at(FRAME.server) == 130
     ledger.mark_stored([replace(block(0, 100), checksum=7, ended=3.0)])
-    entry = ledger.find("run/eels/0")
+    entry = ledger.find("run.eels/0")
     assert entry is not None and (entry.frame.checksum, entry.frame.ended) == (7, 3.0)
-    ledger.mark_blocks_catalogued("run/eels", 99)
+    ledger.mark_blocks_catalogued("run.eels", 99)
     assert ledger.counts()[ReferenceState.CATALOGUED] == 0
-    ledger.mark_blocks_catalogued("run/eels", 130)
+    ledger.mark_blocks_catalogued("run.eels", 130)
     assert (
         ledger.counts()[ReferenceState.CATALOGUED],
         ledger.counts()[ReferenceState.CAPTURED],
@@ -245,10 +245,10 @@ def test_a_ledger_with_older_tables_is_renamed_and_created_again(tmp_path: Path)
 def test_retried_frames_are_captured_again_but_not_those_in_no_event(ledger: LedgerWriter):
     ledger.add_frames([frame(0), frame(1), replace(frame(2), path="")])
     for number in range(3):
-        ledger.mark_failed(f"run/eels/{number}", "server unreachable")
-    assert ledger.failed_in_events("run") == (2, "run/eels/1: server unreachable")
-    assert ledger.newest_failures(1) == ["run/eels/2: server unreachable"]
-    ledger.retry("run", ["run/eels/1", "run/eels/2"])
+        ledger.mark_failed(f"run.eels/{number}", "server unreachable")
+    assert ledger.failed_in_events("run") == (2, "run.eels/1: server unreachable")
+    assert ledger.newest_failures(1) == ["run.eels/2: server unreachable"]
+    ledger.retry("run", ["run.eels/1", "run.eels/2"])
     ledger.retry("another run")
     assert ledger.counts()[ReferenceState.CAPTURED] == 1
     ledger.retry("run")
@@ -262,17 +262,17 @@ def test_retried_frames_are_captured_again_but_not_those_in_no_event(ledger: Led
 def test_only_frames_that_still_wait_are_given_up(ledger: LedgerWriter):
     ledger.add_frames([frame(number) for number in range(3)])
     ledger.mark_stored([frame(0)])
-    ledger.give_up("run", "the server is gone", ["run/eels/1"])
+    ledger.give_up("run", "the server is gone", ["run.eels/1"])
     assert ledger.waiting_at(FRAME.server) == 1
     ledger.give_up("run", "the server is gone")
     assert ledger.counts()[ReferenceState.STORED] == 1
-    assert ledger.failed_in_events("run") == (2, "run/eels/2: the server is gone")
+    assert ledger.failed_in_events("run") == (2, "run.eels/2: the server is gone")
 
 
 def test_a_spool_may_release_what_is_in_a_file_or_in_no_event(ledger: LedgerWriter):
     ledger.add_frames([frame(0), frame(1), replace(frame(2), path="")])
     ledger.mark_stored([frame(0)])
-    assert ledger.releasable([f"run/eels/{n}" for n in range(4)]) == ["run/eels/0", "run/eels/2"]
+    assert ledger.releasable([f"run.eels/{n}" for n in range(4)]) == ["run.eels/0", "run.eels/2"]
 
 
 def test_changes_of_frames_and_runs_are_counted_and_heartbeats_are_not(tmp_path: Path):
@@ -292,7 +292,7 @@ def test_structures_of_files_are_kept_until_their_run_is_complete(ledger: Ledger
     ledger.add_frames([frame(0)])
     ledger.mark_stored([frame(0)], [run])
     assert ledger.structure("run.h5") == ledger.structure("more.h5") == b"\0new"
-    assert ledger.stages(["run/eels/0"]) == {"run/eels/0": (ReferenceState.STORED, "")}
+    assert ledger.stages(["run.eels/0"]) == {"run.eels/0": (ReferenceState.STORED, "")}
     ledger.complete_run("run")
     assert (ledger.structure("run.h5"), ledger.structure("more.h5")) == (None, b"\0new")
     ledger.forget_structure("more.h5")
@@ -329,5 +329,5 @@ def test_a_frame_whose_stage_is_damaged_is_captured_again_by_the_next_writer(
     counts = again.counts()
     assert (counts[ReferenceState.CAPTURED], counts[ReferenceState.STORED]) == (1, 1)
     assert again.is_complete("run") is False
-    assert "the stage of run/eels/1 is damaged" in caplog.text
+    assert "the stage of run.eels/1 is damaged" in caplog.text
     again.close()

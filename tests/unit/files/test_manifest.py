@@ -24,7 +24,7 @@ def entry(
     row: int, stage: ReferenceState = ReferenceState.CATALOGUED, *, reason: str = "", **fields: Any
 ) -> Entry:
     frame = Frame(
-        reference=f"run/eels/{row}", run="run", stream="primary", detector="eels", number=row,
+        reference=f"run.eels/{row}", run="run", stream="primary", detector="eels", number=row,
         row=row, server="PYRO:eels_server@gatan-pc:9091", path="data/run/eels.h5", shape=(4,),
         dtype="<f4", checksum=100 + row, axes=(ENERGY,), ended=1.0,
     )  # fmt: skip
@@ -57,7 +57,7 @@ def test_a_manifest_records_whether_the_process_of_the_run_died(abandoned: bool)
 
 def test_a_failed_frame_is_listed_with_its_reason_and_as_a_gap_of_its_file():
     account = compose([entry(2), entry(1, ReferenceState.FAILED, reason="gone"), entry(0)])
-    assert account["failed"] == {"run/eels/1": "gone"}
+    assert account["failed"] == {"run.eels/1": "gone"}
     (file,) = account["files"]
     assert (file["path"], file["stream"], file["detector"]) == (
         "data/run/eels.h5", "primary", "eels"
@@ -74,14 +74,14 @@ def test_each_file_has_its_own_account_and_frames_in_no_event_have_none():
     assert [file["path"] for file in account["files"]] == [
         "data/run/eels.dark.h5", "data/run/eels.h5"
     ]  # fmt: skip
-    assert account["failed"] == {"run/eels/1": "in no event"}
+    assert account["failed"] == {"run.eels/1": "in no event"}
 
 
 def test_a_failed_block_is_one_failure_and_a_gap_for_each_of_its_rows():
     block = entry(1, ReferenceState.FAILED, reason="gone", count=3)
     account = compose([entry(0), block])
     assert account["references"] == {"catalogued": 1, "failed": 3}
-    assert account["failed"] == {"run/eels/1": "gone"}
+    assert account["failed"] == {"run.eels/1": "gone"}
     assert account["files"][0]["gaps"] == [1, 2, 3]
     assert account["files"][0]["shape"] == [4, 4]
 

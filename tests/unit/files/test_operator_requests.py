@@ -17,7 +17,7 @@ from bluesky_em.files.operator_requests import (
 )
 from bluesky_em.frame import Frame
 
-RETRY = Request(action=Action.RETRY, run="run", references=("run/eels/0",))
+RETRY = Request(action=Action.RETRY, run="run", references=("run.eels/0",))
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def ledger(layout: Layout) -> Iterator[LedgerWriter]:
 
 def block(run: str, number: int, count: int) -> Frame:
     return Frame(
-        reference=f"{run}/eels/{number}", run=run, stream="primary", detector="eels",
+        reference=f"{run}.eels/{number}", run=run, stream="primary", detector="eels",
         number=number, row=number, server="PYRO:eels_server@gatan-pc:9091", path="eels.h5",
         shape=(4,), dtype="<f4", checksum=0, axes=(), ended=1.0, count=count,
     )  # fmt: skip
@@ -100,15 +100,15 @@ def test_references_are_requested_run_by_run_and_blocks_as_a_whole(
 ):
     ledger.add_frames([block("one", 0, 1), block("two", 0, 100), block("two", 100, 50)])
     paths = submit_for(
-        layout, ledger, Action.GIVE_UP, ["one/eels/0", "two/eels/7", "two/eels/120"], "it is gone"
+        layout, ledger, Action.GIVE_UP, ["one.eels/0", "two.eels/7", "two.eels/120"], "it is gone"
     )
     requests = dict(pending(layout))
     assert [requests[path] for path in paths] == [
         Request(
-            action=Action.GIVE_UP, run="one", references=("one/eels/0",), reason="it is gone"
+            action=Action.GIVE_UP, run="one", references=("one.eels/0",), reason="it is gone"
         ),
         Request(
-            action=Action.GIVE_UP, run="two", references=("two/eels/0", "two/eels/100"),
+            action=Action.GIVE_UP, run="two", references=("two.eels/0", "two.eels/100"),
             reason="it is gone",
         ),
     ]  # fmt: skip
@@ -125,5 +125,5 @@ def test_an_unknown_name_is_refused_and_nothing_is_requested(layout: Layout, led
     with pytest.raises(
         UnknownReference, match="'typo' is neither a reference nor the uid of a run"
     ):
-        submit_for(layout, ledger, Action.RETRY, ["one/eels/0", "typo"])
+        submit_for(layout, ledger, Action.RETRY, ["one.eels/0", "typo"])
     assert list(pending(layout)) == []

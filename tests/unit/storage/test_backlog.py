@@ -44,8 +44,8 @@ def test_an_old_frame_that_waits_does_not_count_for_runs_after_one_that_was_stor
     ledger.add_frames([frame(0)])
     ledger.mark_stored([frame(0)])
     backlog.look([one("old"), one("run")], now=2.0)
-    assert backlog.has_all("run/eels")
-    backlog.forget("run/eels")
+    assert backlog.has_all("run.eels")
+    backlog.forget("run.eels")
     backlog.look([one("old"), one("next")], now=100.0)
     assert backlog.stalled({"next"}, 101.0, timeout=30.0) == ""
     assert backlog.stalled({"old"}, 101.0, timeout=30.0) != ""

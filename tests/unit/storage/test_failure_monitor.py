@@ -38,7 +38,7 @@ class Watched:
         """Hand out the frames 0 to `stop` of `eels`, which the writer has entered if captured."""
         if captured:
             self.ledger.add_frames([frame(number) for number in range(stop)])
-        self.frames.add(HandedOut(base="run/eels", run="run", server=SERVER, first=0, stop=stop))
+        self.frames.add(HandedOut(base="run.eels", run="run", server=SERVER, first=0, stop=stop))
 
     def looks(self, count: int = 3) -> str:
         """Wait for more looks than one, each after a sign of life of the writer; the failure."""
@@ -134,7 +134,7 @@ def test_the_time_without_progress_begins_again_with_each_frame_that_is_stored(
     ledger: LedgerWriter, tmp_path: Path
 ) -> None:
     backlog = failure_monitor.Backlog(ledger, failure_monitor.ReferenceState.STORED)
-    frames = [HandedOut(base="run/eels", run="run", server=SERVER, first=0, stop=2)]
+    frames = [HandedOut(base="run.eels", run="run", server=SERVER, first=0, stop=2)]
     ledger.add_frames([frame(0), frame(1)])
     backlog.look(frames, now=0.0)
     assert "2 frames" in backlog.stalled({"run"}, 30.0, timeout=30.0)

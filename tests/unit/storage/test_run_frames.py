@@ -8,11 +8,11 @@ RESOURCE = {
     "uid": "r", "spec": "HDF5", "root": "/", "resource_path": "eels.h5",
     "resource_kwargs": {"server": SERVER, "detector": "eels"},
 }  # fmt: skip
-DATUM = {"datum_id": "run/eels/4", "resource": "r", "datum_kwargs": {}}
+DATUM = {"datum_id": "run.eels/4", "resource": "r", "datum_kwargs": {}}
 SCAN = {
     "uid": "s", "data_key": "eels",
     "parameters": {
-        "server": SERVER, "detector": "eels", "base": "run/eels", "first": 2, "start": 0,
+        "server": SERVER, "detector": "eels", "base": "run.eels", "first": 2, "start": 0,
         "block": 4, "frames": 10, "dtype": "<f4", "axes": [], "metadata": {},
     },
 }  # fmt: skip
@@ -32,9 +32,9 @@ def spans(tracker: ReferenceTracker, name: str, document: Any) -> list[tuple[int
 def test_a_frame_is_handed_out_with_its_event_not_with_its_datum() -> None:
     tracker = tracker_of(("resource", RESOURCE), ("datum", DATUM))
     assert spans(tracker, "datum", DATUM) == []
-    event = {"data": {"eels": "run/eels/4", "motor": 1.0}}
+    event = {"data": {"eels": "run.eels/4", "motor": 1.0}}
     assert list(handed_out("run", tracker, "event", event)) == [
-        HandedOut(base="run/eels", run="run", server=SERVER, first=4, stop=5)
+        HandedOut(base="run.eels", run="run", server=SERVER, first=4, stop=5)
     ]
 
 
@@ -52,7 +52,7 @@ def test_frames_of_an_incomplete_block_are_left_out_but_for_the_last_block() -> 
 def test_a_detectors_frames_are_counted_together() -> None:
     frames = RunFrames()
     for first, stop in ((2, 4), (4, 7), (7, 7)):
-        frames.add(HandedOut(base="run/eels", run="run", server=SERVER, first=first, stop=stop))
-    assert frames.all() == [HandedOut(base="run/eels", run="run", server=SERVER, first=2, stop=7)]
-    frames.forget("run/eels")
+        frames.add(HandedOut(base="run.eels", run="run", server=SERVER, first=first, stop=stop))
+    assert frames.all() == [HandedOut(base="run.eels", run="run", server=SERVER, first=2, stop=7)]
+    frames.forget("run.eels")
     assert frames.all() == []

@@ -51,7 +51,7 @@ def status(
 
 
 def verify(
-    run: Annotated[str, typer.Argument(help="The uid of a run.")],
+    run: Annotated[str, typer.Argument(help="The uid of a run, or its beginning.")],
     storage: StorageFolder = DEFAULT_STORAGE,
     tiled: Tiled = None,
     with_tiled: Annotated[bool, typer.Option("--tiled-too/--without-tiled")] = True,
@@ -59,9 +59,11 @@ def verify(
     """Compare a run's journal, ledger, files and catalog with each other, byte by byte."""
     from bluesky_em.data import Data
     from bluesky_em.files.ledger import Ledger
+    from bluesky_em.files.run_names import find
     from bluesky_em.storage.upkeep.audit import audit_run
 
     layout = layout_of(storage)
+    run = find(layout, run)
     data, ledger = Data(tiled, storage=layout.root), Ledger(layout.ledger)
     try:
         findings = list(audit_run(layout, ledger, run, data.catalog if with_tiled else None))

@@ -20,7 +20,7 @@ def write_csv(selection: Selection, path: Path) -> None:
         shape = dict(array.sizes)
         raise ValueError(
             f"csv holds one spectrum, and {selection.detector} has {shape} here: export hspy, or "
-            "one reference, e.g. `bluesky-em export <run uid>/eels/0 --format csv`"
+            "one reference, e.g. `bluesky-em export <run uid>.eels/0 --format csv`"
         )
     axis = array[array.dims[0]]
     table = np.column_stack([axis.values, array.values])

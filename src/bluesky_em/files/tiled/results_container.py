@@ -6,7 +6,10 @@ there by their own uid. An analyst's key changes nothing else (`RawIsReadOnly`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+from bluesky_em.files.run_names import the_only
 
 from .address import runs_of
 
@@ -69,6 +72,36 @@ def child(client: Any, path: str) -> Any:
     from tiled.client.container import Container  # takes seconds: only when it is needed
 
     return Container.__getitem__(runs_of(client), path)
+
+
+def full_uid(client: Any, beginning: str) -> str:
+    """Return the uid of the run that begins so, of results, too; `beginning` if none does.
+
+    Raises:
+        UnknownReference: several do.
+    """
+    found = (uid for place in _places(client) for uid in _uids(place, beginning))
+    return the_only(beginning, found, str(client.uri)) or beginning
+
+
+def _places(client: Any) -> Iterator[Any]:
+    yield runs_of(client)
+    try:
+        results = find(client)
+    except KeyError:
+        return
+    yield results
+
+
+def _uids(place: Any, beginning: str) -> Iterator[str]:
+    """Yield the uids in a container that begin so; in a query `_` and `%` stand for any others."""
+    from tiled.client.container import Container
+    from tiled.queries import Like
+
+    # not the client's own `search`: bluesky-tiled-plugins' looks in the start document
+    for uid in Container.search(place, Like("start.uid", f"{beginning}%")):
+        if uid.startswith(beginning):
+            yield uid
 
 
 def find_run(client: Any, uid: str) -> Any:

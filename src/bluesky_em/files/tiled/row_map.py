@@ -12,7 +12,7 @@ from typing import Any
 
 from bluesky_em.axes import Axis
 from bluesky_em.frame import Frame
-from bluesky_em.reference import Reference
+from bluesky_em.reference import Reference, base_of
 
 KEY = "bluesky_em"
 """Key of our metadata: of an array node its row map, of a stream its `StreamKeys`, of a run its
@@ -143,10 +143,11 @@ def reference_at(segments: Sequence[Mapping[str, Any]], detector: str, row: int)
 
     >>> segments = [{"run": "a", "number": 0, "row": 0}, {"run": "a", "number": 5, "row": 3}]
     >>> reference_at(segments, "eels", 4)
-    'a/eels/6'
+    'a.eels/6'
     """
     segment = _segment(segments, row)
-    return f"{segment['run']}/{detector}/{segment['number'] + row - segment['row']}"
+    number = segment["number"] + row - segment["row"]
+    return f"{base_of(segment['run'], detector)}/{number}"
 
 
 def axes_at(segments: Sequence[Mapping[str, Any]], row: int) -> tuple[Axis, ...]:

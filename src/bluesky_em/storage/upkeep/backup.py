@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from bluesky_em.files import storage_format
 from bluesky_em.files.atomic import SUFFIX, whole_file
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger_writer import LedgerWriter
@@ -43,6 +44,7 @@ def back_up(layout: Layout, target: Path) -> Iterator[Path]:
     with whole_file(copy.ledger) as part, closing(sqlite3.connect(part)) as new:
         with closing(sqlite3.connect(layout.ledger)) as old:
             old.backup(new)
+    storage_format.mark(target)
     yield copy.ledger
     arrays = list(_copy_arrays(layout.root, target))
     yield from arrays

@@ -22,7 +22,7 @@ from bluesky_em.files.damaged import kept_copies
 from bluesky_em.files.layout import Layout, plain
 from bluesky_em.files.ledger_writer import KeptStructure, LedgerWriter
 from bluesky_em.frame import Frame
-from bluesky_em.reference import ReferenceState
+from bluesky_em.reference import ReferenceState, run_of
 
 from .._periodic import Backoff
 from ..activity import Activity
@@ -287,12 +287,12 @@ class FrameTransfer:
         self._reconciled = True
 
     def _has_ended(self, reference: str) -> bool:
-        run = plain(reference.partition("/")[0])  # the stem of its journal's name
+        run = plain(run_of(reference))  # the stem of its journal's name
         return run in self._ended or bool(self._ledger.is_complete(run))
 
     def _is_event_lost(self, reference: str) -> bool:
         """Check whether a damaged journal may have had the event of a frame that is in none."""
-        return bool(kept_copies(self._layout.journal_of(reference.partition("/")[0])))
+        return bool(kept_copies(self._layout.journal_of(run_of(reference))))
 
     def _hold(self, exc: FileTrouble) -> None:
         """Hold the frames of a file; others are stored meanwhile."""

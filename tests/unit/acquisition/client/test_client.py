@@ -66,7 +66,7 @@ def test_a_call_that_takes_too_long_says_how_long_it_waited(tmp_path: Path):
     driver.block.set()
     with served(driver, tmp_path) as uri, calling(uri) as client:
         with pytest.raises(ServerUnreachable, match="did not answer 'expose' within 0.05 s"):
-            client.call("expose", "run/eels/0", "eels", {}, timeout=0.05)
+            client.call("expose", "run.eels/0", "eels", {}, timeout=0.05)
         client.call("abort")
 
 

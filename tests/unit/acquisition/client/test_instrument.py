@@ -26,7 +26,7 @@ async def test_abort_is_answered_while_an_exposure_blocks(tmp_path: Path):
     driver.block.set()
     with served(driver, tmp_path) as uri:
         async with shared_client(uri) as client:
-            exposing = asyncio.create_task(client.expose("run/eels/0", "eels", {}))
+            exposing = asyncio.create_task(client.expose("run.eels/0", "eels", {}))
             assert await asyncio.to_thread(driver.exposing.wait, PATIENCE)
             assert await client.get("aperture") == "5 mm"
             assert not exposing.done()
@@ -58,17 +58,17 @@ async def test_a_frame_is_exposed_described_fetched_and_released(tmp_path: Path)
             assert "energy_offset" in await client.settings()
             assert await client.layout("eels", {}) == ([4], "<f4")
             assert await client.preflight("eels", {}) == 16
-            header = await client.expose("run/eels/0", "eels", {}, thumbnail=True)
+            header = await client.expose("run.eels/0", "eels", {}, thumbnail=True)
             assert header.get("summary", {})["total"] == 6.0
             with pytest.raises(LookupError, match="does not wait to be written"):
-                await client.keep("run/eels/0")
+                await client.keep("run.eels/0")
         with contextlib.closing(SpoolClient(uri)) as spool:
             del header["summary"]
-            assert spool.references() == ["run/eels/0"]
-            assert spool.header("run/eels/0") == header
-            assert spool.fetch("run/eels/0", 0, 99) == driver.array.tobytes()
+            assert spool.references() == ["run.eels/0"]
+            assert spool.header("run.eels/0") == header
+            assert spool.fetch("run.eels/0", 0, 99) == driver.array.tobytes()
             assert spool.status()["bytes"] == 16
-            spool.release(["run/eels/0"])
+            spool.release(["run.eels/0"])
             assert spool.status()["frames"] == 0
 
 

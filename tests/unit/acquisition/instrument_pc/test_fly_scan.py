@@ -56,7 +56,7 @@ class Rows:
 
 
 def order(frames: int, *, first: int = 0, duration: float = 0.01, scan: Any = None) -> FlyOrder:
-    return FlyOrder("run/eels", first, frames, duration, {}, scan)
+    return FlyOrder("run.eels", first, frames, duration, {}, scan)
 
 
 @pytest.fixture
@@ -97,9 +97,9 @@ def frames_in(spool: Spool, blocks: list[str] | None = None) -> list[float]:
 def test_frames_are_in_blocks_of_a_tenth_of_a_second_the_last_one_shorter(spool: Spool):
     progress = taken(Rows(), spool, order(23, first=100))
     assert (progress["captured"], progress["block"], progress["error"]) == (23, 10, "")
-    assert set(spool.references()) == {"run/eels/100", "run/eels/110", "run/eels/120"}
+    assert set(spool.references()) == {"run.eels/100", "run.eels/110", "run.eels/120"}
     assert frames_in(spool) == [*range(23)]
-    header = spool.header("run/eels/120")
+    header = spool.header("run.eels/120")
     assert header["shape"] == [3, 4] and (header["started"], header["ended"]) == (1.0, 2.0)
 
 
@@ -126,7 +126,7 @@ def test_two_detectors_start_when_both_are_ready(spool: Spool):
     driver = Rows()
     fly_scan = a_fly_scan(driver, spool)
     fly_scan.arm("eels", order(10))
-    fly_scan.arm("adf", order(10)._replace(base="run/adf"))
+    fly_scan.arm("adf", order(10)._replace(base="run.adf"))
     fly_scan.kickoff("eels")
     assert not fly_scan.progress("eels")["done"] and driver.taken == 0
     fly_scan.kickoff("adf")
@@ -224,7 +224,7 @@ def test_frames_for_which_there_never_was_room_are_counted_in_the_error(tmp_path
     fly_scan.abort()
     progress = fly_scan.progress("eels")
     assert progress["captured"] == 10
-    assert progress["error"].startswith("10 frames from run/eels/10 on were taken and not kept")
+    assert progress["error"].startswith("10 frames from run.eels/10 on were taken and not kept")
 
 
 def test_a_failing_instrument_is_reported_and_the_rows_before_are_kept(spool: Spool):

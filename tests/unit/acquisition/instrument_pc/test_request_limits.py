@@ -13,7 +13,7 @@ from tests.support.fake_server import FakeDriver, calling, served
 
 SCAN = {"shape": [2, 2], "region": [0.0, 0.0, 1.0, 1.0], "sync": "hardware"}
 ORDER = {
-    "base": "run/eels", "first": 0, "frames": 4, "duration": 0.1, "options": {}, "scan": None,
+    "base": "run.eels", "first": 0, "frames": 4, "duration": 0.1, "options": {}, "scan": None,
 }  # fmt: skip
 LONG = "r" * (limits.REFERENCE_LIMIT + 1)
 
@@ -67,13 +67,13 @@ def test_a_reference_of_10_megabytes_is_not_sent_back(client: Client) -> None:
 def test_only_lists_of_references_are_released(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(TypeError, match="references are 'run/eels/0'; give a list of text"):
-        client.call("release", "run/eels/0")
+    with pytest.raises(TypeError, match="references are 'run.eels/0'; give a list of text"):
+        client.call("release", "run.eels/0")
     with pytest.raises(ValueError, match="reference has 513 characters"):
-        client.call("release", ["run/eels/0", LONG])
+        client.call("release", ["run.eels/0", LONG])
     monkeypatch.setattr(limits, "RELEASE_LIMIT", 1)
     with pytest.raises(ValueError, match="2 references are too many for one call; give at most 1"):
-        client.call("release", ["run/eels/0", "run/eels/1"])
+        client.call("release", ["run.eels/0", "run.eels/1"])
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_values_may_be_nested_in_16_levels_and_no_more(client: Client) -> None:
     limits.check_value("exposure", nested(limits.NESTING_LIMIT))
     text = "'?exposure'? has lists or dictionaries in more than 16 levels; give a plain value"
     with pytest.raises(ValueError, match=text):
-        client.call("expose", "run/eels/0", "eels", {"exposure": nested(200)})
+        client.call("expose", "run.eels/0", "eels", {"exposure": nested(200)})
     with pytest.raises(ValueError, match=text):
         client.call("set", "exposure", {"a": nested(16)})
 
@@ -145,10 +145,10 @@ def test_names_of_detectors_and_settings_have_a_limit(client: Client) -> None:
 
 
 def test_bytes_are_fetched_from_where_a_frame_can_have_them(client: Client) -> None:
-    client.call("expose", "run/eels/0", "eels", {})
+    client.call("expose", "run.eels/0", "eels", {})
     with pytest.raises(ValueError, match="start is -1; give 0 to"):
-        client.call("fetch", "run/eels/0", -1, 10)
+        client.call("fetch", "run.eels/0", -1, 10)
     with pytest.raises(ValueError, match=f"size is {10**18}; give 0 to"):
-        client.call("fetch", "run/eels/0", 0, 10**18)
+        client.call("fetch", "run.eels/0", 0, 10**18)
     with pytest.raises(TypeError, match="start is 0.5; give a whole number"):
-        client.call("fetch", "run/eels/0", 0.5, 10)
+        client.call("fetch", "run.eels/0", 0.5, 10)

@@ -34,7 +34,7 @@ def test_axes_are_passed_by_their_names(written: str) -> None:
 
 
 def test_provenance_identifies_a_function_and_its_version(written: str) -> None:
-    reference = "run/eels/3"
+    reference = "run.eels/3"
     about = FrameFunction.named("subtract_dark", {"dark": reference}).provenance()
     assert about["function"] == "bluesky_em.analysis:subtract_dark"
     assert about["version"].startswith("bluesky-em ")

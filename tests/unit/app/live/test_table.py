@@ -26,7 +26,7 @@ def point(index: int, **fields: Any) -> Point:
     fields_of_point: dict[str, Any] = {
         "time": 0.0,
         "data": {},
-        "references": {"eels": f"r/eels/{index}"},
+        "references": {"eels": f"r.eels/{index}"},
     }
     return Point(
         run="r", stream="primary", index=index, seq_num=index + 1, _open=lambda _: None,  # type: ignore
@@ -64,4 +64,4 @@ def test_frames_of_a_fly_scan_share_a_line_per_batch() -> None:
 def test_a_line_names_lost_frames_and_points_left_out() -> None:
     lost = point(1, data={"x": 1}, failed={"eels": "its spool is gone"}, skipped=2, reason="why")
     line = lines(Run([lost]))[2]
-    assert line.endswith("lost r/eels/1: its spool is gone  2 before it left out: why")
+    assert line.endswith("lost r.eels/1: its spool is gone  2 before it left out: why")

@@ -47,7 +47,7 @@ def test_the_refusal_names_the_rows_their_axes_and_how_to_export_a_part(
     assert "from row 0 on energy 0 to 2.5 eV; from row 2 on energy 400 to 402.5 eV" in str(
         refused.value
     )
-    assert "`--rows 0:2`" in str(refused.value) and "/eels/<number>" in str(refused.value)
+    assert "`--rows 0:2`" in str(refused.value) and ".eels/<number>" in str(refused.value)
     assert not (tmp_path / "all").exists()
 
 

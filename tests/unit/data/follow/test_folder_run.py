@@ -94,7 +94,7 @@ def test_points_of_a_fly_scan_have_a_frame_of_each_detector(folder: Folder, data
     folder.stop()
     points, end = follow(data)
     assert [p.references for p in points] == [
-        {"adf": f"{RUN}/adf/{n}", "eels": f"{RUN}/eels/{n}"} for n in range(3)
+        {"adf": f"{RUN}.adf/{n}", "eels": f"{RUN}.eels/{n}"} for n in range(3)
     ]
     assert (end.status, end.reason) == ("success", "done")
 
@@ -114,7 +114,7 @@ def test_other_packages_frames_are_not_waited_for(folder: Folder, data: Data) ->
     folder.fly("eels", 2)
     folder.journal.append("stream_resource", {"uid": "theirs", "data_key": "blob"})
     runs = data.follow(RUN, patience=10.0)
-    assert [next(runs).references["eels"] for _ in range(2)] == [f"{RUN}/eels/{n}" for n in (0, 1)]
+    assert [next(runs).references["eels"] for _ in range(2)] == [f"{RUN}.eels/{n}" for n in (0, 1)]
     runs.close()
 
 

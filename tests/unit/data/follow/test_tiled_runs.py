@@ -90,5 +90,5 @@ def test_the_container_of_results_is_no_run_though_its_metadata_say_so(catalog: 
 
 def test_a_run_of_results_does_not_answer_for_the_frames_of_a_raw_run(catalog: Any) -> None:
     find_or_create(catalog)[RUNS[3]].update_metadata({"stop": {"exit_status": "success"}})
-    (status,) = TiledSource(lambda: catalog).statuses([f"{RUNS[3]}/eels/0"])
+    (status,) = TiledSource(lambda: catalog).statuses([f"{RUNS[3]}.eels/0"])
     assert status.stage is None  # the raw run of that uid may come

@@ -13,7 +13,7 @@ from bluesky_em.files.layout import Layout
 from bluesky_em.frame import Frame
 
 FRAME = Frame(
-    reference="run/eels/0", run="run", stream="primary", detector="eels", number=0, row=0,
+    reference="run.eels/0", run="run", stream="primary", detector="eels", number=0, row=0,
     server="", path="", shape=(2,), dtype="<u2", checksum=0, ended=0.0,
     axes=(Axis(name="energy", units="eV", offset=0.0, scale=1.0, size=2),),
 )  # fmt: skip

@@ -58,7 +58,7 @@ def test_a_format_of_another_package_is_written_if_selected(
     account = write(run)
     assert account["format"] == "list"
     path = run.folder / f"{run.uid}.txt"
-    assert path.read_text() == f"{run.uid}/eels/0"
+    assert path.read_text() == f"{run.uid}.eels/0"
     assert account["checksums"] == [zlib.crc32(path.read_bytes())]
     assert account["bytes"] == path.stat().st_size
 

@@ -18,7 +18,7 @@ ENERGY = Axis(name="energy", units="eV", offset=0.0, scale=0.5, size=4)
 
 def frame(row: int, number: int, *, uid: str = "run", offset: float = 0.0) -> Frame:
     return Frame(
-        reference=f"{uid}/eels/{number}", run="run", stream="primary", detector="eels",
+        reference=f"{uid}.eels/{number}", run="run", stream="primary", detector="eels",
         number=number, row=row, server="", path="", shape=(4,), dtype="<f4", checksum=0,
         axes=(replace(ENERGY, offset=offset),), ended=0.0,
     )  # fmt: skip

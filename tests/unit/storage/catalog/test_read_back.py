@@ -61,7 +61,7 @@ def test_other_values_are_an_error_with_reference_and_file(stored: Frame, tmp_pa
     with pytest.raises(ReadBackError) as caught:
         check(FakeArray(pixels(0).tobytes()), stored, tmp_path)
     assert str(caught.value).startswith(
-        f"Tiled cannot read back run/haadf/1 (it gives other values than the file has); the data "
+        f"Tiled cannot read back run.haadf/1 (it gives other values than the file has); the data "
         f"are safe in {tmp_path / 'haadf.h5'}"
     )
 

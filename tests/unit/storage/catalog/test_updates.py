@@ -25,7 +25,7 @@ def frame(row: int, update: dict[str, Any], index: Index = None) -> Frame:
     ]
     scan = [vars(Axis(name=n, units="m", offset=0.0, scale=1.0, size=6)) for n in ("y", "x")]
     return Frame(
-        reference=f"run/eels/{row}", run="run", stream="primary", detector="eels", number=row,
+        reference=f"run.eels/{row}", run="run", stream="primary", detector="eels", number=row,
         row=row, server="", path="eels.h5", shape=shape, dtype="<f4", checksum=row + 7,
         axes=tuple(axes), ended=1.0, metadata={"scan": scan} if index else {}, update=update,
         index=index,

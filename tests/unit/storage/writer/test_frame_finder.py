@@ -208,7 +208,7 @@ def test_a_fly_scan_is_found_block_by_block_whatever_its_documents_cover(run: Ru
     assert [(f.number, f.row, f.count) for f in frames] == [
         (0, 0, 10), (10, 10, 10), (20, 20, 10), (30, 30, 10), (40, 40, 5)
     ]  # fmt: skip
-    assert frames[1].reference == f"{run.uid}/eels/10"
+    assert frames[1].reference == f"{run.uid}.eels/10"
     assert {f.path for f in frames} == {frames[0].path} and frames[0].flown
     assert frames[0].shape == (4,) and frames[0].axes[0].units == "eV"
 

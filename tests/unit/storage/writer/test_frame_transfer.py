@@ -35,7 +35,7 @@ def axis(name: str, size: int) -> Axis:
 
 def frame(number: int, update: dict[str, Any] | None, *shape: int) -> Frame:
     return Frame(
-        reference=f"run/eels/{number}", run="run", stream="primary", detector="eels",
+        reference=f"run.eels/{number}", run="run", stream="primary", detector="eels",
         number=number, row=number, server="", path="data/eels.h5", shape=shape, dtype="<f4",
         checksum=0, axes=tuple(axis(f"a{n}", size) for n, size in enumerate(shape)), ended=0.0,
         update=update,
@@ -136,7 +136,7 @@ def test_a_frame_that_is_damaged_in_the_spool_is_failed_at_once_and_the_others_a
         path.write_bytes(content)
     stages = stored(store, ledger, *frames)
     assert [n for n, (stage, _) in stages.items() if stage is ReferenceState.FAILED] == [1, 3]
-    assert "run/eels/1: 16 bytes arrived with CRC-32" in stages[1][1]
+    assert "run.eels/1: 16 bytes arrived with CRC-32" in stages[1][1]
     assert waits == [0.0, 0.0], "each was fetched twice"
 
 
@@ -148,7 +148,7 @@ def test_a_frame_whose_file_in_the_spool_is_empty_is_failed_and_the_others_are_s
     Path(spool._path(frames[1].reference)).write_bytes(b"")
     stages = stored(store, ledger, *frames)
     assert [n for n, (stage, _) in stages.items() if stage is ReferenceState.FAILED] == [1]
-    assert "run/eels/1: 0 bytes arrived" in stages[1][1]
+    assert "run.eels/1: 0 bytes arrived" in stages[1][1]
 
 
 def test_a_frame_that_its_server_cannot_read_waits_alone_and_its_run_ends_after_it(
@@ -165,7 +165,7 @@ def test_a_frame_that_its_server_cannot_read_waits_alone_and_its_run_ends_after_
     store.finish("run", frames[:1], (done := threading.Event()).set)
     wait_until_stored(ledger, store, frames[0], frames[2])
     assert not done.is_set() and store.backlog == 2
-    assert "run/eels/1 cannot be fetched: " in store.trouble
+    assert "run.eels/1 cannot be fetched: " in store.trouble
     path.rmdir()
     aside.rename(path)
     assert done.wait(PATIENCE), store.trouble
@@ -259,7 +259,7 @@ def test_lines_that_come_in_any_order_make_the_cube(
     store: FrameTransfer, spool: Spool, ledger: LedgerWriter, tmp_path: Path
 ):
     flight = FlyScan(Interlaced(), spool, threading.Lock())
-    flight.arm("eels", FlyOrder("run/eels", 0, 6, 0.0, {}, SCAN, "line"))
+    flight.arm("eels", FlyOrder("run.eels", 0, 6, 0.0, {}, SCAN, "line"))
     flight.kickoff("eels")
     deadline = time.monotonic() + PATIENCE
     while not flight.progress("eels")["done"]:
@@ -398,7 +398,7 @@ def test_a_file_in_trouble_holds_up_its_own_frames_only(
 ) -> None:
     blocked = [replace(frame(n, None, 4), path="data/blocked.h5") for n in range(2)]
     others = [
-        replace(frame(n, None, 4), reference=f"other/eels/{n}", run="other") for n in range(2)
+        replace(frame(n, None, 4), reference=f"other.eels/{n}", run="other") for n in range(2)
     ]
     put(spool, *blocked, *others)
     ledger.add_frames([*blocked, *others])
