@@ -65,7 +65,7 @@ def a_run(draw: st.DrawFn, run: str) -> list[Document]:
             data = {}
             for name in found:
                 reference = Reference(run=run, detector=f"{stream}-{name}", number=number)
-                each = datum(reference, f"{run}:{name}", HEADER)
+                each = {**datum(reference, HEADER), "resource": f"{run}:{name}"}
                 if name == "ccd":
                     each["datum_id"] = f"{run}:ccd/{stream}/{number}"
                 data[name] = each["datum_id"]

@@ -78,7 +78,7 @@ class Recorded:
         if scan:
             other["metadata"] = {"scan": [asdict(axis) for axis in scan]}
         frame = Frame(
-            reference=f"{self.uid}/{detector}/{row}", run=self.uid, stream=stream,
+            reference=f"{self.uid}.{detector}/{row}", run=self.uid, stream=stream,
             detector=detector, number=row, row=row, server=SERVER,
             path=name.relative_to(self.layout.root).as_posix(),
             shape=tuple(axis.size for axis in axes), dtype=other.pop("dtype", "<f4"),

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
 import xarray
 
-from bluesky_em.errors import NotReady, UnknownReference
+from bluesky_em.errors import NotReady
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.run_names import UID_LENGTH
-from bluesky_em.reference import Reference, ReferenceState
+from bluesky_em.reference import ReferenceState
 
 from ._catalog import Catalog
 from ._folder_source import FolderSource
+from ._full_names import full_reference, full_uid
 from ._reference_status import ReferenceStatus
 from ._result_exchange import ResultExchange
 from ._results import Results
@@ -97,7 +96,7 @@ class Data:
         Raises:
             UnknownReference: no run has handed it out, or it is not a reference.
         """
-        return self._source.statuses([self._full_reference(reference)])[0]
+        return self._source.statuses([full_reference(reference, self._source.full_uid)])[0]
 
     def open(self, reference: str) -> StoredFrame:
         """Open a frame.
@@ -135,7 +134,7 @@ class Data:
             UnknownReference: there is no such run (over HTTP: `NotReady`, it may still come).
             LookupError: the run has no such stream; the message lists its streams.
         """
-        run = self._full_uid(run)
+        run = full_uid(run, self._source.full_uid)
         if not self._source.run_complete(run):
             status = ReferenceStatus(reference=run, stage=None)
             raise NotReady(
@@ -207,7 +206,7 @@ class Data:
             )  # fmt: skip
 
         if run is not None:
-            return one(self._full_uid(run))
+            return one(full_uid(run, self._source.full_uid))
         return RunsFollower(
             self._source.follow_runs(last=last, since=since, at=mark.run if mark else ""), one,
             patience=patience, trouble=self._source.trouble, bookmark=mark,
@@ -230,15 +229,15 @@ class Data:
             UnknownReference: there is no such run (yet), in the folder or in Tiled.
             PermissionError: the key may not add results; the message names the key that may.
         """
-        full = self._full_reference if "/" in str(of) else self._full_uid
-        self._exchange.publish(full(of), name, value)
+        full = full_reference if "/" in str(of) else full_uid
+        self._exchange.publish(full(of, self._source.full_uid), name, value)
 
     def results(self, run: str) -> Results:
         """Return the results published for a run, from anywhere; new ones are added as they come.
 
         The threads that receive them serve the three runs that were requested last.
         """
-        return self._exchange.results(self._full_uid(run))
+        return self._exchange.results(full_uid(run, self._source.full_uid))
 
     @overload
     def wait(  # type: ignore[reportOverlappingOverload] (a str is a Sequence[str], too)
@@ -284,9 +283,9 @@ class Data:
         until = ReferenceState(until)
         is_one = isinstance(references, str)
         if is_one and "/" not in references:
-            return self._waiting.for_run(self._full_uid(references), timeout)
+            return self._waiting.for_run(full_uid(references, self._source.full_uid), timeout)
         given = [references] if is_one else references
-        wanted = [self._full_reference(reference) for reference in given]
+        wanted = [full_reference(reference, self._source.full_uid) for reference in given]
         done = self._waiting.for_references(
             wanted, until, timeout, first_only=any, failed=failed, progress=progress
         )
@@ -308,27 +307,6 @@ class Data:
     async def wait_async(self, references: Any, **options: Any) -> Any:
         """Await what `wait` waits for, with the same arguments."""
         return await asyncio.to_thread(self.wait, references, **options)
-
-    def _full_uid(self, run: str) -> str:
-        """Return the uid of the run that a user names, perhaps by its beginning.
-
-        Raises:
-            UnknownReference: several runs begin so.
-        """
-        run = str(run)
-        return run if len(run) >= UID_LENGTH else self._source.full_uid(run)
-
-    def _full_reference(self, text: str) -> str:
-        """Return the reference that a user names, perhaps with the beginning of its run's uid.
-
-        Raises:
-            UnknownReference: it is not a reference, or several runs begin so.
-        """
-        try:
-            given = Reference.parse(text)
-        except ValueError as exc:
-            raise UnknownReference(str(exc)) from exc
-        return str(replace(given, run=self._full_uid(given.run)))
 
     def close(self) -> None:
         """Close files and connections and end all threads; closing twice is harmless."""

@@ -18,7 +18,7 @@ def ledger(tmp_path: Path) -> Iterator[LedgerWriter]:
 
 
 def one(run: str, detector: str = "eels") -> HandedOut:
-    return HandedOut(base=f"{run}/{detector}", run=run, server="pc", first=0, stop=1)
+    return HandedOut(base=f"{run}.{detector}", run=run, server="pc", first=0, stop=1)
 
 
 def test_in_a_plan_of_short_runs_storing_has_stood_still_since_the_first_of_them(

@@ -10,7 +10,7 @@ from typing import Any
 import xarray
 
 from bluesky_em.axes import Axis
-from bluesky_em.reference import Reference
+from bluesky_em.reference import Reference, base_of
 
 from .. import Data
 
@@ -72,7 +72,7 @@ def select(
     if rows is not None:
         array = _rows(array, name, rows)
         axes = _within(axes, rows)
-    refusal = _refusal(name, axes, f"{what}/{name}") if len(axes) > 1 else ""
+    refusal = _refusal(name, axes, base_of(what, name)) if len(axes) > 1 else ""
     if refusal:
         array = array.drop_vars({axis.name for axis in axes[0][1]} & set(array.coords))
     elif axes:

@@ -39,7 +39,7 @@ class Folder:
     def fly(self, detector: str, frames: int) -> None:
         """Fly a detector of ours; all its frames are stored."""
         header = {"shape": [frames, 4], "dtype": "<f4", "axes": [vars(ENERGY)], "metadata": {}}
-        base = f"{RUN}/{detector}"
+        base = f"{RUN}.{detector}"
         self.journal.append("stream_resource", _documents.stream_resource(
             detector, detector, "file:///x.h5", "PYRO:x@y:1", detector, header,
             base=base, first=0, start=0, block=frames, frames=frames,

@@ -59,7 +59,7 @@ class Run:
             )
             self._add("descriptor", self._descriptors[stream].descriptor_doc)
         uid, header = f"fly scan {len(self.documents)}", _header(0) | {"shape": [block, 4]}
-        base, start = f"{self.uid}/{name}", self._fly_scan_stops.get(name, 0)
+        base, start = f"{self.uid}.{name}", self._fly_scan_stops.get(name, 0)
         scan = stream_resource(
             uid, name, "file:///x.h5", SERVER, name, header,
             base=base, first=first, start=start, block=block, frames=frames,
@@ -75,7 +75,7 @@ class Run:
         number = self._numbers[name]
         self._numbers[name] += 1
         reference = Reference(run=self.uid, detector=name, number=number)
-        doc = datum(reference, f"{name} {self.uid}", _header(number))
+        doc = {**datum(reference, _header(number)), "resource": f"{name} {self.uid}"}
         self._add("datum_page", pack_datum_page(doc)) if pages else self._add("datum", doc)
         return str(reference)
 
