@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import json
 import subprocess
 import sys
 import uuid
@@ -95,6 +96,20 @@ def test_databroker_opens_the_run(tiled: TiledAddress, run) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() == f"line_scan 5 {[(2048,)] * 5}", done.stderr
+
+
+def test_databrokers_mongodb_catalog_fills_the_frames_of_a_step_scan(
+    session: Session, run
+) -> None:
+    journal = session.storage.layout.journal_of(run[0])
+    script = [sys.executable, "-W", "ignore", "-m", "tests.support.mongo_databroker", str(journal)]
+    done = subprocess.run(script, capture_output=True, text=True)
+    expected = [
+        document["datum_kwargs"]["checksum"]
+        for name, document in documents_of(session, run[0])
+        if name == "datum"
+    ]
+    assert json.loads(done.stdout or "[]") == expected and len(expected) == 5, done.stderr
 
 
 def test_an_event_model_filler_reads_the_frames_with_our_handler(session: Session, run) -> None:
