@@ -98,9 +98,7 @@ def test_databroker_opens_the_run(tiled: TiledAddress, run) -> None:
     assert done.stdout.strip() == f"line_scan 5 {[(2048,)] * 5}", done.stderr
 
 
-def test_databrokers_mongodb_catalog_fills_the_frames_of_a_step_scan(
-    session: Session, run
-) -> None:
+def test_databrokers_mongodb_catalog_fills_the_frames_of_a_step_scan(session: Session, run) -> None:
     journal = session.storage.layout.journal_of(run[0])
     script = [sys.executable, "-W", "ignore", "-m", "tests.support.mongo_databroker", str(journal)]
     done = subprocess.run(script, capture_output=True, text=True)
