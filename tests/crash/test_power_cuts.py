@@ -159,7 +159,7 @@ def test_no_stored_update_is_lost(
         return [
             (
                 Frame(
-                    reference=f"{run}/{detector}/{update.number}", run=run, stream=name,
+                    reference=f"{run}.{detector}/{update.number}", run=run, stream=name,
                     detector=detector, number=update.number, row=update.number, server="",
                     path="haadf.h5", shape=values.shape, dtype=values.dtype.str,
                     checksum=update.checksum, axes=(), ended=update.time,

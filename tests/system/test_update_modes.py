@@ -88,8 +88,8 @@ def made_of(mode: str, frames: list[np.ndarray]) -> np.ndarray:
 
 def of(exposed: Pixels, uid: str, detector: str = "eels") -> list[np.ndarray]:
     """Return the frames of a detector in a run, in the order of their numbers."""
-    count = sum(reference.startswith(f"{uid}/{detector}/") for reference in exposed)
-    return [exposed[f"{uid}/{detector}/{n}"] for n in range(count)]
+    count = sum(reference.startswith(f"{uid}.{detector}/") for reference in exposed)
+    return [exposed[f"{uid}.{detector}/{n}"] for n in range(count)]
 
 
 def findings(session: Session, uid: str) -> list[str]:

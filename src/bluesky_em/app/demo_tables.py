@@ -20,7 +20,7 @@ def table_of_references(entries: list[Entry], latencies: list[float]) -> Table:
     """
     table = Table("reference", "exposure end", "reference", "stored", "catalogued", "stage")
     for entry, latency in zip(entries, latencies, strict=True):
-        name = f"…/{entry.frame.detector}/{entry.frame.number}"
+        name = f"….{entry.frame.detector}/{entry.frame.number}"
         end, *progress = _progress(entry)
         table.add_row(name, end, f"+{1e3 * latency:.1f} ms", *progress)
     return table
@@ -32,7 +32,7 @@ def table_of_blocks(entries: list[Entry]) -> Table:
     for entry in entries[:MAX_ROWS]:
         frame = entry.frame
         last = frame.number + frame.count - 1
-        table.add_row(f"…/{frame.detector}/{frame.number} to {last}", *_progress(entry))
+        table.add_row(f"….{frame.detector}/{frame.number} to {last}", *_progress(entry))
     if len(entries) > MAX_ROWS:
         table.add_row(f"and {len(entries) - MAX_ROWS} more")
     return table
