@@ -114,8 +114,8 @@ class StoredRun:
 
     def value(self, chance: random.Random) -> Any:
         def change(rows: pyarrow.Table) -> pyarrow.Table:
-            name, row = chance.choice(rows.column_names), chance.randrange(len(rows))
-            values = rows[name].to_pylist()
+            name = chance.choice([name for name in rows.column_names if not rows[name].null_count])
+            row, values = chance.randrange(len(rows)), rows[name].to_pylist()
             values[row] = changed(values[row], chance)
             where = rows.column_names.index(name)
             column = pyarrow.array(values, rows.field(name).type)
