@@ -202,6 +202,8 @@ class TiledRunWriter(_RunWriter):
             stream, resource = self._desc_nodes[desc_uid], self._stream_resource_cache[sres_uid]
             consolidator = UpdatesConsolidator(resource, stream.metadata, updates)
             source = consolidator.get_data_source()
+            # a follower that finds the node at once waits for the row map
+            source.properties = {**source.properties, **updates.size}
             self._consolidators[sres_uid] = consolidator
             self._sres_nodes[sres_uid] = stream.new(
                 key=consolidator.data_key, structure_family=source.structure_family,
