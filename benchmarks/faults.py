@@ -95,7 +95,7 @@ class FaultTest:
         self.references: set[str] = set()
         self.published: set[str] = set()
         self.outcome = Outcome()
-        self.tried = Counter[str]()
+        self.tried, self.reached = Counter[str](), Counter[str]()
         self.faults = top / "faults"
         self.faults.mkdir(parents=True)
         self.power = PowerCuts(self.folder, top / "copies", self.random)
@@ -261,10 +261,10 @@ class FaultTest:
         self.outcome.kills[name, step] += 1
 
     def _next_step(self) -> str:
-        """Return the step that was tried least; the feed reaches its own only while Tiled runs."""
+        """Return the step that was reached and tried least; the feed's need Tiled."""
         no_tiled = address_of(self.layout) is None
         steps = [step for step in faults.STEPS if not (no_tiled and step.startswith("feed"))]
-        step = min(steps, key=lambda each: self.tried[each])
+        step = min(steps, key=lambda each: 2 * self.reached[each] + self.tried[each])
         self.tried[step] += 1
         return step
 
@@ -276,6 +276,7 @@ class FaultTest:
             time.sleep(0.02)
             self._replace_killed()
         if not armed.exists():
+            self.reached[step] += 1
             name = {"server": "either server", "feed": "writer"}.get(step.split(":")[0])
             self.outcome.kills[name or step.split(":")[0], step] += 1
         armed.unlink(missing_ok=True)
