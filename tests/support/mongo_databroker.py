@@ -9,19 +9,25 @@ import sys
 import zlib
 from pathlib import Path
 
-from databroker import Broker
-from databroker.mongo_normalized import MongoAdapter
-from tiled.client import from_context
-from tiled.client.context import Context
-from tiled.server.app import build_app
 
-from bluesky_em.files import journal_reader
+def main() -> None:
+    from databroker import Broker
+    from databroker.mongo_normalized import MongoAdapter
+    from tiled.client import from_context
+    from tiled.client.context import Context
+    from tiled.server.app import build_app
 
-adapter = MongoAdapter.from_mongomock()
-insert = adapter.get_serializer()
-run = journal_reader.read(Path(sys.argv[1]))
-for name, document in run:
-    insert(name, document)
-with Context.from_app(build_app(adapter)) as context:
-    table = Broker(from_context(context))[run[0][1]["uid"]].table(fill=True)
-    print(json.dumps([zlib.crc32(frame.tobytes()) for frame in table["eels"]]))
+    from bluesky_em.files import journal_reader
+
+    adapter = MongoAdapter.from_mongomock()
+    insert = adapter.get_serializer()
+    run = journal_reader.read(Path(sys.argv[1]))
+    for name, document in run:
+        insert(name, document)
+    with Context.from_app(build_app(adapter)) as context:
+        table = Broker(from_context(context))[run[0][1]["uid"]].table(fill=True)
+        print(json.dumps([zlib.crc32(frame.tobytes()) for frame in table["eels"]]))
+
+
+if __name__ == "__main__":
+    main()

@@ -29,7 +29,7 @@ from bluesky_em.storage import supervisor
 from bluesky_em.storage.upkeep.audit import audit_run
 
 BURST = 24
-KILLS = 3  # of the writer, in the fly scan of each mode
+KILLS = 2  # of the writer, in the fly scan of each mode
 MODES = {
     "accumulate": UpdateInfo(number_of_events=BURST, livetime=0.05, mode="accumulate"),
     "replace": UpdateInfo(number_of_events=BURST, livetime=0.05, mode="replace"),
