@@ -10,7 +10,7 @@ import pytest
 from bluesky_em.acquisition.instrument_pc import faults
 
 KILLS = 60  # each process more than once, and each step; with --long MANY
-MANY = 1000  # an hour
+MANY = 1000  # two hours
 WITHOUT_TILED = 20  # runs; with --long twice MANY
 HARNESS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 

@@ -365,7 +365,7 @@ def test_frames_that_were_added_up_are_points_and_name_the_place_of_their_sum(
         assert [point.references["eels"] for point in seen.points] == [
             f"{uid}.eels/{n}" for n in range(12)
         ]
-        with pytest.raises(LookupError, match=f"{uid}.eels/4 was added up with others"):
+        with pytest.raises(LookupError, match=rf"{uid}\.eels/4 was added up with others"):
             seen.points[4].open("eels")
 
 
@@ -391,7 +391,9 @@ def test_a_lost_frame_is_a_point_that_reports_it(
         for seen in watched.values():
             assert [bool(point.failed) for point in seen.points] == [False, True, False]
             assert "not in the spool" in seen.points[1].failed["eels"]
-            with pytest.raises(ReferenceFailed, match=f"{uid}.eels/1: failed; .*not in the spool"):
+            with pytest.raises(
+                ReferenceFailed, match=rf"{uid}\.eels/1: failed; .*not in the spool"
+            ):
                 seen.points[1].open("eels")
             assert seen.points[2].open("eels").read().any()
         session.data.wait(uid)

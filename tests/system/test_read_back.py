@@ -157,7 +157,7 @@ def test_a_plan_can_wait_for_its_references(session: Session) -> None:
 
 
 def test_a_plan_that_waits_for_an_unknown_reference_fails(session: Session) -> None:
-    with pytest.raises(UnknownReference, match="no run in .* handed out 'unknown.eels/0'"):
+    with pytest.raises(UnknownReference, match=r"no run in .* handed out 'unknown\.eels/0'"):
         session.RE(wait_for("unknown.eels/0", session.data))
 
 

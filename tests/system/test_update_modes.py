@@ -243,7 +243,7 @@ def test_the_newest_frames_of_a_live_view_can_be_opened_and_the_others_raise_why
     for n in range(BURST - 4, BURST):
         np.testing.assert_array_equal(session.data.open(f"{uid}.eels/{n}").read(), frames[n])
     np.testing.assert_array_equal(http.open(f"{uid}.eels/{BURST - 1}").read(), frames[-1])
-    with pytest.raises(LookupError, match=f"{uid}.eels/3 has been replaced by newer frames"):
+    with pytest.raises(LookupError, match=rf"{uid}\.eels/3 has been replaced by newer frames"):
         session.data.open(f"{uid}.eels/3")
     with pytest.raises(LookupError, match="has been replaced .*primary/eels"):
         http.open(f"{uid}.eels/3")

@@ -114,11 +114,14 @@ class StoredRun:
 
     def value(self, chance: random.Random) -> Any:
         def change(rows: pyarrow.Table) -> pyarrow.Table:
-            name = chance.choice([name for name in rows.column_names if not rows[name].null_count])
-            row, values = chance.randrange(len(rows)), rows[name].to_pylist()
-            values[row] = changed(values[row], chance)
+            name, row = chance.choice(rows.column_names), chance.randrange(len(rows))
+            values, kind = rows[name].to_pylist(), rows.field(name).type
+            is_null = values[row] is None
+            values[row] = (
+                pyarrow.scalar(1).cast(kind).as_py() if is_null else changed(values[row], chance)
+            )
             where = rows.column_names.index(name)
-            column = pyarrow.array(values, rows.field(name).type)
+            column = pyarrow.array(values, kind)
             return rows.set_column(where, rows.field(name), column)
 
         return self.table(change)

@@ -190,7 +190,7 @@ def test_a_reference_is_handed_out_once():
     tracker = tracker_of(("resource", a_resource()))
     tracker.hand_out("datum", a_datum(0))
     tracker.hand_out("datum_page", pack_datum_page(a_datum(2), a_datum(3)))
-    with pytest.raises(ValueError, match="handed out 'run.eels/3'.*each device its own name"):
+    with pytest.raises(ValueError, match=r"handed out 'run\.eels/3'.*each device its own name"):
         tracker.hand_out("datum", a_datum(3))
     with pytest.raises(ValueError, match="datum_id of a datum document is wrong: 'x'"):
         tracker.hand_out("datum", a_datum() | {"datum_id": "x"})

@@ -109,9 +109,7 @@ class FolderSource:
         path = self._layout.journal_of(run)
         complete = self._ledger.is_complete(path.stem)
         if complete is None and not path.exists():
-            raise UnknownReference(
-                f"no run {run!r} in {self._layout.root}: {run_names.newest(self._layout)}"
-            )
+            raise run_names.unknown(self._layout, run)
         return bool(complete)
 
     def open(self, reference: str) -> StoredFrame:

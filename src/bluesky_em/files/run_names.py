@@ -38,8 +38,13 @@ def find(layout: Layout, beginning: str) -> str:
     """
     uid = full_uid(layout, beginning)
     if not layout.journal_of(uid).exists():
-        raise UnknownReference(f"no run {beginning!r} in {layout.root}: {newest(layout)}")
+        raise unknown(layout, beginning)
     return uid
+
+
+def unknown(layout: Layout, run: str) -> UnknownReference:
+    """Return the error of a run that is not in a storage folder."""
+    return UnknownReference(f"no run {run!r} in {layout.root}: {newest(layout)}")
 
 
 def the_only(beginning: str, uids: Iterable[str], place: str) -> str | None:
@@ -64,10 +69,10 @@ def the_only(beginning: str, uids: Iterable[str], place: str) -> str | None:
 
 def newest(layout: Layout) -> str:
     """Return what to give as a run in a storage folder, for an error's message."""
-    journals = sorted(layout.journals(), key=layout.last_change)
-    if not journals:
+    journal = max(layout.journals(), key=layout.last_change, default=None)
+    if journal is None:
         return "no run has been stored there yet"
-    return f"give a run's uid, or the beginning of one; the newest is {_uid_in(journals[-1])}"
+    return f"give a run's uid, or the beginning of one; the newest is {_uid_in(journal)}"
 
 
 def _uid_in(journal: Path) -> str:

@@ -148,10 +148,10 @@ class Feeder:
         due = [path for path, run in waiting.items() if run.until <= time.monotonic()]
         behind = self._again | self._refusals.keys()
         runs = [path for path in list(self._journals) if path not in behind]
-        newest = runs[: -NEWEST - 1 : -1]
-        yield from _for_a_turn(newest)
+        tried_again = behind - waiting.keys()
+        yield from _for_a_turn(runs[: -NEWEST - 1 : -1])
         yield from _for_a_turn(sorted(runs[:-NEWEST], key=self._urgency))
-        yield from [path for path in list(self._journals) if path in behind - waiting.keys()]
+        yield from [path for path in list(self._journals) if path in tried_again]
         yield from sorted(due, key=lambda path: waiting[path].until)[:1]
 
     def _urgency(self, journal: Path) -> tuple[bool, float]:

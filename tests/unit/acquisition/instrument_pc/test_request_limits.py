@@ -67,7 +67,7 @@ def test_a_reference_of_10_megabytes_is_not_sent_back(client: Client) -> None:
 def test_only_lists_of_references_are_released(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(TypeError, match="references are 'run.eels/0'; give a list of text"):
+    with pytest.raises(TypeError, match=r"references are 'run\.eels/0'; give a list of text"):
         client.call("release", "run.eels/0")
     with pytest.raises(ValueError, match="reference has 513 characters"):
         client.call("release", ["run.eels/0", LONG])

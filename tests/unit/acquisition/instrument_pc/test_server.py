@@ -53,7 +53,7 @@ def test_a_reference_that_the_spool_holds_is_taken_and_nothing_is_exposed(
 ):
     client.call("expose", "run.eels/0", "eels", {})
     driver.array = driver.array + 1
-    with pytest.raises(ValueError, match="holds a frame 'run.eels/0' already.*its own name"):
+    with pytest.raises(ValueError, match=r"holds a frame 'run\.eels/0' already.*its own name"):
         client.call("expose", "run.eels/0", "eels", {})
     assert driver.calls.count("expose") == 1
     first = client.call("header", "run.eels/0")["checksum"]
@@ -65,7 +65,7 @@ def test_a_fly_scan_whose_references_the_spool_holds_is_not_armed(client: Client
     client.call("expose", "run.eels/3", "eels", {})
     order = {"base": "run.eels", "first": 2, "frames": 4, "duration": 0.1, "options": {},
              "scan": None}  # fmt: skip
-    with pytest.raises(ValueError, match="holds a frame 'run.eels/3' already"):
+    with pytest.raises(ValueError, match=r"holds a frame 'run\.eels/3' already"):
         client.call("arm", "eels", order)
     client.call("arm", "eels", {**order, "first": 4})
     client.call("abort")
@@ -76,7 +76,7 @@ def test_a_released_frame_cannot_be_fetched_any_more(client: Client):
     assert client.call("references") == ["run.eels/0"]
     client.call("release", ["run.eels/0"])
     assert client.call("references") == []
-    with pytest.raises(LookupError, match="'run.eels/0' is not in the spool"):
+    with pytest.raises(LookupError, match=r"'run\.eels/0' is not in the spool"):
         client.call("fetch", "run.eels/0", 0, 10)
 
 
@@ -204,7 +204,7 @@ def test_a_frame_whose_spool_is_missing_waits_in_memory_until_it_is_back(
 ):
     spool, unplugged = tmp_path / "spool", tmp_path / "unplugged"
     driver.meanwhile = lambda: spool.rename(unplugged)
-    with pytest.raises(OSError, match="'run.eels/0' cannot be written .* in memory") as failed:
+    with pytest.raises(OSError, match=r"'run\.eels/0' cannot be written .* in memory") as failed:
         client.call("expose", "run.eels/0", "eels", {})
     assert failed.value.errno == errno.EIO
     with pytest.raises(OSError, match="cannot be written"):

@@ -173,5 +173,5 @@ def test_frames_that_are_single_numbers_have_a_file_too(path: Path):
 
 def test_a_frame_of_another_size_is_refused_with_both_sizes(file: FramesFile):
     wrong = replace(frame(1), shape=(3, 5))
-    with pytest.raises(FrameMismatch, match=r"run.haadf/1 has shape \(3, 5\) and dtype <f4, but"):
+    with pytest.raises(FrameMismatch, match=r"run\.haadf/1 has shape \(3, 5\) and dtype <f4, but"):
         file.write(wrong, np.zeros((3, 5), "<f4"))
