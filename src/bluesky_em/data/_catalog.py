@@ -9,6 +9,8 @@ from bluesky_em.errors import NotReady
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.tiled.address import address_of, last_address, why_not_ready
 
+from ._tiled_connection import connect
+
 SERVER_START_TIMEOUT = 180.0  # seconds; a Tiled server needs 10-15, minutes on a busy computer
 
 
@@ -19,12 +21,16 @@ class Catalog:
         uri: address of the server; None: the embedded one.
         api_key: its key; None: from the environment, or the embedded server's.
         layout: the storage folder; needed without `uri`.
+        timeout: in which the server must answer a request, s.
     """
 
-    def __init__(self, uri: str | None, api_key: str | None, layout: Layout | None):
+    def __init__(
+        self, uri: str | None, api_key: str | None, layout: Layout | None, timeout: float
+    ):  # fmt: skip
         self._uri = uri
         self._api_key = api_key
         self._layout = layout
+        self._timeout = timeout
         self._client: Any = None
 
     def connect(self) -> Any:
@@ -32,6 +38,8 @@ class Catalog:
 
         Raises:
             NotReady: the embedded server has not started within 180 s, or cannot start.
+            TiledUnreachable: the server does not answer.
+            TiledRefused: it refuses the key.
         """
         if self._client is None:
             self._client = self._connect()
@@ -56,10 +64,8 @@ class Catalog:
             client.context.close()
 
     def _connect(self) -> Any:
-        from tiled.client import from_uri  # takes seconds: only when it is needed
-
         if self._uri is not None:
-            return from_uri(self._uri, api_key=self._api_key)
+            return connect(self._uri, self._api_key, self._timeout)
         assert self._layout is not None
         deadline = time.monotonic() + SERVER_START_TIMEOUT
         while (address := address_of(self._layout)) is None:
@@ -73,4 +79,4 @@ class Catalog:
                     f"log: {self._layout.catalog / 'server.log'}"
                 )
             time.sleep(0.1)
-        return from_uri(address.uri, api_key=address.api_key)
+        return connect(address.uri, address.api_key, self._timeout)

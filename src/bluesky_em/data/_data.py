@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -20,10 +21,12 @@ from ._reference_status import ReferenceStatus
 from ._result_exchange import ResultExchange
 from ._results import Results
 from ._stored_frame import StoredFrame
+from ._tiled_connection import ask_until
 from ._tiled_source import TiledSource
 from ._waiting import OnFailed, Waiting, is_done
 from .follow import Bookmark, RunFollower, RunsFollower
 
+REQUEST_TIMEOUT = 10.0  # seconds
 PATIENCE = 3600.0  # seconds that a follower waits for the next point or run
 
 
@@ -37,7 +40,9 @@ class Data:
         data.open(reference).read()
 
     With a storage folder, states come from its ledger and frames from its files; without one,
-    everything comes over HTTP from Tiled. Of a run's uid its beginning is enough, wherever a run or
+    everything comes over HTTP from Tiled: each method raises `TiledUnreachable` when it does not
+    answer, `TiledFailed` when it answers with an error of its own, and `TiledRefused` when it
+    refuses the key. Of a run's uid its beginning is enough, wherever a run or
     a reference is given, if no other run begins so.
 
     Args:
@@ -45,6 +50,8 @@ class Data:
         api_key: its key; defaults to the environment's TILED_API_KEY, or to the embedded server's
             key for reading.
         storage: the storage folder.
+        timeout: in which Tiled must answer a request, s; what waits longer, as `wait` and `follow`
+            do, asks again.
 
     Raises:
         ValueError: neither `tiled` nor `storage` was given.
@@ -56,11 +63,12 @@ class Data:
         *,
         api_key: str | None = None,
         storage: str | Path | None = None,
+        timeout: float = REQUEST_TIMEOUT,
     ):
         if tiled is None and storage is None:
             raise ValueError("Data needs a Tiled address, a storage folder, or both")
         layout = Layout.of(storage) if storage else None
-        self._catalog = Catalog(tiled, api_key, layout)
+        self._catalog = Catalog(tiled, api_key, layout, timeout)
         in_tiled = TiledSource(self._catalog.connect_now)
         self._source: FolderSource | TiledSource = FolderSource(layout.root) if layout else in_tiled
         self._waiting = Waiting(self._source)
@@ -95,6 +103,7 @@ class Data:
 
         Raises:
             UnknownReference: no run has handed it out, or it is not a reference.
+            TiledUnreachable: over HTTP: Tiled does not answer.
         """
         return self._source.statuses([full_reference(reference, self._source.full_uid)])[0]
 
@@ -190,6 +199,7 @@ class Data:
 
         Raises:
             NotReady: see `patience`; the message says what has come, and what is away.
+            TiledUnreachable: Tiled has not answered for `patience` seconds when this begins.
             UnknownReference: the bookmark's run is not here (any more).
             ValueError: `bookmark` is another kind of file, or `streams` is empty.
         """
@@ -205,12 +215,14 @@ class Data:
                 patience=patience, trouble=self._source.trouble, bookmark=mark,
             )  # fmt: skip
 
+        deadline = time.monotonic() + patience
         if run is not None:
-            return one(full_uid(run, self._source.full_uid))
+            return one(ask_until(deadline, lambda: full_uid(run, self._source.full_uid)))
+        at = mark.run if mark else ""
+        runs = ask_until(deadline, lambda: self._source.follow_runs(last=last, since=since, at=at))
         return RunsFollower(
-            self._source.follow_runs(last=last, since=since, at=mark.run if mark else ""), one,
-            patience=patience, trouble=self._source.trouble, bookmark=mark,
-        )  # fmt: skip
+            runs, one, patience=patience, trouble=self._source.trouble, bookmark=mark
+        )
 
     def publish(self, of: str, name: str, value: Any) -> None:
         """Publish a result of an analysis, for the run's plan.
@@ -279,16 +291,16 @@ class Data:
                 whether storage is slow or stuck.
             ReferenceFailed: the frame is lost; the message gives the reason.
             UnknownReference: no run has handed it out.
+            TiledUnreachable: Tiled was still away after `timeout`.
         """
         until = ReferenceState(until)
         is_one = isinstance(references, str)
         if is_one and "/" not in references:
-            return self._waiting.for_run(full_uid(references, self._source.full_uid), timeout)
-        given = [references] if is_one else references
-        wanted = [full_reference(reference, self._source.full_uid) for reference in given]
+            return self._waiting.for_run(references, timeout)
         done = self._waiting.for_references(
-            wanted, until, timeout, first_only=any, failed=failed, progress=progress
-        )
+            [references] if is_one else list(references), until, timeout,
+            first_only=any, failed=failed, progress=progress,
+        )  # fmt: skip
         return done[0] if is_one else done
 
     def flush(self, timeout: float = 60.0) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import stamina
 import xarray
 
 from bluesky_em.axes import Axis
@@ -22,6 +22,7 @@ from ._reference_status import ReferenceStatus
 from ._results import ResultStore
 from ._stored_frame import StoredFrame
 from ._superseded import superseded
+from ._tiled_connection import TROUBLE, ask_until
 from ._unknown_reference import unknown_in_run
 from .follow import RunSource, RunsSource, TiledRun, TiledRuns, lost_bookmark
 
@@ -118,17 +119,15 @@ class TiledSource:
 
         return _stream.from_catalog(results_container.find_run(self._client(), run), run, stream)
 
-    trouble = (httpx.HTTPError, ConnectionError)
+    trouble = (*TROUBLE, httpx.HTTPError)
     """errors while the server is away"""
 
     def follow(self, run: str, streams: tuple[str, ...] | None, patience: float) -> RunSource:
         """Follow a run as it grows; to begin, and to read a frame, waits `patience` s for Tiled."""
-
-        @stamina.retry(on=(httpx.TransportError, ConnectionError), attempts=None, timeout=patience)
-        def connect() -> Any:
-            return self._client().include_data_sources()
-
-        return TiledRun(connect(), run, streams, patience)
+        client = ask_until(
+            time.monotonic() + patience, lambda: self._client().include_data_sources()
+        )
+        return TiledRun(client, run, streams, patience)
 
     def follow_runs(self, *, last: int, since: float | None, at: str) -> RunsSource:
         """Follow runs as they begin: first the `last` ones, those since a time, or from `at` on."""

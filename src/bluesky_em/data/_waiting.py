@@ -8,8 +8,10 @@ from typing import Literal, Protocol
 from bluesky_em.errors import NotReady, ReferenceFailed
 from bluesky_em.reference import ReferenceState
 
+from ._full_names import full_reference, full_uid
 from ._progress import progress_bar
 from ._reference_status import ReferenceStatus
+from ._tiled_connection import ask_until
 
 OnFailed = Literal["raise", "return"]
 
@@ -24,6 +26,10 @@ class StatusSource(Protocol):
 
     def statuses(self, references: list[str]) -> list[ReferenceStatus]:
         """Return the status of each reference."""
+        ...
+
+    def full_uid(self, beginning: str) -> str:
+        """Return the uid of the run that begins so; `beginning` if none does."""
         ...
 
     def run_complete(self, run: str) -> bool:
@@ -53,15 +59,18 @@ class Waiting:
 
         Raises:
             NotReady: they were not done within `timeout` seconds.
+            TiledUnreachable: Tiled was still away then.
             ReferenceFailed: a frame is lost, and `failed` is "raise".
             UnknownReference: no run has handed it out.
         """
         deadline = time.monotonic() + timeout
-        with progress_bar(len(references), progress) as show:
+        find = self._source.full_uid
+        wanted = ask_until(deadline, lambda: [full_reference(each, find) for each in references])
+        with progress_bar(len(wanted), progress) as show:
             while True:
                 done: list[ReferenceStatus] = []
                 pending: list[ReferenceStatus] = []
-                for status in self._source.statuses(references):
+                for status in ask_until(deadline, lambda: self._source.statuses(wanted)):
                     (done if is_done(status, until, failed) else pending).append(status)
                 show(len(done))
                 if not pending or (first_only and done):
@@ -79,15 +88,17 @@ class Waiting:
 
         Raises:
             NotReady: it was not complete within `timeout` seconds.
+            TiledUnreachable: Tiled was still away then.
             UnknownReference: there is no such run.
         """
         deadline = time.monotonic() + timeout
-        while not self._source.run_complete(run):
+        uid = ask_until(deadline, lambda: full_uid(run, self._source.full_uid))
+        while not ask_until(deadline, lambda: self._source.run_complete(uid)):
             if time.monotonic() >= deadline:
-                explained = self._source.explain(ReferenceStatus(reference=run, stage=None))
-                raise NotReady(f"run {run} is not complete after {timeout:g} s; {explained}")
+                explained = self._source.explain(ReferenceStatus(reference=uid, stage=None))
+                raise NotReady(f"run {uid} is not complete after {timeout:g} s; {explained}")
             time.sleep(self._source.poll)
-        return ReferenceStatus(reference=run, stage=ReferenceState.CATALOGUED, remark="complete")
+        return ReferenceStatus(reference=uid, stage=ReferenceState.CATALOGUED, remark="complete")
 
 
 def is_done(status: ReferenceStatus, until: ReferenceState, failed: OnFailed) -> bool:

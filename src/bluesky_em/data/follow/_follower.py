@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bluesky_em.axes import Axis
 from bluesky_em.errors import NotReady
 
+from .._tiled_connection import answers_until
 from ._bookmark import Bookmark
 from ._point import End, Point
 
@@ -210,11 +211,11 @@ class RunFollower:
         return point
 
     def _await(self, done: Callable[[], bool]) -> None:
-        if self._latest_only or not done():
-            self._collect(0.0)
         deadline = time.monotonic() + self._patience
+        if self._latest_only or not done():
+            self._collect(0.0, deadline)
         while not (done() or self._closed):
-            if self._collect(COLLECT_TIMEOUT):
+            if self._collect(COLLECT_TIMEOUT, deadline):
                 deadline = time.monotonic() + self._patience
             elif time.monotonic() > deadline:
                 received = {name: f"{n} points" for name, n in self._received.items()} or "nothing"
@@ -223,10 +224,11 @@ class RunFollower:
                     + (self._away or "has it begun, and does its plan run? Try `bluesky-em status`")
                 )
 
-    def _collect(self, timeout: float) -> bool:
+    def _collect(self, timeout: float, deadline: float) -> bool:
         """Take the points that have come; return whether there were any."""
         try:
-            points = self._source.collect(timeout)
+            with answers_until(deadline):
+                points = self._source.collect(timeout)
             self._away = ""
         except self._trouble as exc:
             self._away = f"the source of its points does not answer: {exc}"
@@ -294,15 +296,18 @@ class RunsFollower:
         Raises:
             NotReady: none has begun for `patience` seconds.
         """
-        deadline = time.monotonic() + self._patience
+        deadline, away = time.monotonic() + self._patience, ""
         while not self._runs:
             if self._closed:
                 raise StopIteration
             if time.monotonic() > deadline:
-                raise NotReady(f"no run has begun within {self._patience:g} s")
+                raise NotReady(f"no run has begun within {self._patience:g} s{away}")
             try:
-                uids = self._source.collect(COLLECT_TIMEOUT)
-            except self._trouble:
+                with answers_until(deadline):
+                    uids = self._source.collect(COLLECT_TIMEOUT)
+                away = ""
+            except self._trouble as exc:
+                away = f": their source does not answer: {exc}"
                 time.sleep(RETRY_INTERVAL)
                 continue
             self._runs.extend(uid for uid in uids if uid != self._done)

@@ -13,10 +13,14 @@ import numpy as np
 import pyarrow
 import stamina
 
+from bluesky_em.errors import TiledFailed
+
+from .._tiled_connection import ask_until
 from ._tiled_events import CLOSED
 
 ARROW = "application/vnd.apache.arrow.file"
 ANNOUNCED_TIMEOUT = 10.0  # seconds from a row's announcement until it can be read
+REFUSED = (httpx.HTTPStatusError, TiledFailed)  # by a server that has not stored the row yet
 KNOWN_ROWS_LIMIT = 10_000  # newest rows that are recognized when they are announced again
 
 Row = dict[str, Any]
@@ -181,10 +185,12 @@ class Array:
         wanted = ",".join(f"{part.start}:{part.stop}" for part in parts)
         shape = [part.stop - part.start for part in parts] + list(self.shape[len(parts) :])
         link = self._client.item["links"]["full"]
-        get = stamina.retry(on=httpx.TransportError, attempts=None, timeout=self._patience)(
-            _get_announced
+        get = stamina.retry(on=REFUSED, timeout=min(ANNOUNCED_TIMEOUT, self._patience))(_get)
+        data = ask_until(
+            time.monotonic() + self._patience,
+            lambda: get(self._client, link, {"slice": wanted}, "application/octet-stream"),
+            on=(ConnectionError,),
         )
-        data = get(self._client, link, {"slice": wanted}, "application/octet-stream")
         values = np.frombuffer(data, self.dtype).reshape(shape)
         return values if isinstance(index, tuple) else values[0]
 
@@ -221,7 +227,7 @@ class RaggedArray:
         """Number of its points: as many as there are events."""
         return math.inf
 
-    @stamina.retry(on=(httpx.HTTPStatusError, IndexError), timeout=ANNOUNCED_TIMEOUT)
+    @stamina.retry(on=(*REFUSED, IndexError), timeout=ANNOUNCED_TIMEOUT)
     def __getitem__(self, index: int) -> Any:
         """Read a row over HTTP, as nested lists."""
         return self._client.refresh().read(slice(index, index + 1)).tolist()[0]
@@ -239,9 +245,6 @@ def _get(client: Any, link: str, params: dict[str, str], media_type: str) -> byt
     response = http.get(link, params=params, headers={"Accept": media_type})
     handle_error(response)
     return response.read()
-
-
-_get_announced = stamina.retry(on=httpx.HTTPStatusError, timeout=ANNOUNCED_TIMEOUT)(_get)
 
 
 def _decode(data: bytes) -> list[Row]:
