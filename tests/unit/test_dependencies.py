@@ -33,3 +33,13 @@ def test_each_imported_package_is_named_in_the_projects_own_dependencies():
         for module in others - {"bluesky_em"}
         if not names & {name.lower() for name in distributions.get(module, [])}
     } == {}
+
+
+def test_one_module_alone_uses_what_is_private_in_bluesky_tiled_plugins():
+    users = set()
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                if node.module.startswith("bluesky_tiled_plugins."):  # the package itself is public
+                    users.add(path.relative_to(SOURCE).as_posix())
+    assert users == {"storage/catalog/_plugins.py"}

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
 from event_model import schema_validators
 
 from bluesky_em.files.plain_values import encodable
@@ -23,13 +22,14 @@ from bluesky_em.files.tiled.values import (
 )
 
 from ._fallback import Fallback
+from ._plugins import PluginsNormalizer
 
 NOTES_LIMIT = 100  # notes of one run
 _VALUE_LIMIT = 80  # characters of a value in a note
 _REASON_LIMIT = 200  # characters of an error in a note
 
 
-class Normalizer(RunNormalizer):
+class Normalizer(PluginsNormalizer):
     """Changes the documents of a run so that Tiled can store all of them.
 
     A column is renamed, or becomes text; a value that does not match its descriptor is left out,
@@ -119,9 +119,7 @@ class Normalizer(RunNormalizer):
 
     def stop(self, doc: Any) -> None:
         """Pass on the stop document, with notes about references without a datum document."""
-        missing = [ref for ref in self._ext_ref_cache if ref.datum_id not in self._datum_cache]
-        self._ext_ref_cache = [ref for ref in self._ext_ref_cache if ref not in missing]
-        for ref in missing:
+        for ref in self.take_unexplained_references():
             self._note(
                 f"{ref.data_key} of event {ref.seq_num} refers to {ref.datum_id!r}, for which no "
                 "datum document came"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow
-from bluesky_tiled_plugins.utils import truncate_json_overflow
-from bluesky_tiled_plugins.writing.tiled_writer import _RunWriter
 
 from bluesky_em.acquisition.instrument_pc.faults import step
 from bluesky_em.files.tiled import results_container
@@ -26,6 +23,7 @@ from ._event_tables import EventTables
 from ._fallback import Column, Fallback
 from ._key_groups import KeyGroups
 from ._later_node import LaterNode
+from ._plugins import PluginsRunWriter, truncate_json_overflow
 from ._read_back import ReadBack
 from ._updates import UpdateMap, UpdatesConsolidator
 
@@ -39,14 +37,13 @@ class _Runs(IdempotentNode):
         return super().create_container(key, metadata=metadata, **kwargs)
 
 
-class TiledRunWriter(_RunWriter):
+class TiledRunWriter(PluginsRunWriter):
     """Collects a run's normalised documents; `flush` writes them to Tiled.
 
-    Extends bluesky-tiled-plugins' run writer (private; its version is pinned, and tests cover it),
-    which defines the layout. Added here: nodes and rows of an earlier attempt are found instead of
-    created twice; documents are flushed on request, not by count; all frames of a detector in a
-    stream form one array, whatever resources they belong to; the first one of each array is read
-    back.
+    Extends bluesky-tiled-plugins' run writer, which defines the layout. Added here: nodes and rows
+    of an earlier attempt are found instead of created twice; documents are flushed on request, not
+    by count; all frames of a detector in a stream form one array, whatever resources they belong
+    to; the first one of each array is read back.
 
     After any error this object is unusable: create another and pass it the run's documents again.
 
@@ -65,7 +62,7 @@ class TiledRunWriter(_RunWriter):
         root: Path,
         fallback: Fallback,
     ):
-        super().__init__(_Runs(client), batch_size=sys.maxsize)  # type: ignore
+        super().__init__(_Runs(client))
         self._frames_of = frames_of
         self._root = root
         self._maps: dict[str, RowMap] = {}
@@ -100,19 +97,19 @@ class TiledRunWriter(_RunWriter):
         """Write what was added since the last flush: first the files' new rows, then the events."""
         if len(self._other_uids) > self._other_uids_described:
             self._describe_run({})
-        for document in self._external_data_cache.values():
+        for document in self.collected_stream_data.values():
             self._writing, key = self._column_of(document)
             self._guilty = {(self._writing, key)}
-            self._write_external_data(document)
-        self._external_data_cache.clear()
+            self.write_stream_datum(document)
+        self.collected_stream_data.clear()
         step("feed: files registered")
-        for stream, rows in self._internal_data_cache.items():
+        for stream, rows in self.collected_rows.items():
             if rows:
                 self._writing, self._guilty = stream, set()
                 groups = self._groups[stream]
                 for number, group_rows in enumerate(groups.divide(rows)):
                     self.data_keys = dict(groups.groups[number][1])  # type: ignore (TypedDicts)
-                    self._write_internal_data(group_rows, self._group_node(stream, number))
+                    self.write_rows(group_rows, self._group_node(stream, number))
                 rows.clear()
         self._writing = ""
         step("feed: events appended")
@@ -133,14 +130,14 @@ class TiledRunWriter(_RunWriter):
             RowsDiffer: others than it acknowledged; the next attempt puts it right.
         """
         self._event_tables.check()
-        for array in self._internal_arrays.values():
+        for array in self.event_arrays.values():
             array.check()  # type: ignore (they are `ReplayedRows`)
 
     def conclude(self, manifest: dict[str, Any]) -> None:
         """Write the run's manifest, with the state of its references, into its metadata."""
         for key, rows in self._maps.items():
-            if rows.is_behind and key in self._sres_nodes:
-                _describe(self._sres_nodes[key], rows.dump())
+            if rows.is_behind and key in self.external_arrays:
+                _describe(self.external_arrays[key], rows.dump())
         if self.root_node is not None:
             self._describe_run(manifest)
 
@@ -149,10 +146,10 @@ class TiledRunWriter(_RunWriter):
         name = doc["name"]
         self._data_keys.setdefault(name, {}).update(doc["data_keys"])
         self._descriptors.setdefault(name, []).append(doc["uid"])
-        node = self._desc_nodes.get(name)
+        node = self.stream_nodes.get(name)
         updates: Any = node.metadata.get("_config_updates", []) if node is not None else []
         if any(update["uid"] == doc["uid"] for update in updates):
-            self._desc_nodes[doc["uid"]] = self._desc_nodes[name]
+            self.stream_nodes[doc["uid"]] = self.stream_nodes[name]
         else:
             super().descriptor(doc)
         is_first = name not in self._groups
@@ -164,7 +161,7 @@ class TiledRunWriter(_RunWriter):
 
     def event(self, doc: Any) -> None:
         """Add an event."""
-        self._groups[self._desc_nodes[doc["descriptor"]].item["id"]].count()
+        self._groups[self.stream_nodes[doc["descriptor"]].item["id"]].count()
         super().event(doc)
 
     def stream_resource(self, doc: Any) -> None:
@@ -185,10 +182,10 @@ class TiledRunWriter(_RunWriter):
             self._add_frames(frames, doc["descriptor"])
             start, stop = frames[0].rows.start, frames[-1].rows.stop
             key = _key(frames[0])
-            if key not in self._stream_resource_cache:
-                resource = self._stream_resource_cache[doc["stream_resource"]]
+            if key not in self.resources:
+                resource = self.resources[doc["stream_resource"]]
                 ours = {**resource, "uid": key, "uri": file_uri(self._root / frames[0].path)}
-                self._stream_resource_cache[key] = ours  # type: ignore
+                self.resources[key] = ours
             doc = {**doc, "stream_resource": key}
             doc["indices"] = {"start": start, "stop": stop}
             doc["seq_nums"] = {"start": start + 1, "stop": stop + 1}
@@ -197,22 +194,22 @@ class TiledRunWriter(_RunWriter):
     def get_sres_node(self, sres_uid: str, desc_uid: str | None = None) -> Any:
         """Find or create the array; the shape of one that updates change comes from the updates."""
         updates = self._maps.get(sres_uid)
-        if isinstance(updates, UpdateMap) and sres_uid not in self._sres_nodes:
+        if isinstance(updates, UpdateMap) and sres_uid not in self.external_arrays:
             assert desc_uid is not None, "a stream datum has one"
-            stream, resource = self._desc_nodes[desc_uid], self._stream_resource_cache[sres_uid]
+            stream, resource = self.stream_nodes[desc_uid], self.resources[sres_uid]
             consolidator = UpdatesConsolidator(resource, stream.metadata, updates)
             source = consolidator.get_data_source()
             # a follower that finds the node at once waits for the row map
             source.properties = {**source.properties, **updates.size}
-            self._consolidators[sres_uid] = consolidator
-            self._sres_nodes[sres_uid] = stream.new(
+            self.consolidators[sres_uid] = consolidator
+            self.external_arrays[sres_uid] = stream.new(
                 key=consolidator.data_key, structure_family=source.structure_family,
                 data_sources=[source], metadata={}, specs=[], access_tags=self.access_tags,
             )  # fmt: skip
         return super().get_sres_node(sres_uid, desc_uid)
 
     def _add_frames(self, frames: list[Frame], descriptor: str) -> None:
-        stream = self._desc_nodes[descriptor].item["id"]
+        stream = self.stream_nodes[descriptor].item["id"]
         number = self._descriptors[stream].index(descriptor)
         for frame in frames:
             rows = self._map_of(frame)
@@ -223,8 +220,8 @@ class TiledRunWriter(_RunWriter):
             if uid != frame.run:
                 self._other_uids[uid] = None
 
-    def _write_external_data(self, doc: Any) -> None:
-        node, consolidator, patch = self._update_consolidator(doc)
+    def write_stream_datum(self, doc: Any) -> None:
+        node, consolidator, patch = self.consolidate(doc)
         rows = self._maps.get(doc["stream_resource"])
         about = rows.dump() if rows is not None and rows.changed else None
         if about is not None and not isinstance(rows, UpdateMap):
@@ -233,22 +230,22 @@ class TiledRunWriter(_RunWriter):
         source = consolidator.get_data_source()
         if rows is not None:  # a follower of the array waits for a row map of this size
             source.properties = {**source.properties, **rows.size}
-        self._update_data_source_for_node(node, source, patch)
+        self.set_data_source(node, source, patch)
         if about is not None and isinstance(rows, UpdateMap):
             # after the array: an update that is counted must be readable
             _describe(node, about)
         self._read_back.check(doc["stream_resource"], node)
 
-    def _write_internal_data(self, data_cache: list[dict[str, Any]], desc_node: Any) -> None:
+    def write_rows(self, rows: list[dict[str, Any]], stream: Any) -> None:
         for key, about in self.data_keys.items():
             if is_ragged(about):
-                self._write_ragged(desc_node, key, [row.pop(key) for row in data_cache])
+                self._write_ragged(stream, key, [row.pop(key) for row in rows])
         try:
-            super()._write_internal_data(data_cache, desc_node)
+            super().write_rows(rows, stream)
         except (pyarrow.ArrowException, OverflowError):
-            columns = {key for row in data_cache for key in row} & self.data_keys.keys()
+            columns = {key for row in rows for key in row} & self.data_keys.keys()
             for key in columns:
-                if not is_column([row.get(key) for row in data_cache], self.data_keys[key]):
+                if not is_column([row.get(key) for row in rows], self.data_keys[key]):
                     self._guilty.add((self._writing, key))
             raise
 
@@ -260,22 +257,22 @@ class TiledRunWriter(_RunWriter):
         content = awkward.from_numpy(np.concatenate(arrays), regulararray=True)
         array: Any = ragged.array(awkward.unflatten(content, [len(each) for each in arrays]))
         name = f"{stream.item['id']}/{key}"
-        node = self._internal_arrays.get(name)
+        node = self.event_arrays.get(name)
         if node is not None:
             node.patch(array, offset=node.shape[0], extend=True)
             return
         shape = (len(arrays), *self.data_keys[key]["shape"])
-        self._internal_arrays[name] = stream.write_ragged(
+        self.event_arrays[name] = stream.write_ragged(
             array, key=key, metadata=truncate_json_overflow(self.data_keys[key]),
-            dims=self._internal_dims(stream.item["id"], shape), access_tags=self.access_tags,
+            dims=self.dims(stream.item["id"], shape), access_tags=self.access_tags,
         )  # fmt: skip
 
-    def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:
+    def append_rows(self, df_client: Any, table: Any, desc_name: str) -> None:
         """Append the missing rows; if the result is unknown, the next attempt checks it.
 
         A table of an earlier attempt may have other columns: what it lacks is in a second table.
         """
-        node: Any = self._desc_nodes[desc_name]
+        node: Any = self.stream_nodes[desc_name]
         is_new = not node.found
         table = table.cast(column_types(table.schema, self.data_keys))
         if self._fallback.is_needed and not is_new:
@@ -295,30 +292,29 @@ class TiledRunWriter(_RunWriter):
         return self._second_tables[key]
 
     def _column_of(self, stream_datum: Any) -> Column:
-        resource: Any = self._stream_resource_cache[stream_datum["stream_resource"]]
-        return self._desc_nodes[stream_datum["descriptor"]].item["id"], resource["data_key"]
+        resource: Any = self.resources[stream_datum["stream_resource"]]
+        return self.stream_nodes[stream_datum["descriptor"]].item["id"], resource["data_key"]
 
     def _group_node(self, stream: str, number: int) -> Any:
         """Return the stream's node for a group of keys; see `KeyGroups`."""
         if number == 0:
-            return self._desc_nodes[stream]
-        node = LaterNode(self._desc_nodes[stream], number)
+            return self.stream_nodes[stream]
+        node = LaterNode(self.stream_nodes[stream], number)
         name = node.item["id"]
-        if name not in self._desc_nodes:
-            self._desc_nodes[name] = node  # type: ignore (it is one to the run writer)
-            self._int_dims_names[name] = self._int_dims_names[stream]
+        if name not in self.stream_nodes:
+            self.stream_nodes[name] = node
+            self.share_dims(name, stream)
             self._set_arrays(name, stream, number)
         return node
 
     def _set_arrays(self, name: str, stream: str, number: int) -> None:
         """Set which keys of a group the run writer writes as arrays; it leaves complex ones out."""
         _, keys = self._groups[stream].groups[number]
-        self._int_array_keys[name] = {key for key, about in keys.items() if has_node(about)}
-        self._int_ragged_array_keys[name] = set()  # written by `_write_ragged`
+        self.set_event_arrays(name, {key for key, about in keys.items() if has_node(about)})
 
     def _describe_stream(self, doc: Any, *, is_first: bool, has_new_keys: bool) -> None:
         """Complete the metadata of a stream's node, which may be of an earlier attempt."""
-        node = self._desc_nodes[doc["name"]]
+        node = self.stream_nodes[doc["name"]]
         if is_first and self._fallback.is_needed:
             _describe(node, truncate_json_overflow(doc["data_keys"]), "data_keys")
         if has_new_keys or self._fallback.is_needed:

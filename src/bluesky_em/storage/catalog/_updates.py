@@ -6,7 +6,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from bluesky_tiled_plugins.writing.consolidators import HDF5Consolidator, Patch
 from tiled.structures.array import BuiltinDtype
 
 from bluesky_em.axes import axes_of_array
@@ -14,6 +13,8 @@ from bluesky_em.files.hdf5.updates import Extent
 from bluesky_em.files.tiled.row_map import RowMap
 from bluesky_em.frame import Frame
 from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
+
+from ._plugins import HDF5Consolidator, Patch
 
 CHUNK_BYTES = 4 << 20  # bytes of a chunk, which a client reads with one request
 

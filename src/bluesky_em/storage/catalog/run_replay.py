@@ -92,12 +92,12 @@ class _ComparingWriter(TiledRunWriter):
     def descriptor(self, doc: Any) -> None:
         super().descriptor(doc)
         if self._fallback.is_needed:  # columns of an earlier form may be in the first table
-            stream: Any = self._desc_nodes[doc["name"]]
+            stream = self.stream_nodes[doc["name"]]
             stream.found.add("internal")
             stream.tolerate(partial(self._fallback.may_have_left, doc["name"]))
 
-    def _update_data_source_for_node(self, node: Any, data_source: Any, patch: Any = None) -> None:
-        node.expect(data_source.structure)
+    def set_data_source(self, node: Any, source: Any, patch: Any = None) -> None:
+        node.expect(source.structure)
 
 
 class _NewTables(EventTables):
