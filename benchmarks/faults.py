@@ -56,6 +56,8 @@ WRITER, TILED = "bluesky_em.storage.writer", "bluesky_em.storage.tiled_server"
 RANDOM = "at random"
 TILED_INTERVAL = 50  # kills; Tiled takes 10 to 15 s to start
 STEP_INTERVAL = 3  # kills; a step of the feed needs a new writer, which takes seconds to start
+OFTEN = 5  # times that each step is reached; then RARE_STEP_INTERVAL counts
+RARE_STEP_INTERVAL = 15  # kills
 STEP_TIMEOUT = 40.0  # s until an armed step must have been reached
 POWER_INTERVAL, RESTORE_INTERVAL = 50, 250  # kills
 TILED_TIMEOUT = 120.0  # s in which it starts beside everything else
@@ -116,7 +118,7 @@ class FaultTest:
         time.sleep(self.random.uniform(0.05, 0.4))
         if number % TILED_INTERVAL == TILED_INTERVAL // 2:
             self._kill("Tiled server", RANDOM, self._pid_of(TILED))
-        elif number % STEP_INTERVAL == 1:
+        elif number % self._step_interval == 1:
             self._kill_at(self._next_step())
         else:
             pids = {
@@ -128,6 +130,11 @@ class FaultTest:
             victim = sorted(pids)[next(self.turns) % len(pids)]
             self._kill(victim, RANDOM, pids[victim])
         self._replace_killed()
+
+    @property
+    def _step_interval(self) -> int:
+        is_reached_often = all(self.reached[step] >= OFTEN for step in faults.STEPS)
+        return RARE_STEP_INTERVAL if is_reached_often else STEP_INTERVAL
 
     def cut_power(self) -> None:
         """Cut the power of the control PC, or of an instrument PC, in turn."""

@@ -15,6 +15,7 @@ from bluesky.utils import MsgGenerator
 from bluesky_em import Data, MapInfo, NotReady, UnknownReference
 from bluesky_em.__main__ import main
 from bluesky_em.app.session import Session
+from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.plan_stubs import beam_on, fly
 
 # exspy 0.3 imports from where HyperSpy 2.5 does not want it to
@@ -70,6 +71,27 @@ def test_exported_spectra_have_the_samples_edges_where_they_belong(
         assert tem.convergence_angle > 0 and tem.Detector.EELS.collection_angle > 0
         assert tem.Detector.EELS.exposure == 0.5
         assert spectra.metadata.Sample.description == "STO flake"
+
+
+def test_the_address_of_tiled_gives_the_same_file_as_the_folder(
+    tiled: TiledAddress, session: Session, run: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    by_folder, by_address = tmp_path / "folder.hspy", tmp_path / "address.hspy"
+    assert not command(session, monkeypatch, run, "--format", "hspy", "--out", by_folder)
+    words = ["export", run, "--format", "hspy", "--out", str(by_address), "--tiled", tiled.uri]
+    monkeypatch.setenv("TILED_API_KEY", tiled.api_key)
+    monkeypatch.setattr(sys, "argv", ["bluesky-em", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    expected, found = hs.load(by_folder), hs.load(by_address)
+    np.testing.assert_array_equal(found.data, expected.data)
+    np.testing.assert_allclose(found.axes_manager[-1].axis, expected.axes_manager[-1].axis)
+    tem = found.metadata.Acquisition_instrument.as_dictionary()
+    assert tem == expected.metadata.Acquisition_instrument.as_dictionary()
+    node = session.data.catalog[run]["primary"].base["eels"]
+    assert node.metadata["Acquisition_instrument"] == tem  # exspy quantifies from the address alone
 
 
 def test_one_reference_is_exported_as_a_table(

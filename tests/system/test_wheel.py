@@ -39,6 +39,7 @@ def run(request: pytest.FixtureRequest, long: bool, tmp_path: Path) -> Run:
     here = tmp_path / "here"
     here.mkdir()
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_"))}
+    inherited["PIP_NO_COMPILE"] = "1"  # only what the demo imports is compiled, when it is
 
     def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [programs / program, *arguments]

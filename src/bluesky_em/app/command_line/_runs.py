@@ -120,20 +120,17 @@ def export(
         str | None, typer.Option(help="Frames of a series, e.g. 0:10 for the first ten.")
     ] = None,
     storage: StorageFolder = DEFAULT_STORAGE,
+    tiled: Tiled = None,
 ) -> None:
     """Write a run's spectra or images to a file for HyperSpy or other programs."""
-    from bluesky_em.data import Data
     from bluesky_em.data import export as exporting
 
     wanted = exporting.FileFormat.named(to)
-    data = Data(storage=layout_of(storage).root)
-    try:
+    with _data(storage, tiled) as data:
         selection = exporting.select(
             data, what, detector=detector, stream=stream, rows=_range(rows)
         )
         exporting.write(selection, out, wanted)
-    finally:
-        data.close()
     shape = ", ".join(f"{dim}: {size}" for dim, size in selection.array.sizes.items())
     print(f"{out}: {selection.detector} ({shape})")
 

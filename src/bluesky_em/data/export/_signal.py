@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from bluesky_em.files import acquisition_metadata
 from bluesky_em.files.document_values import to_json
 
 from ._selection import Selection
 
 TITLE_LIMIT = 60  # characters; a folder's name has 255 bytes at most
-_TEM = {"beam_energy", "beam_current", "camera_length", "convergence_angle"}
-"""in keV, nA, mm and mrad, the units of our drivers"""
 
 
 def signal(selection: Selection) -> dict[str, Any]:
@@ -61,7 +60,7 @@ def _axis(selection: Selection, dim: str) -> dict[str, Any]:
 
 
 def _metadata(selection: Selection) -> dict[str, Any]:
-    start, facts = selection.start, selection.facts
+    start = selection.start
     moment = datetime.fromtimestamp(start["time"], tz=UTC)
     general = {
         "title": _title(selection),
@@ -69,35 +68,17 @@ def _metadata(selection: Selection) -> dict[str, Any]:
         "time": moment.time().isoformat("seconds"),
         "time_zone": "UTC",
     }
-    tem: dict[str, Any] = {key: float(facts[key]) for key in _TEM & facts.keys()}
-    if selection.is_spectrum:
-        tem["Detector"] = {"EELS": _eels(selection)}
     metadata: dict[str, Any] = {
         "General": general,
         "Signal": {"signal_type": "EELS" if selection.is_spectrum else ""},
-        "Acquisition_instrument": {"TEM": tem},
+        acquisition_metadata.KEY: acquisition_metadata.acquisition_metadata(
+            selection.facts, is_spectrum=selection.is_spectrum, is_map=selection.array.ndim == 3
+        ),
     }
     for key, place in (("sample", ("Sample", "description")), ("user", ("General", "authors"))):
         if key in start:
             metadata.setdefault(place[0], {})[place[1]] = _name(start[key])
     return metadata
-
-
-def _eels(selection: Selection) -> dict[str, Any]:
-    """Describe the spectrometer; the total time is `dwell_time` in maps, else `exposure`."""
-    facts = selection.facts
-    eels: dict[str, Any] = {
-        key: facts[key] for key in ("collection_angle", "spectrometer") if key in facts
-    }
-    frames = int(facts.get("frames", 1))
-    if "exposure" in facts:
-        is_map = selection.array.ndim == 3
-        eels["dwell_time" if is_map else "exposure"] = float(facts["exposure"]) * frames
-    eels["frame_number"] = frames
-    millimetres = re.fullmatch(r"([0-9.]+) *mm", str(facts.get("aperture", "")))
-    if millimetres:
-        eels["aperture_size"] = float(millimetres[1])
-    return eels
 
 
 def _title(selection: Selection) -> str:

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow
 
 from bluesky_em.acquisition.instrument_pc.faults import step
+from bluesky_em.files import acquisition_metadata
 from bluesky_em.files.tiled import results_container
 from bluesky_em.files.tiled.columns import column_types, is_column, of_schema
 from bluesky_em.files.tiled.file_uri import file_uri, unquoted
 from bluesky_em.files.tiled.nodes import IdempotentNode
-from bluesky_em.files.tiled.row_map import KEY, RowMap
+from bluesky_em.files.tiled.row_map import KEY, RowMap, common_facts
 from bluesky_em.files.tiled.storable import has_node, is_ragged
 from bluesky_em.frame import Frame
 from bluesky_em.reference import Reference
@@ -137,7 +138,7 @@ class TiledRunWriter(PluginsRunWriter):
         """Write the run's manifest, with the state of its references, into its metadata."""
         for key, rows in self._maps.items():
             if rows.is_behind and key in self.external_arrays:
-                _describe(self.external_arrays[key], rows.dump())
+                _describe_frames(self.external_arrays[key], rows.dump())
         if self.root_node is not None:
             self._describe_run(manifest)
 
@@ -226,14 +227,14 @@ class TiledRunWriter(PluginsRunWriter):
         about = rows.dump() if rows is not None and rows.changed else None
         if about is not None and not isinstance(rows, UpdateMap):
             # before the rows: a client that sees a row must find its reference
-            _describe(node, about)
+            _describe_frames(node, about)
         source = consolidator.get_data_source()
         if rows is not None:  # a follower of the array waits for a row map of this size
             source.properties = {**source.properties, **rows.size}
         self.set_data_source(node, source, patch)
         if about is not None and isinstance(rows, UpdateMap):
             # after the array: an update that is counted must be readable
-            _describe(node, about)
+            _describe_frames(node, about)
         self._read_back.check(doc["stream_resource"], node)
 
     def write_rows(self, rows: list[dict[str, Any]], stream: Any) -> None:
@@ -316,17 +317,19 @@ class TiledRunWriter(PluginsRunWriter):
         """Complete the metadata of a stream's node, which may be of an earlier attempt."""
         node = self.stream_nodes[doc["name"]]
         if is_first and self._fallback.is_needed:
-            _describe(node, truncate_json_overflow(doc["data_keys"]), "data_keys")
+            _describe(node, data_keys=truncate_json_overflow(doc["data_keys"]))
         if has_new_keys or self._fallback.is_needed:
             later = self._groups[doc["name"]].later
-            _describe(node, doc.get(KEY, {}) | ({"later_keys": later} if later else {}))
+            ours = doc.get(KEY, {}) | ({"later_keys": later} if later else {})
+            _describe(node, **{KEY: ours})
 
     def _describe_run(self, manifest: dict[str, Any]) -> None:
         """Describe the run: its manifest, and the other uids that references to it have."""
         assert self.root_node is not None, "a run begins with its start document"
         self._other_uids_described = len(self._other_uids)
         uids = {"uids": " ".join(self._other_uids)} if self._other_uids else {}
-        _describe(self.root_node, {**_link(self.root_node.item["id"]), **manifest, **uids})
+        ours = {**_link(self.root_node.item["id"]), **manifest, **uids}
+        _describe(self.root_node, **{KEY: ours})
 
     def _map_of(self, frame: Frame) -> RowMap:
         key = _key(frame)
@@ -343,7 +346,18 @@ def _key(frame: Frame) -> str:
     return f"{frame.stream}/{frame.detector}"
 
 
-def _describe(node: Any, what: dict[str, Any], key: str = KEY) -> None:
-    """Replace one entry of a node's metadata; `update_metadata` would keep what it contains."""
-    patch = [{"op": "add", "path": f"/{key}", "value": what}]
+def _describe_frames(node: Any, about: dict[str, Any]) -> None:
+    """Describe an array of our frames: its row map, and what quantification needs."""
+    first = about["segments"][0]
+    acquired = acquisition_metadata.acquisition_metadata(
+        common_facts(about),
+        is_spectrum=any(axis["name"] == "energy" for axis in first["axes"]),
+        is_map="scan" in first,
+    )
+    _describe(node, **{KEY: about, acquisition_metadata.KEY: acquired})
+
+
+def _describe(node: Any, **entries: dict[str, Any]) -> None:
+    """Replace entries of a node's metadata; `update_metadata` would keep what they contain."""
+    patch = [{"op": "add", "path": f"/{key}", "value": value} for key, value in entries.items()]
     node.patch_metadata(metadata_patch=patch, drop_revision=True)
