@@ -122,7 +122,7 @@ class TiledConnection(httpx.Client):
             response = ask(request, **options)
         except (httpx.TransportError, httpx.HTTPStatusError) as exc:
             raise _in_words(request, exc) from exc
-        if response.status_code == UNAUTHORIZED or (response.status_code == FORBIDDEN and is_read):
+        if is_read and response.status_code in (UNAUTHORIZED, FORBIDDEN):
             response.close()
             raise TiledRefused(
                 f"Tiled at {_server(request)} refuses the key ({response.status_code} for "

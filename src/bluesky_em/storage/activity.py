@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
 import time
 import traceback
 from pathlib import Path
+from types import FrameType
 
 _PACKAGE = f"{os.sep}bluesky_em{os.sep}"
 
@@ -42,8 +44,23 @@ class Activity:
     @property
     def call(self) -> str:
         """The innermost function of this package that the thread is in."""
-        frame = sys._current_frames().get(self._thread or 0)  # noqa: SLF001 (documented)
+        frame = _frames().get(self._thread or 0)
         for each in reversed(traceback.extract_stack(frame)):
             if _PACKAGE in each.filename:
                 return f"{Path(each.filename).name}: {each.name}"
         return "an unknown call"
+
+
+def _frames() -> dict[int, FrameType]:
+    """Return the current frame of each thread.
+
+    A garbage collection during this call can stop the whole process: Python 3.11.7 waits then for
+    a lock that it holds itself.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()  # noqa: SLF001 (documented)
+    finally:
+        if collects:
+            gc.enable()
