@@ -66,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         self.server.stopping.wait(self.server.delay)
-        if self.server.has_left:
+        if self.server.has_left or self.server.stopping.is_set():
             self.close_connection = True
             return
         if self.is_refused(body):

@@ -268,21 +268,21 @@ class TiledRunWriter(PluginsRunWriter):
             dims=self.dims(stream.item["id"], shape), access_tags=self.access_tags,
         )  # fmt: skip
 
-    def append_rows(self, df_client: Any, table: Any, desc_name: str) -> None:
+    def append_rows(self, table_node: Any, rows: Any, stream: str) -> None:
         """Append the missing rows; if the result is unknown, the next attempt checks it.
 
         A table of an earlier attempt may have other columns: what it lacks is in a second table.
         """
-        node: Any = self.stream_nodes[desc_name]
+        node: Any = self.stream_nodes[stream]
         is_new = not node.found
-        table = table.cast(column_types(table.schema, self.data_keys))
+        rows = rows.cast(column_types(rows.schema, self.data_keys))
         if self._fallback.is_needed and not is_new:
-            more = [name for name in table.column_names if name not in df_client.columns]
+            more = [name for name in rows.column_names if name not in table_node.columns]
             if more:
-                columns = table.select(more)
-                self._event_tables.append(self._second_table(node, df_client, columns), columns)
-            table = of_schema(table, df_client.structure().arrow_schema_decoded)
-        self._event_tables.append(df_client, table, is_new=is_new)
+                columns = rows.select(more)
+                self._event_tables.append(self._second_table(node, table_node, columns), columns)
+            rows = of_schema(rows, table_node.structure().arrow_schema_decoded)
+        self._event_tables.append(table_node, rows, is_new=is_new)
 
     def _second_table(self, node: Any, first: Any, columns: Any) -> Any:
         key = f"{first.item['id']}_text"
