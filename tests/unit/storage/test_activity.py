@@ -1,4 +1,4 @@
-"""What a thread of the writer does is found without stopping the writer."""
+"""The activity of a thread of the writer is described without stopping the writer."""
 
 import gc
 import sys
