@@ -19,7 +19,7 @@ from bluesky_em.files.tiled.address import TiledAddress
 from bluesky_em.plan_stubs import wait_for
 from bluesky_em.reference import run_of
 
-RECORDINGS = Path(__file__).parents[3] / "shared" / "data"
+RECORDING = Path(__file__).parents[3] / "shared" / "data" / "EELS_STO.dm3"
 
 
 def test_frames_read_over_http_have_the_checksum_taken_at_the_exposure(
@@ -34,15 +34,14 @@ def test_frames_read_over_http_have_the_checksum_taken_at_the_exposure(
 
 
 @pytest.mark.skipif(
-    not RECORDINGS.exists(),
-    reason="EELS_STO.dm3, a recording of a real spectrometer, is not part of the repository",
+    not RECORDING.exists(),
+    reason=f"{RECORDING} is absent: recordings are no part of the project; pyTEMlib has it",
 )
 def test_a_replayed_recording_reads_back_as_rosettasciio_reads_it(tmp_path: Path) -> None:
     from rsciio.digitalmicrograph import file_reader
 
-    path = RECORDINGS / "EELS_STO.dm3"
-    (recorded,) = file_reader(path)
-    with Session(tmp_path, replay=path, latency=False, tiled="http://127.0.0.1:1") as session:
+    (recorded,) = file_reader(RECORDING)
+    with Session(tmp_path, replay=RECORDING, latency=False, tiled="http://127.0.0.1:1") as session:
         reference = session.acquire_eels(exposure=0.001)
         session.data.wait(reference, until="stored")
         frame = session.data.open(reference)

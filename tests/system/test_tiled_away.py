@@ -166,6 +166,16 @@ def test_waiting_continues_when_tiled_is_back(
     data.close()
 
 
+def test_an_error_behind_the_first_page_is_no_lack_of_a_key(
+    tiled: TiledAddress, proxy: TiledProxy, reference: str
+) -> None:
+    proxy.refused.add("/metadata/")
+    data = Data(proxy.uri, api_key=tiled.api_key)
+    with pytest.raises(TiledFailed, match="answers '500 Internal Server Error' for /api/v1"):
+        data.status(reference)
+    data.close()
+
+
 def test_a_key_is_asked_for_where_none_is_given(
     tiled: TiledAddress, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ class Catalog:
         Raises:
             NotReady: the embedded server has not started within 180 s, or cannot start.
             TiledUnreachable: the server does not answer.
+            TiledFailed: it answers with an error of its own.
             TiledRefused: it refuses the key.
         """
         if self._client is None:

@@ -42,8 +42,8 @@ class Data:
     With a storage folder, states come from its ledger and frames from its files; without one,
     everything comes over HTTP from Tiled: each method raises `TiledUnreachable` when it does not
     answer, `TiledFailed` when it answers with an error of its own, and `TiledRefused` when it
-    refuses the key. Of a run's uid its beginning is enough, wherever a run or
-    a reference is given, if no other run begins so.
+    refuses the key. Of a run's uid its beginning is enough, wherever a run or a reference is given,
+    if no other run begins so.
 
     Args:
         tiled: address of the Tiled server; with `storage`, defaults to the embedded one.

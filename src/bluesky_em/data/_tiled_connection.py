@@ -22,7 +22,7 @@ from bluesky_em.errors import TiledFailed, TiledRefused, TiledUnreachable
 ATTEMPTS = 3  # of a reading request: an idle connection may have been closed at the other end
 SHORTEST_TIMEOUT = 0.5  # seconds; also who does not wait asks once
 RETRY_INTERVAL = 1.0  # seconds at most, while the server is away
-UNAUTHORIZED, FORBIDDEN, SERVER_ERROR = 401, 403, 500
+REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 TROUBLE = (ConnectionError, TiledFailed)
 """errors while the server is away"""
 MSGPACK = "application/x-msgpack"  # Tiled's own answers; pixels and tables have other types
@@ -87,15 +87,22 @@ def connect(uri: str, api_key: str | None, timeout: float) -> Any:
     )  # fmt: skip
     before.close()
     try:
+        authentication = context.server_info.authentication
+        if authentication.required and not (authentication.providers or context.authenticated):
+            raise TiledRefused(
+                f"Tiled at {uri} needs a key: Data(..., api_key=…), or the environment's "
+                "TILED_API_KEY"
+            )
         return from_context(context, node_path_parts=path)
-    except RuntimeError as exc:  # in the words of Tiled's own function to connect
-        context.close()
-        raise TiledRefused(
-            f"Tiled at {uri} needs a key: Data(..., api_key=…), or the environment's TILED_API_KEY"
-        ) from exc
     except BaseException:
         context.close()
         raise
+
+
+def _may_be_sent_again(exc: Exception) -> bool:
+    """Return whether the next try may succeed at once; a server that was slow would be again."""
+    lost = isinstance(exc, httpx.TransportError) and not isinstance(exc, httpx.TimeoutException)
+    return lost or isinstance(exc, httpx.HTTPStatusError)
 
 
 class TiledConnection(httpx.Client):
@@ -114,21 +121,25 @@ class TiledConnection(httpx.Client):
             TiledRefused: the key is wrong, or may not read this.
         """
         is_read = request.method in ("GET", "HEAD")
-        ask = stamina.retry(
-            on=_may_be_sent_again, attempts=ATTEMPTS if is_read else 1, timeout=None,
-            wait_initial=0.05, wait_max=0.2, wait_jitter=0.05,
-        )(self._send_once)  # fmt: skip
+        send = self._send_repeatedly if is_read else self._send_once
         try:
-            response = ask(request, **options)
+            response = send(request, **options)
         except (httpx.TransportError, httpx.HTTPStatusError) as exc:
             raise _in_words(request, exc) from exc
-        if is_read and response.status_code in (UNAUTHORIZED, FORBIDDEN):
+        if is_read and response.status_code in REFUSALS:
             response.close()
             raise TiledRefused(
                 f"Tiled at {_server(request)} refuses the key ({response.status_code} for "
                 f"{request.url.path}): give one that may read this, Data(..., api_key=…)"
             )
         return response
+
+    @stamina.retry(
+        on=_may_be_sent_again, attempts=ATTEMPTS, timeout=None,
+        wait_initial=0.05, wait_max=0.2, wait_jitter=0.05,
+    )  # fmt: skip
+    def _send_repeatedly(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        return self._send_once(request, **options)
 
     def _send_once(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """Send a request; a server's error, and an answer that Tiled does not give, raise."""
@@ -157,12 +168,6 @@ def _check(response: httpx.Response) -> None:
     raise httpx.RemoteProtocolError(f"what answers is no Tiled server ({kind})")
 
 
-def _may_be_sent_again(exc: Exception) -> bool:
-    """Return whether the next try may succeed at once; a server that was slow would be again."""
-    lost = isinstance(exc, httpx.TransportError) and not isinstance(exc, httpx.TimeoutException)
-    return lost or isinstance(exc, httpx.HTTPStatusError)
-
-
 def _in_words(request: httpx.Request, exc: httpx.HTTPError) -> TiledUnreachable | TiledFailed:
     tiled = f"Tiled at {_server(request)}"
     if isinstance(exc, httpx.TimeoutException):
@@ -174,7 +179,9 @@ def _in_words(request: httpx.Request, exc: httpx.HTTPError) -> TiledUnreachable 
         )
     status = f"{exc.response.status_code} {exc.response.reason_phrase}"
     text = f"{tiled} answers {status!r} for {request.url.path}; its log says why"
-    is_away = exc.response.status_code != SERVER_ERROR  # a proxy's words: 502, 503, 504
+    is_away = (
+        exc.response.status_code != httpx.codes.INTERNAL_SERVER_ERROR
+    )  # a proxy's words: 502, 503, 504
     return TiledUnreachable(text) if is_away else TiledFailed(text)
 
 

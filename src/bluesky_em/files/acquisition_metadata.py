@@ -12,9 +12,7 @@ _TEM = ("beam_energy", "beam_current", "camera_length", "convergence_angle")
 """in keV, nA, mm and mrad, the units of our drivers and of HyperSpy"""
 
 
-def acquisition_metadata(
-    facts: Mapping[str, Any], *, is_spectrum: bool, is_map: bool
-) -> dict[str, Any]:
+def compose(facts: Mapping[str, Any], *, is_spectrum: bool, is_map: bool) -> dict[str, Any]:
     """Return HyperSpy's tree `Acquisition_instrument` for frames with these facts.
 
     The names and units are those of exspy's user guide: `beam_energy` in keV, `beam_current` in nA,
@@ -22,7 +20,7 @@ def acquisition_metadata(
     a frame is `dwell_time` in maps, else `exposure`. What is not known is absent.
 
     >>> facts = {"beam_energy": 200, "collection_angle": 30.0, "exposure": 0.1, "frames": 3}
-    >>> acquisition_metadata(facts, is_spectrum=True, is_map=False)["TEM"]["beam_energy"]
+    >>> compose(facts, is_spectrum=True, is_map=False)["TEM"]["beam_energy"]
     200.0
     """
     tem: dict[str, Any] = {key: value for key in _TEM if (value := _number(facts, key)) is not None}

@@ -71,7 +71,7 @@ def _metadata(selection: Selection) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "General": general,
         "Signal": {"signal_type": "EELS" if selection.is_spectrum else ""},
-        acquisition_metadata.KEY: acquisition_metadata.acquisition_metadata(
+        acquisition_metadata.KEY: acquisition_metadata.compose(
             selection.facts, is_spectrum=selection.is_spectrum, is_map=selection.array.ndim == 3
         ),
     }

@@ -12,7 +12,8 @@ from ._follower import RunFollower, RunsFollower, RunSource, RunsSource
 from ._point import End, Point
 from ._published_results import PublishedResults
 from ._tiled_nodes import read_rows
-from ._tiled_run import TiledRun, TiledRuns
+from ._tiled_run import TiledRun
+from ._tiled_runs import TiledRuns
 
 __all__ = [
     "Point", "End", "RunFollower", "RunsFollower", "Bookmark", "RunSource", "RunsSource",

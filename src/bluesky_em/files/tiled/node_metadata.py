@@ -40,5 +40,11 @@ def restore(node: Any, metadata: Mapping[str, Any]) -> None:
         node.patch_metadata(metadata_patch=patch, drop_revision=True)
 
 
+def replace_entries(node: Any, **entries: Any) -> None:
+    """Replace entries of a node's metadata; `update_metadata` would keep what they contain."""
+    patch = [{"op": "add", "path": f"/{key}", "value": value} for key, value in entries.items()]
+    node.patch_metadata(metadata_patch=patch, drop_revision=True)
+
+
 def _escaped(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")

@@ -10,23 +10,22 @@ import numpy as np
 import pyarrow
 
 from bluesky_em.acquisition.instrument_pc.faults import step
-from bluesky_em.files import acquisition_metadata
 from bluesky_em.files.tiled import results_container
 from bluesky_em.files.tiled.columns import column_types, is_column, of_schema
 from bluesky_em.files.tiled.file_uri import file_uri, unquoted
+from bluesky_em.files.tiled.node_metadata import replace_entries
 from bluesky_em.files.tiled.nodes import IdempotentNode
-from bluesky_em.files.tiled.row_map import KEY, RowMap, common_facts
+from bluesky_em.files.tiled.row_map import KEY
 from bluesky_em.files.tiled.storable import has_node, is_ragged
 from bluesky_em.frame import Frame
 from bluesky_em.reference import Reference
 
 from ._event_tables import EventTables
 from ._fallback import Column, Fallback
+from ._frame_arrays import FrameArrays, key_of
 from ._key_groups import KeyGroups
 from ._later_node import LaterNode
 from ._plugins import PluginsRunWriter, truncate_json_overflow
-from ._read_back import ReadBack
-from ._updates import UpdateMap, UpdatesConsolidator
 
 
 class _Runs(IdempotentNode):
@@ -66,8 +65,7 @@ class TiledRunWriter(PluginsRunWriter):
         super().__init__(_Runs(client))
         self._frames_of = frames_of
         self._root = root
-        self._maps: dict[str, RowMap] = {}
-        self._read_back = ReadBack(root)
+        self._frame_arrays = FrameArrays(root)
         self._event_tables = EventTables()
         self._data_keys: dict[str, dict[str, Any]] = {}
         self._groups: dict[str, KeyGroups] = {}
@@ -85,7 +83,7 @@ class TiledRunWriter(PluginsRunWriter):
 
         Those of our frames are not among them: they never give way.
         """
-        ours = {key.rpartition("/")[2] for key in self._maps}
+        ours = self._frame_arrays.detectors
         keys = self._data_keys.get(self._writing, {})
         return {(self._writing, key): about for key, about in keys.items() if key not in ours}
 
@@ -117,7 +115,7 @@ class TiledRunWriter(PluginsRunWriter):
 
     def note_failed(self, frame: Frame, reason: str) -> None:
         """Record for readers that a frame's row has no data, and why."""
-        self._map_of(frame).fail(frame, reason)
+        self._frame_arrays.fail(frame, reason)
 
     @property
     def tables(self) -> dict[str, dict[str, int]]:
@@ -136,9 +134,7 @@ class TiledRunWriter(PluginsRunWriter):
 
     def conclude(self, manifest: dict[str, Any]) -> None:
         """Write the run's manifest, with the state of its references, into its metadata."""
-        for key, rows in self._maps.items():
-            if rows.is_behind and key in self.external_arrays:
-                _describe_frames(self.external_arrays[key], rows.dump())
+        self._frame_arrays.conclude(self.external_arrays)
         if self.root_node is not None:
             self._describe_run(manifest)
 
@@ -182,7 +178,7 @@ class TiledRunWriter(PluginsRunWriter):
         if frames:
             self._add_frames(frames, doc["descriptor"])
             start, stop = frames[0].rows.start, frames[-1].rows.stop
-            key = _key(frames[0])
+            key = key_of(frames[0])
             if key not in self.resources:
                 resource = self.resources[doc["stream_resource"]]
                 ours = {**resource, "uid": key, "uri": file_uri(self._root / frames[0].path)}
@@ -194,48 +190,41 @@ class TiledRunWriter(PluginsRunWriter):
 
     def get_sres_node(self, sres_uid: str, desc_uid: str | None = None) -> Any:
         """Find or create the array; the shape of one that updates change comes from the updates."""
-        updates = self._maps.get(sres_uid)
-        if isinstance(updates, UpdateMap) and sres_uid not in self.external_arrays:
+        if sres_uid in self._frame_arrays and sres_uid not in self.external_arrays:
             assert desc_uid is not None, "a stream datum has one"
             stream, resource = self.stream_nodes[desc_uid], self.resources[sres_uid]
-            consolidator = UpdatesConsolidator(resource, stream.metadata, updates)
-            source = consolidator.get_data_source()
-            # a follower that finds the node at once waits for the row map
-            source.properties = {**source.properties, **updates.size}
-            self.consolidators[sres_uid] = consolidator
-            self.external_arrays[sres_uid] = stream.new(
-                key=consolidator.data_key, structure_family=source.structure_family,
-                data_sources=[source], metadata={}, specs=[], access_tags=self.access_tags,
-            )  # fmt: skip
+            consolidator = self._frame_arrays.updates_consolidator(
+                sres_uid, resource, stream.metadata
+            )
+            if consolidator is not None:
+                # a follower that finds the node at once waits for the row map
+                source = self._frame_arrays.source(sres_uid, consolidator)
+                self.consolidators[sres_uid] = consolidator
+                self.external_arrays[sres_uid] = stream.new(
+                    key=consolidator.data_key, structure_family=source.structure_family,
+                    data_sources=[source], metadata={}, specs=[], access_tags=self.access_tags,
+                )  # fmt: skip
         return super().get_sres_node(sres_uid, desc_uid)
 
     def _add_frames(self, frames: list[Frame], descriptor: str) -> None:
         stream = self.stream_nodes[descriptor].item["id"]
         number = self._descriptors[stream].index(descriptor)
         for frame in frames:
-            rows = self._map_of(frame)
-            rows.add(frame, number)
-            if not any(str(row) in rows.failed for row in frame.rows):
-                self._read_back.add(_key(frame), frame)
+            self._frame_arrays.add(frame, number)
             uid = Reference.parse(frame.reference).run
             if uid != frame.run:
                 self._other_uids[uid] = None
 
     def write_stream_datum(self, doc: Any) -> None:
+        """Write the rows of a stream datum; those of our frames are described, too."""
+        key = doc["stream_resource"]
+        if key not in self._frame_arrays:
+            super().write_stream_datum(doc)
+            return
         node, consolidator, patch = self.consolidate(doc)
-        rows = self._maps.get(doc["stream_resource"])
-        about = rows.dump() if rows is not None and rows.changed else None
-        if about is not None and not isinstance(rows, UpdateMap):
-            # before the rows: a client that sees a row must find its reference
-            _describe_frames(node, about)
-        source = consolidator.get_data_source()
-        if rows is not None:  # a follower of the array waits for a row map of this size
-            source.properties = {**source.properties, **rows.size}
-        self.set_data_source(node, source, patch)
-        if about is not None and isinstance(rows, UpdateMap):
-            # after the array: an update that is counted must be readable
-            _describe_frames(node, about)
-        self._read_back.check(doc["stream_resource"], node)
+        self._frame_arrays.write(
+            key, node, consolidator, lambda source: self.set_data_source(node, source, patch)
+        )
 
     def write_rows(self, rows: list[dict[str, Any]], stream: Any) -> None:
         for key, about in self.data_keys.items():
@@ -317,11 +306,11 @@ class TiledRunWriter(PluginsRunWriter):
         """Complete the metadata of a stream's node, which may be of an earlier attempt."""
         node = self.stream_nodes[doc["name"]]
         if is_first and self._fallback.is_needed:
-            _describe(node, data_keys=truncate_json_overflow(doc["data_keys"]))
+            replace_entries(node, data_keys=truncate_json_overflow(doc["data_keys"]))
         if has_new_keys or self._fallback.is_needed:
             later = self._groups[doc["name"]].later
             ours = doc.get(KEY, {}) | ({"later_keys": later} if later else {})
-            _describe(node, **{KEY: ours})
+            replace_entries(node, **{KEY: ours})
 
     def _describe_run(self, manifest: dict[str, Any]) -> None:
         """Describe the run: its manifest, and the other uids that references to it have."""
@@ -329,35 +318,8 @@ class TiledRunWriter(PluginsRunWriter):
         self._other_uids_described = len(self._other_uids)
         uids = {"uids": " ".join(self._other_uids)} if self._other_uids else {}
         ours = {**_link(self.root_node.item["id"]), **manifest, **uids}
-        _describe(self.root_node, **{KEY: ours})
-
-    def _map_of(self, frame: Frame) -> RowMap:
-        key = _key(frame)
-        if key not in self._maps:
-            self._maps[key] = RowMap() if frame.update is None else UpdateMap(frame)
-        return self._maps[key]
+        replace_entries(self.root_node, **{KEY: ours})
 
 
 def _link(run: str) -> dict[str, str]:
     return {"results": results_container.path_about(run)}
-
-
-def _key(frame: Frame) -> str:
-    return f"{frame.stream}/{frame.detector}"
-
-
-def _describe_frames(node: Any, about: dict[str, Any]) -> None:
-    """Describe an array of our frames: its row map, and what quantification needs."""
-    first = about["segments"][0]
-    acquired = acquisition_metadata.acquisition_metadata(
-        common_facts(about),
-        is_spectrum=any(axis["name"] == "energy" for axis in first["axes"]),
-        is_map="scan" in first,
-    )
-    _describe(node, **{KEY: about, acquisition_metadata.KEY: acquired})
-
-
-def _describe(node: Any, **entries: dict[str, Any]) -> None:
-    """Replace entries of a node's metadata; `update_metadata` would keep what they contain."""
-    patch = [{"op": "add", "path": f"/{key}", "value": value} for key, value in entries.items()]
-    node.patch_metadata(metadata_patch=patch, drop_revision=True)

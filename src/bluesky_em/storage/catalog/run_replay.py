@@ -87,7 +87,7 @@ class _ComparingWriter(TiledRunWriter):
     def __init__(self, *args: Any):
         super().__init__(*args)
         self._event_tables = _NewTables()
-        self._read_back = _NothingRead()  # type: ignore (it has the methods of one)
+        self._frame_arrays.read_back = _NothingRead()  # type: ignore (it has its methods)
 
     def descriptor(self, doc: Any) -> None:
         super().descriptor(doc)

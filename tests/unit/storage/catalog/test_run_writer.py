@@ -8,7 +8,6 @@ from bluesky_em.axes import Axis
 from bluesky_em.frame import Frame
 from bluesky_em.storage.catalog._fallback import Fallback
 from bluesky_em.storage.catalog._run_writer import TiledRunWriter
-from bluesky_em.storage.catalog._updates import UpdateMap
 
 SUM = {"mode": "accumulate", "shape": [4], "dtype": "<f4"}
 FRAME = Frame(
@@ -24,15 +23,14 @@ def test_a_new_array_of_updates_announces_as_many_entries_as_its_row_map_will_ha
         metadata={"data_keys": {"eels": {"shape": [4], "dtype_numpy": "<f4", "dtype": "array"}}},
         new=lambda **given: created.update(given),
     )
-    updates: Any = UpdateMap(FRAME)
-    updates.add(FRAME)
     writer: Any = TiledRunWriter(object(), lambda _: [], Path(), Fallback())
-    writer._maps["sum"], writer._desc_nodes["descriptor"] = updates, stream
-    writer._stream_resource_cache["sum"] = {
-        "uid": "sum", "data_key": "eels", "mimetype": "application/x-hdf5",
+    writer._frame_arrays.add(FRAME, 0)
+    writer.stream_nodes["descriptor"] = stream
+    writer.resources["primary/eels"] = {
+        "uid": "primary/eels", "data_key": "eels", "mimetype": "application/x-hdf5",
         "uri": "file://localhost/eels.h5", "parameters": {"dataset": "/entry/data/data"},
     }  # fmt: skip
-    writer.get_sres_node("sum", "descriptor")
+    writer.get_sres_node("primary/eels", "descriptor")
     (source,) = created["data_sources"]
     assert source.properties == {"segments": 1, "failed": 0, "facts": 0}
     assert created["metadata"] == {}, "the row map comes later"
