@@ -1,7 +1,5 @@
 """A map that is fine only where an edge is."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import product
 from typing import Any

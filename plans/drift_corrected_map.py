@@ -1,7 +1,5 @@
 """A map in blocks of lines, corrected for the specimen's drift."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import bluesky.plan_stubs as bps

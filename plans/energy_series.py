@@ -1,7 +1,5 @@
 """Spectra at several energy offsets, to be merged into one that is wider than the camera."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

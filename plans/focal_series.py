@@ -1,7 +1,5 @@
 """The same image at several foci."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

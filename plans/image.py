@@ -1,7 +1,5 @@
 """One image."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import bluesky.plan_stubs as bps

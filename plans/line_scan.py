@@ -1,7 +1,5 @@
 """Spectra along a line on the specimen."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import bluesky.plan_stubs as bps

@@ -1,7 +1,5 @@
 """One spectrum, or several, at the beam's position."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import bluesky.plan_stubs as bps

@@ -1,7 +1,5 @@
 """A spectrum image: a map of spectra in one fly scan, together with the dark field."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import bluesky.preprocessors as bpp

@@ -1,7 +1,5 @@
 """A survey image, and a map of each interesting region in it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
