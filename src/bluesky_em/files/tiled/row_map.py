@@ -53,6 +53,11 @@ class RowMap:
         return self._changed or (self.is_behind and self._rows >= due)
 
     @property
+    def has_several_axes(self) -> bool:
+        """Whether the axes differ from row to row."""
+        return any(each["axes"] != self.segments[0]["axes"] for each in self.segments)
+
+    @property
     def is_behind(self) -> bool:
         """Whether the map that was described lacks the facts of some rows."""
         end = self._facts_end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from bluesky_em.files.tiled.node_metadata import replace_entries
 from bluesky_em.files.tiled.row_map import KEY, RowMap, common_facts
 from bluesky_em.frame import Frame
 
+from ._axis_arrays import EVENT, AxisArrays
+from ._plugins import consolidator_factory
 from ._read_back import ReadBack
 from ._updates import UpdateMap, UpdatesConsolidator
 
@@ -27,6 +29,7 @@ class FrameArrays:
     def __init__(self, root: Path):
         self.read_back = ReadBack(root)
         self._maps: dict[str, RowMap] = {}
+        self._axes = AxisArrays(root)
 
     def __contains__(self, key: str) -> bool:
         return key in self._maps
@@ -36,32 +39,37 @@ class FrameArrays:
         """The detectors whose frames are ours."""
         return {key.rpartition("/")[2] for key in self._maps}
 
-    def add(self, frame: Frame, descriptor: int) -> None:
+    def add(self, frame: Frame, descriptor: int, data_keys: Collection[str]) -> None:
         """Add the rows of a frame, or of a block of frames.
 
         Args:
             frame: the frame.
             descriptor: the number of its descriptor in the stream, from 0.
+            data_keys: of the stream.
         """
-        rows = self._map_of(frame)
+        rows = self._map_of(frame, data_keys)
         rows.add(frame, descriptor)
         if not any(str(row) in rows.failed for row in frame.rows):
             self.read_back.add(key_of(frame), frame)
 
-    def fail(self, frame: Frame, reason: str) -> None:
+    def fail(self, frame: Frame, reason: str, data_keys: Collection[str]) -> None:
         """Record for readers that a frame's row has no data, and why."""
-        self._map_of(frame).fail(frame, reason)
+        self._map_of(frame, data_keys).fail(frame, reason)
 
-    def updates_consolidator(self, key: str, resource: Any, stream: Any) -> Any:
-        """Return how updates form the array, whose shape comes from them; None if rows do.
+    def consolidator(self, key: str, resource: Any, stream: Any) -> Any:
+        """Return how files form the array; the shape of one that updates change comes from them.
 
         Args:
             key: of the array.
             resource: its stream resource.
             stream: the metadata of the stream's node.
         """
-        rows = self._maps[key]
-        return UpdatesConsolidator(resource, stream, rows) if isinstance(rows, UpdateMap) else None
+        rows, dims = self._maps[key], self._axes.dims(key)
+        if isinstance(rows, UpdateMap):
+            return UpdatesConsolidator(resource, stream, rows, dims)
+        consolidator = consolidator_factory(resource, stream)
+        consolidator.dims = (EVENT, *dims)
+        return consolidator
 
     def source(self, key: str, consolidator: Any) -> Any:
         """Return the data source of an array; it announces how large its row map will be.
@@ -95,16 +103,33 @@ class FrameArrays:
             _describe(node, about)
         self.read_back.check(key, node)
 
+    def write_axes(self, key: str, stream: Any, source: Any, tags: list[str] | None) -> None:
+        """Write the axes of an array beside it, or delete them if they have changed.
+
+        Args:
+            key: of the array.
+            stream: the stream's node.
+            source: the array's data source.
+            tags: who may read the axes.
+        """
+        rows = self._maps[key]
+        if rows.has_several_axes and not isinstance(rows, UpdateMap):
+            self._axes.drop(key, stream)
+        else:
+            self._axes.register(key, stream, source, tags)
+
     def conclude(self, nodes: dict[str, Any]) -> None:
         """Describe what has not been described yet, at the end of the run."""
         for key, rows in self._maps.items():
             if rows.is_behind and key in nodes:
                 _describe(nodes[key], rows.dump())
 
-    def _map_of(self, frame: Frame) -> RowMap:
+    def _map_of(self, frame: Frame, data_keys: Collection[str]) -> RowMap:
         key = key_of(frame)
         if key not in self._maps:
-            self._maps[key] = RowMap() if frame.update is None else UpdateMap(frame)
+            rows = self._maps[key] = RowMap() if frame.update is None else UpdateMap(frame)
+            axes = rows.axes if isinstance(rows, UpdateMap) else frame.axes
+            self._axes.name(key, frame, axes, data_keys)
         return self._maps[key]
 
 

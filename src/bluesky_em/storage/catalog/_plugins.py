@@ -11,11 +11,16 @@ import sys
 from typing import Any
 
 from bluesky_tiled_plugins.utils import truncate_json_overflow
-from bluesky_tiled_plugins.writing.consolidators import HDF5Consolidator, Patch
+from bluesky_tiled_plugins.writing.consolidators import (
+    HDF5Consolidator,
+    Patch,
+    consolidator_factory,
+)
 from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer, _RunWriter
 
 __all__ = [
-    "HDF5Consolidator", "Patch", "PluginsNormalizer", "PluginsRunWriter", "truncate_json_overflow",
+    "HDF5Consolidator", "Patch", "PluginsNormalizer", "PluginsRunWriter", "consolidator_factory",
+    "truncate_json_overflow",
 ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from bluesky_em.files.tiled.node_metadata import replace_entries
 from bluesky_em.files.tiled.nodes import IdempotentNode
 from bluesky_em.files.tiled.row_map import KEY
 from bluesky_em.files.tiled.storable import has_node, is_ragged
+from bluesky_em.files.tiled.values import address_name
 from bluesky_em.frame import Frame
 from bluesky_em.reference import Reference
 
@@ -115,7 +116,7 @@ class TiledRunWriter(PluginsRunWriter):
 
     def note_failed(self, frame: Frame, reason: str) -> None:
         """Record for readers that a frame's row has no data, and why."""
-        self._frame_arrays.fail(frame, reason)
+        self._frame_arrays.fail(frame, reason, self._data_keys_of(frame))
 
     @property
     def tables(self) -> dict[str, dict[str, int]]:
@@ -189,28 +190,25 @@ class TiledRunWriter(PluginsRunWriter):
         super().stream_datum(doc)
 
     def get_sres_node(self, sres_uid: str, desc_uid: str | None = None) -> Any:
-        """Find or create the array; the shape of one that updates change comes from the updates."""
+        """Find or create the array of a stream resource, or of all our frames in a stream."""
         if sres_uid in self._frame_arrays and sres_uid not in self.external_arrays:
             assert desc_uid is not None, "a stream datum has one"
             stream, resource = self.stream_nodes[desc_uid], self.resources[sres_uid]
-            consolidator = self._frame_arrays.updates_consolidator(
-                sres_uid, resource, stream.metadata
-            )
-            if consolidator is not None:
-                # a follower that finds the node at once waits for the row map
-                source = self._frame_arrays.source(sres_uid, consolidator)
-                self.consolidators[sres_uid] = consolidator
-                self.external_arrays[sres_uid] = stream.new(
-                    key=consolidator.data_key, structure_family=source.structure_family,
-                    data_sources=[source], metadata={}, specs=[], access_tags=self.access_tags,
-                )  # fmt: skip
+            consolidator = self._frame_arrays.consolidator(sres_uid, resource, stream.metadata)
+            # a follower that finds the node at once waits for the row map
+            source = self._frame_arrays.source(sres_uid, consolidator)
+            self.consolidators[sres_uid] = consolidator
+            self.external_arrays[sres_uid] = stream.new(
+                key=consolidator.data_key, structure_family=source.structure_family,
+                data_sources=[source], metadata={}, specs=[], access_tags=self.access_tags,
+            )  # fmt: skip
         return super().get_sres_node(sres_uid, desc_uid)
 
     def _add_frames(self, frames: list[Frame], descriptor: str) -> None:
         stream = self.stream_nodes[descriptor].item["id"]
         number = self._descriptors[stream].index(descriptor)
         for frame in frames:
-            self._frame_arrays.add(frame, number)
+            self._frame_arrays.add(frame, number, self._data_keys_of(frame))
             uid = Reference.parse(frame.reference).run
             if uid != frame.run:
                 self._other_uids[uid] = None
@@ -225,6 +223,8 @@ class TiledRunWriter(PluginsRunWriter):
         self._frame_arrays.write(
             key, node, consolidator, lambda source: self.set_data_source(node, source, patch)
         )
+        stream, source = self.stream_nodes[doc["descriptor"]], consolidator.get_data_source()
+        self._frame_arrays.write_axes(key, stream, source, self.access_tags)
 
     def write_rows(self, rows: list[dict[str, Any]], stream: Any) -> None:
         for key, about in self.data_keys.items():
@@ -319,6 +319,9 @@ class TiledRunWriter(PluginsRunWriter):
         uids = {"uids": " ".join(self._other_uids)} if self._other_uids else {}
         ours = {**_link(self.root_node.item["id"]), **manifest, **uids}
         replace_entries(self.root_node, **{KEY: ours})
+
+    def _data_keys_of(self, frame: Frame) -> dict[str, Any]:
+        return self._data_keys.get(address_name(frame.stream), {})
 
 
 def _link(run: str) -> dict[str, str]:

@@ -34,8 +34,7 @@ class UpdateMap(RowMap):
         super().__init__()
         assert first.update is not None, "a frame without an update belongs in a RowMap"
         self.extent = Extent(UpdateDeclaration.load(first.update))
-        axes = axes_of_array(first.scan, first.axes, len(self.extent.declared.shape))
-        self.dims = tuple(axis.name for axis in axes)
+        self.axes = axes_of_array(first.scan, first.axes, len(self.extent.declared.shape))
         self._count = 0
         self._values: dict[str, dict[str, Any]] = {}
 
@@ -67,20 +66,23 @@ class UpdatesConsolidator(HDF5Consolidator):
         stream_resource: of the file.
         descriptor: of the stream.
         updates: the updates so far; more are added later.
+        dims: names of the array's dimensions.
     """
 
     def __new__(cls, *args: Any) -> UpdatesConsolidator:
         """Create one; the parent would create one for several files."""
         return object.__new__(cls)
 
-    def __init__(self, stream_resource: Any, descriptor: Any, updates: UpdateMap):
+    def __init__(
+        self, stream_resource: Any, descriptor: Any, updates: UpdateMap, dims: tuple[str, ...]
+    ):  # fmt: skip
         super().__init__(stream_resource, descriptor)
         self._extent = updates.extent
         declared = updates.extent.declared
         total = declared.mode is UpdateMode.ACCUMULATE
         dtype = declared.sum_dtype if total else np.dtype(declared.dtype)
         self.data_type = BuiltinDtype.from_numpy_dtype(dtype)
-        self.dims = updates.dims
+        self.dims = dims
         row = prod(size or 1 for size in declared.shape[1:]) * dtype.itemsize
         self.chunk_shape = (max(1, CHUNK_BYTES // row),)
 

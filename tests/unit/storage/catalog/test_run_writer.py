@@ -24,7 +24,7 @@ def test_a_new_array_of_updates_announces_as_many_entries_as_its_row_map_will_ha
         new=lambda **given: created.update(given),
     )
     writer: Any = TiledRunWriter(object(), lambda _: [], Path(), Fallback())
-    writer._frame_arrays.add(FRAME, 0)
+    writer._frame_arrays.add(FRAME, 0, {"eels"})
     writer.stream_nodes["descriptor"] = stream
     writer.resources["primary/eels"] = {
         "uid": "primary/eels", "data_key": "eels", "mimetype": "application/x-hdf5",

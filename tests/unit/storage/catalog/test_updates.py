@@ -45,7 +45,8 @@ def test_a_cube_is_as_high_as_the_highest_line_received():
     updates = map_of(
         frame(0, CUBE, (0, 0, 0)), frame(1, CUBE, (4, 0, 0)), frame(2, CUBE, (2, 0, 0))
     )
-    assert updates.extent.shape == (5, 3, 4) and updates.dims == ("y", "x", "energy")
+    assert updates.extent.shape == (5, 3, 4)
+    assert [axis.name for axis in updates.axes] == ["y", "x", "energy"]
     about = updates.dump()["update"]
     assert about["count"] == 3
     assert about["values"]["2"] == {"checksum": 9, "index": (2, 0, 0)}
@@ -71,7 +72,7 @@ def test_a_lost_line_is_counted_and_is_not_in_the_cube():
 @pytest.mark.parametrize("update, readable", [(SUM, []), (LIVE, ["2"])])
 def test_a_sum_has_no_readable_frame_and_a_live_view_has_the_newest(update: Any, readable: Any):
     updates = map_of(*(frame(n, update) for n in range(4)), failed=3)
-    assert updates.extent.shape == (4,) and updates.dims == ("energy",)
+    assert updates.extent.shape == (4,) and [axis.name for axis in updates.axes] == ["energy"]
     assert [*updates.dump()["update"]["values"]] == readable
 
 
