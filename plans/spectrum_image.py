@@ -45,6 +45,6 @@ def spectrum_image(
     def inner() -> MsgGenerator[None]:
         references.extend((yield from fly(detectors, info)))
 
-    yield from preflight(detectors, info.number_of_events, dwell)
+    yield from preflight(detectors, info.points, dwell)
     yield from beam_on(inner(), microscope)
     return references

@@ -192,6 +192,8 @@ class ScanImage(RefDetector):
         name: e.g. `haadf`; it is in every reference.
     """
 
+    DIMS = ("y", "x")
+
     def __init__(self, uri: str, *, path_provider: PathProvider, name: str = ""):
         with self.add_children_as_readables(StandardReadableFormat.CONFIG_SIGNAL):
             self.detector = soft_signal_rw(str, "HAADF")
@@ -227,6 +229,7 @@ class CameraImage(RefDetector):
         name: e.g. `ceta`; it is in every reference.
     """
 
+    DIMS = ("y", "x")
     LIVETIME = "exposure"
 
     def __init__(self, uri: str, *, path_provider: PathProvider, name: str = ""):

@@ -180,6 +180,8 @@ class FlyScanFrames:
     """the `stream_resource` of their fly scan"""
     numbers: range
     """their numbers, which count the detector's exposures in its run"""
+    end: int
+    """the number after the last frame of the fly scan, as far as it is known"""
 
     @property
     def base(self) -> str:
@@ -202,6 +204,7 @@ class ReferenceTracker:
     def __init__(self) -> None:
         self._resources: dict[str, Document] = {}
         self._fly_scans: dict[str, Document] = {}
+        self._ends: dict[str, int] = {}
         self._datums: dict[str, Document] = {}
         self._newest: dict[str, int] = {}
 
@@ -219,6 +222,9 @@ class ReferenceTracker:
             return True
         elif name == "stream_resource" and _is_our_fly_scan(document):
             self._fly_scans[document["uid"]] = document
+            parameters = document["parameters"]
+            closed = parameters.get("closes", document["uid"])
+            self._ends[closed] = parameters["first"] + parameters["frames"]
             return True
         return False
 
@@ -269,10 +275,18 @@ class ReferenceTracker:
         scan = self._fly_scans.get(document["stream_resource"]) if name == "stream_datum" else None
         if scan is None:
             return None
-        shift = scan["parameters"]["first"] - scan["parameters"]["start"]
-        indices = document["indices"]
-        numbers = range(indices["start"] + shift, indices["stop"] + shift)
-        return FlyScanFrames(scan=scan, numbers=numbers)
+        parameters, indices = scan["parameters"], document["indices"]
+        first, end = parameters["first"], self._ends[scan["uid"]]
+        _, points = parameters.get("map", (0, 1))
+        start, stop = (
+            min(end, first + points * (indices[key] - parameters["start"]))
+            for key in ("start", "stop")
+        )
+        return FlyScanFrames(scan=scan, numbers=range(start, stop), end=end)
+
+    def end_of(self, fly_scan: str) -> int:
+        """Return the number after the last frame of a fly scan, as far as it is known."""
+        return self._ends[fly_scan]
 
     def handed_out(self, name: str, document: Document, *, last: bool = False) -> list[str]:
         """Return the references that a document hands out; with `last`, see `references`."""

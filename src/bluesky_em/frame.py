@@ -92,6 +92,25 @@ class Frame:
         """The axes (y, x) of the map whose points the numbers count in C order; empty if none."""
         return tuple(Axis.load(axis) for axis in self.metadata.get("scan", ()))
 
+    @property
+    def pass_rows(self) -> range | None:
+        """The rows of its pass over a map, also of points not taken; None: rows are no points.
+
+        The dataset has shape `(lines, points, *frame)`, and rows count its points.
+        """
+        about = self.metadata.get("pass")
+        return None if about is None else range(about["row"], about["row"] + about["rows"])
+
+    @property
+    def end_row(self) -> int:
+        """Number of rows that its dataset has at least."""
+        return self.rows.stop if self.pass_rows is None else self.pass_rows.stop
+
+    @property
+    def points(self) -> int:
+        """Number of points of each line of the dataset; 0 if its rows are no points of a map."""
+        return 0 if self.pass_rows is None else self.scan[1].size
+
     def part(self, first: int, stop: int) -> Frame:
         """Return the part with the frame numbers `first` to `stop - 1`."""
         first, stop = max(first, self.number), min(stop, self.number + self.count)

@@ -24,6 +24,7 @@ class Spectrometer(RefDetector):
         name: e.g. `eels`; it is in every reference.
     """
 
+    DIMS = ("energy",)
     LIVETIME = "exposure"
     SUMMARY = {**RefDetector.SUMMARY, "zero_loss": ("eV", 2)}
 

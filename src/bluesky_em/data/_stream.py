@@ -13,8 +13,9 @@ import xarray
 from bluesky_em.axes import Axis, axes_of_array
 from bluesky_em.files.document_values import column, to_json
 from bluesky_em.files.hdf5 import FramesReader
+from bluesky_em.files.map_rows import MapRows
 from bluesky_em.files.run_documents import RunDocuments
-from bluesky_em.files.tiled.row_map import KEY, axes_at, common_facts
+from bluesky_em.files.tiled.row_map import KEY, axes_at, common_facts, lengths, rows_taken
 from bluesky_em.files.tiled.storable import storable
 from bluesky_em.files.tiled.stream_keys import streams
 from bluesky_em.files.tiled.values import as_stored, json_ready
@@ -136,18 +137,19 @@ def _from_node(detector: str, array: Any) -> Frames:
     if "update" in array.metadata[KEY]:
         scan = tuple(map(Axis.load, segments[0].get("scan", ())))
         return _one_array(detector, array, scan, axes, attrs)
-    ends = [segment["row"] for segment in segments[1:]] + [array.shape[0]]
+    is_map = "points" in array.metadata[KEY]
+    counts = lengths(segments, rows_taken(array) if is_map else array.shape[0])
     blocks = [
         (
             tuple(map(Axis.load, segment.get("scan", ()))),
-            segment["row"], end - segment["row"], segment["number"],
+            segment["row"], count, segment["number"],
         )
-        for segment, end in zip(segments, ends, strict=True)
+        for segment, count in zip(segments, counts, strict=True)
     ]  # fmt: skip
     rows_by_axes = [(range(row, row + rows), axes_at(segments, row)) for _, row, rows, _ in blocks]
     return Frames(
-        detector=detector, rows=array, axes=axes, blocks=blocks, rows_by_axes=rows_by_axes,
-        attrs=attrs,
+        detector=detector, rows=MapRows(array) if is_map else array, axes=axes, blocks=blocks,
+        rows_by_axes=rows_by_axes, attrs=attrs,
     )  # fmt: skip
 
 

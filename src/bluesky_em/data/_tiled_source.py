@@ -11,9 +11,18 @@ import httpx
 import xarray
 
 from bluesky_em.axes import Axis
+from bluesky_em.files.map_rows import MapRows
 from bluesky_em.files.tiled import results_container
 from bluesky_em.files.tiled.address import runs_of
-from bluesky_em.files.tiled.row_map import KEY, axes_at, find, read_update, reference_at
+from bluesky_em.files.tiled.row_map import (
+    KEY,
+    axes_at,
+    find,
+    lengths,
+    read_update,
+    reference_at,
+    rows_taken,
+)
 from bluesky_em.files.tiled.stream_keys import streams
 from bluesky_em.reference import Reference, ReferenceState
 
@@ -171,7 +180,8 @@ class TiledSource:
     def _reader(self, reference: str, found: _Found, axes: tuple[Axis, ...]) -> Callable[[], Any]:
         update = found.about.get("update")
         if update is None:
-            return lambda: found.array[found.row]
+            rows = MapRows(found.array) if "points" in found.about else found.array
+            return lambda: rows[found.row]
         try:
             values = read_update(found.array, found.row, axes, update)
         except LookupError as exc:
@@ -218,15 +228,18 @@ def _references(run: Any) -> Iterator[str]:
         for detector, array in node.base.items():
             segments = array.metadata.get(KEY, {}).get("segments", [])
             begins = [each["row"] for each in segments]
-            ends = [*begins[1:], _count(array)] if begins else []
+            rows = lengths(segments, _count(array)) if segments else []
+            ends = [begin + length for begin, length in zip(begins, rows, strict=True)]
             for row in [*begins, *(end - 1 for end in ends)]:
                 yield reference_at(segments, detector, row)
 
 
 def _count(array: Any) -> int:
-    """Return the number of frames that an array has taken in."""
-    update = array.metadata.get(KEY, {}).get("update")
-    return array.shape[0] if update is None else update["count"]
+    """Return the row after the last frame that an array has taken in."""
+    about = array.metadata.get(KEY, {})
+    if "update" in about:
+        return about["update"]["count"]
+    return rows_taken(array) if "points" in about else array.shape[0]
 
 
 def _is_complete(run: Any) -> bool:

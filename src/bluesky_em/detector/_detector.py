@@ -111,6 +111,8 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
     }
     """units and decimal places of the numbers that events have of a frame, as `<name>-total`; see
     `summary.summarise`. Empty where the detector only flies: there are no events then."""
+    DIMS: tuple[str, ...] = ()
+    """names of a frame's dimensions, e.g. `("energy",)`"""
     LIVETIME: str | None = None
     """the option that a `TriggerInfo.livetime` sets; None if it sets none"""
 
@@ -241,16 +243,18 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
     async def describe_collect(self) -> dict[str, DataKey]:
         """Describe the frames of a fly scan."""
         options = self._fly_scan.options or await self._options()
-        shape, dtype = await self._server.layout(self._detector, options)
+        frame, dtype = await self._server.layout(self._detector, options)
+        shape = [*self._fly_scan.line, *frame]
         if self._paths.run is not None:
             self._runs.current(self.name).described_flown = shape, dtype
-        shape = [*self._fly_scan.line, *shape]
-        dims = [f"dim_{i}" for i in range(len(shape))]
+        dims = self._dims(len(frame))
+        if self._fly_scan.line:
+            dims = ["scan_x" if "x" in dims else "x", *dims]
         key = _documents.data_key(self.name, self.uri, shape, dtype, dims, flown=True)
         return {self.name: key}
 
     async def get_index(self) -> int:
-        """Return the number of frames captured in this fly scan."""
+        """Return the number of events captured in this fly scan: frames, or lines of a map."""
         return await self._fly_scan.index()
 
     @property
@@ -305,13 +309,17 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         await self._step_scan.end()
         await self._fly_scan.end()
 
+    def _dims(self, dimensions: int) -> list[str]:
+        fits = len(self.DIMS) == dimensions
+        return [*self.DIMS] if fits else [f"dim_{i}" for i in range(dimensions)]
+
     async def _wants_thumbnail(self) -> bool:
         return bool(self.SUMMARY) and await self.thumbnail.get_value()
 
     async def _expected(self) -> FrameDescription:
         """Describe the frames that `trigger` would take now."""
         shape, dtype = await self._server.layout(self._detector, await self._options())
-        dims = [f"dim_{i}" for i in range(len(shape))]
+        dims = self._dims(len(shape))
         thumbnail = await self._wants_thumbnail()
         return FrameDescription(shape=shape, dtype=dtype, dims=dims, thumbnail=thumbnail)
 

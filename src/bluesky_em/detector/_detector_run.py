@@ -29,13 +29,15 @@ class DetectorRun:
     next_number: int
     """of the next frame"""
     flown: int = 0
-    """frames that stream datums have referred to; the next frame's index"""
+    """events that stream datums have referred to; the next event's index"""
+    line: list[int] | None = None
+    """axes that an event of its fly scans has in front of those of an exposure; None before one"""
     emitted: bool = False
     """whether the `resource` document has been emitted"""
     described: Layout | None = None
     """shape and dtype in a step scan's descriptor"""
     described_flown: Layout | None = None
-    """the same in a fly scan's descriptor, of one exposure"""
+    """the same in a fly scan's descriptor"""
     thumbnail: bool | None = None
     """whether a step scan's descriptor has thumbnails; None while there is no descriptor"""
     update: dict[str, Any] | None = None
@@ -63,6 +65,21 @@ class DetectorRun:
                 f"{self.detector} has taken frames in this run with {_words(self.update)}, and "
                 f"cannot take any with {_words(update)}: all its frames of a run become one array. "
                 "Give each mode a run of its own"
+            )
+
+    def check_line(self, line: list[int]) -> None:
+        """Refuse a map whose lines are not as long as those of the maps before.
+
+        The RunEngine asks a detector once in a run to describe what it collects.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if self.line not in (None, line):
+            raise ValueError(
+                f"{self.detector} has taken a fly scan {_of_lines(self.line)} in this run, and "
+                f"cannot take one {_of_lines(line)}: a run describes the shape of its events once. "
+                "Give maps of another width a run of their own"
             )
 
     def check_thumbnail(self, wanted: bool) -> None:
@@ -129,3 +146,7 @@ class DetectorRuns:
 
 def _words(update: dict[str, Any] | None) -> str:
     return ", ".join(f"{name} {value}" for name, value in (update or {"mode": "add"}).items())
+
+
+def _of_lines(line: list[int] | None) -> str:
+    return f"with lines of {line[0]} points" if line else "without lines"

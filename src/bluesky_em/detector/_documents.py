@@ -117,6 +117,7 @@ def stream_resource(
     block: int,
     frames: int,
     update: dict[str, Any] | None = None,
+    map_shape: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Compose a fresh `stream_resource` for the frames of one fly scan of a detector.
 
@@ -129,12 +130,14 @@ def stream_resource(
         header: of the first block in the spool, which has shape `(block, *frame)`.
         base: references are `<base>/<number>`.
         first: number of the first frame.
-        start: index of the first frame in its stream datums.
+        start: index of the first event in its stream datums.
         block: frames that share a block in the spool; the last one may be shorter.
         frames: the number of frames that was requested.
         update: how the stream's frames become one array, an `UpdateDeclaration.dump()`; None: each
-            has an index of its own.
+            has an index of its own, or each line of a map.
+        map_shape: of a map whose frames are its points: lines, and points of each line.
     """
+    of_event = [1, map_shape[1]] if map_shape is not None else [block]
     own = {"index"}  # metadata of that one frame only
     return {
         "uid": uid,
@@ -144,7 +147,7 @@ def stream_resource(
         "parameters": {
             "dataset": DATASET,
             "swmr": True,
-            "chunk_shape": [block, *header["shape"][1:]],
+            "chunk_shape": [*of_event, *header["shape"][1:]],
             "server": server,
             "detector": detector,
             "base": base,
@@ -156,6 +159,7 @@ def stream_resource(
             "axes": [dict(axis) for axis in header["axes"]],
             "metadata": {k: v for k, v in header["metadata"].items() if k not in own},
             **({} if update is None else {"update": update}),
+            **({} if map_shape is None else {"map": [*map_shape]}),
         },
     }
 

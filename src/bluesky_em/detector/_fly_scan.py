@@ -51,8 +51,10 @@ class FlyScan:
         self.captured = 0
         """frames of this fly scan in the spool, as far as known here"""
         self.line: list[int] = []
-        """axes that its frames have in front of those of an exposure; see `MapInfo.line`"""
+        """axes that an event has in front of those of an exposure: `[points]` if it is a line"""
         self._wanted = 0
+        self._per_event = 1
+        self._map: tuple[int, int] | None = None
         self._update: dict[str, Any] | None = None
         self._run: DetectorRun | None = None
         self._first = 0
@@ -75,11 +77,14 @@ class FlyScan:
         declared = await self._declared(info, options)
         update = None if declared is None else declared.dump()
         run.check_update(update or {})
-        line = info.line if isinstance(info, MapInfo) else []
+        line = [info.shape[1]] if isinstance(info, MapInfo) else []
+        run.check_line(line)
+        per_event = line[0] if line and update is None else 1
+        frames = info.number_of_events * per_event
         order = FlyOrder(
             base=run.base,
             first=run.next_number,
-            frames=info.number_of_events,
+            frames=frames,
             duration=duration,
             options=options,
             scan=info.scan if isinstance(info, MapInfo) else None,
@@ -87,13 +92,15 @@ class FlyScan:
         )
         await self._server.arm(self._detector, order)
         self._armed = True
-        run.update, self._update, self.line = update or {}, update, line
-        self._run, self._wanted, self._resource = run, info.number_of_events, None
+        run.update, self._update, run.line, self.line = update or {}, update, line, line
+        self._map = info.shape if isinstance(info, MapInfo) and update is None else None
+        self._run, self._wanted, self._resource = run, frames, None
+        self._per_event = per_event
         self._first, self._start = run.next_number, run.flown
         self.options, self.captured, self._sent = options, 0, 0
         self._progress, self._closed = None, False
         self.active = True
-        run.next_number += info.number_of_events
+        run.next_number += frames
 
     async def kickoff(self) -> None:
         """Begin, or wait for the other detectors that were armed.
@@ -151,14 +158,18 @@ class FlyScan:
         return self._progress
 
     async def index(self) -> int:
-        """Return the number of captured frames; the last known one if the server is gone."""
+        """Return the number of captured events; the last known one if the server is gone.
+
+        A line of a map is an event when it is whole, or when no more of its points come.
+        """
         if self._flying:
             try:
                 await self._server.resume_if_held()
                 await self.poll()
             except (ServerUnreachable, RuntimeError) as exc:  # its spool is still on its disk
                 logger.warning("%s", exc, extra={"action": "fly"})
-        return self.captured
+        whole, rest = divmod(self.captured, self._per_event)
+        return whole + (1 if rest and not self._flying else 0)
 
     async def assets(self, index: int | None) -> AsyncIterator[StreamAsset]:
         """Yield the documents of what was captured since the last call, up to `index`.
@@ -167,36 +178,37 @@ class FlyScan:
             FrameMismatch: the frames are not what the descriptor promised.
         """
         stop = await self.index() if index is None else index
-        if stop > self._sent and self._run is not None:
-            async for document in self._documents(stop):
-                yield document
-        done = self._progress is not None and self._progress["done"]
-        ended_early = done and 0 < self._sent == self.captured < self._wanted
-        if ended_early and not self._closed:  # else the writer would wait for its last block
-            self._closed = True
-            assert self._resource is not None
-            closing = {**self._resource, "uid": str(uuid.uuid4())}
-            closing["parameters"] = {**closing["parameters"], "frames": 0}
-            yield "stream_resource", closing  # type: ignore
-
-    async def _documents(self, stop: int) -> AsyncIterator[StreamAsset]:
-        assert self._run is not None, "nothing is captured before it is armed"
-        run, progress = self._run, self._progress
+        if self._run is None or not stop:
+            return
         if self._resource is None:
-            assert progress is not None and progress["header"] is not None, "frames were captured"
-            header = progress["header"]
-            got = header["shape"][1 + len(self.line) :], header["dtype"]
-            _documents.check_frame(f"{run.base}/{self._first}", got, run.described_flown)
-            self._resource = _documents.stream_resource(
-                str(uuid.uuid4()), run.detector, run.uri, self._server.uri, self._detector, header,
-                base=run.base, first=self._first, start=self._start,
-                block=progress["block"], frames=self._wanted, update=self._update,
-            )  # fmt: skip
+            self._resource = self._describe(self._run)
             yield "stream_resource", self._resource  # type: ignore
-        run.flown = self._start + stop
-        indices = {"start": self._start + self._sent, "stop": run.flown}
-        self._sent = stop
-        yield "stream_datum", _documents.stream_datum(self._resource["uid"], indices)  # type: ignore
+        if not self._flying and self.captured < self._wanted and not self._closed:
+            self._closed = True  # else the writer would wait for its last block
+            closing = {**self._resource, "uid": str(uuid.uuid4())}
+            ended = {"frames": self.captured, "closes": self._resource["uid"]}
+            closing["parameters"] = {**closing["parameters"], **ended}
+            yield "stream_resource", closing  # type: ignore
+        if stop > self._sent:
+            indices = {"start": self._start + self._sent, "stop": self._start + stop}
+            self._sent, self._run.flown = stop, self._start + stop
+            uid = self._resource["uid"]
+            yield "stream_datum", _documents.stream_datum(uid, indices)  # type: ignore
+
+    def _describe(self, run: DetectorRun) -> dict[str, Any]:
+        """Compose the stream resource, when the first frames have been captured."""
+        progress = self._progress
+        assert progress is not None and progress["header"] is not None, "frames were captured"
+        header = progress["header"]
+        inner = len(self.line) if self._update is not None else 0
+        shape = [*self.line, *header["shape"][1 + inner :]]
+        reference = f"{run.base}/{self._first}"
+        _documents.check_frame(reference, (shape, header["dtype"]), run.described_flown)
+        return _documents.stream_resource(
+            str(uuid.uuid4()), run.detector, run.uri, self._server.uri, self._detector, header,
+            base=run.base, first=self._first, start=self._start, block=progress["block"],
+            frames=self._wanted, update=self._update, map_shape=self._map,
+        )  # fmt: skip
 
     async def _declared(
         self, info: TriggerInfo, options: dict[str, Any]
@@ -210,7 +222,8 @@ class FlyScan:
         """The reference of the last frame that is in a document."""
         if self._run is None or not self._sent:
             return None
-        return Reference.parse(f"{self._run.base}/{self._first + self._sent - 1}")
+        sent = min(self.captured, self._sent * self._per_event)
+        return Reference.parse(f"{self._run.base}/{self._first + sent - 1}")
 
     async def end(self) -> None:
         """End the fly scan early, if there is one; what was captured is kept.

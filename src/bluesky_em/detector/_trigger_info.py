@@ -24,23 +24,25 @@ class MapInfo(TriggerInfo):
     """"hardware": scan and camera are wired together, a line at a time; "software": the
     acquisition server moves the probe and exposes, point by point."""
     mode: Literal["add", "add_slice"] = "add"
-    """"add": an event is a point, and the points are rows of one array, shape `(points, *frame)`;
-    "add_slice": an event is a line, at its place in a cube, shape `(lines, points, *frame)`, in
-    whatever order lines are taken."""
+    """"add": each point has a reference; "add_slice": each line has one, with its place, in any
+    order of lines. An event is a line in both, and the array has the shape
+    `(lines, points, *frame)`."""
     number_of_events: int = Field(default=0, exclude=True)
 
     @model_validator(mode="after")
     def _count_events(self) -> MapInfo:
-        events = self.shape[0] * (self.shape[1] if self.mode == "add" else 1)
-        if self.number_of_events not in (0, events):
-            raise ValueError(f"a map of {self.shape} has {events} events: omit number_of_events")
-        self.number_of_events = events
+        if self.number_of_events not in (0, self.shape[0]):
+            raise ValueError(
+                f"a map of {self.shape} has {self.shape[0]} events, its lines: omit "
+                "number_of_events"
+            )
+        self.number_of_events = self.shape[0]
         return self
 
     @property
-    def line(self) -> list[int]:
-        """Axes that an event has in front of those of an exposure: `[points]` if it is a line."""
-        return [self.shape[1]] if self.mode == "add_slice" else []
+    def points(self) -> int:
+        """Number of points of the whole map."""
+        return self.shape[0] * self.shape[1]
 
     def declare(self, shape: list[int], dtype: str) -> UpdateDeclaration | None:
         """Declare how the events of exposures with that shape and dtype become one array."""
@@ -105,7 +107,7 @@ def check(info: TriggerInfo, name: str) -> None:
         raise ValueError(f"{name} cannot fly without an end: give number_of_events")
     if info.deadtime:
         raise ValueError(f"{name} flies without pauses; leave deadtime at 0, not {info.deadtime}")
-    if isinstance(info, MapInfo) and info.line and info.sync != "hardware":
+    if isinstance(info, MapInfo) and info.mode == "add_slice" and info.sync != "hardware":
         raise ValueError(
             f"{name} gives single points in a map with sync={info.sync!r}, but mode='add_slice' "
             "needs whole lines: use sync='hardware', or mode='add'"

@@ -128,7 +128,9 @@ def _file(entries: list[Entry]) -> dict[str, Any]:
             {"shape": [scan.y.size, scan.x.size], "taken": scan.rows, "row": scan.row}
             for scan in passes(blocks)
         ]
-        about = {"shape": [rows, *first.shape], "dtype": first.dtype, "maps": maps}
+        lines = max(e.frame.end_row for e in entries) // first.points if first.points else 0
+        shape = [lines, first.points] if first.points else [rows]
+        about = {"shape": [*shape, *first.shape], "dtype": first.dtype, "maps": maps}
     else:
         about = {**_array(first.update, entries), "update": first.update, "count": rows}
     for entry in entries:

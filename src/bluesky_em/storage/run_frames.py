@@ -45,7 +45,7 @@ def handed_out(
 def _end_of_blocks(frames: FlyScanFrames) -> int:
     """Return the number after the last complete block; the last block of all may be shorter."""
     parameters, stop = frames.scan["parameters"], frames.numbers.stop
-    if stop == parameters["first"] + parameters["frames"]:
+    if stop == frames.end:
         return stop
     return stop - (stop - parameters["first"]) % parameters["block"]
 

@@ -14,6 +14,8 @@ import pyarrow
 import stamina
 
 from bluesky_em.errors import TiledFailed
+from bluesky_em.files.map_rows import MapRows
+from bluesky_em.files.tiled.row_map import lengths, row_of
 
 from .._tiled_connection import ask_until
 from ._tiled_events import CLOSED
@@ -161,7 +163,20 @@ class Array:
             self.update(None)
         if self._is_behind():
             return 0
-        return self.about["update"]["count"] if "update" in self.about else self.shape[0]
+        if "update" in self.about:
+            return self.about["update"]["count"]
+        if "points" in self.about:
+            return sum(lengths(self.about["segments"], self._announced["rows"]))
+        return self.shape[0]
+
+    def row(self, index: int) -> int:
+        """Return the row of a point, which counts the frames that were taken."""
+        return row_of(self.about["segments"], index) if "points" in self.about else index
+
+    @property
+    def rows(self) -> Any:
+        """The array as rows of frames, also where it is a map of lines."""
+        return MapRows(self) if "points" in self.about else self
 
     def describe(self, metadata: Mapping[str, Any]) -> None:
         """Take the node's metadata from a message, unless they are older than the known ones."""
@@ -181,7 +196,8 @@ class Array:
 
     def __getitem__(self, index: int | tuple[slice, ...]) -> np.ndarray:
         """Read a row, or a part, over HTTP; wait for a server that is away."""
-        parts = index if isinstance(index, tuple) else (slice(index, index + 1),)
+        whole = index if isinstance(index, tuple) else (slice(index, index + 1),)
+        parts = whole[:-1] if whole[-1] == slice(None) else whole  # all of the last dimension
         wanted = ",".join(f"{part.start}:{part.stop}" for part in parts)
         shape = [part.stop - part.start for part in parts] + list(self.shape[len(parts) :])
         link = self._client.item["links"]["full"]

@@ -108,14 +108,16 @@ class TiledRun:
     def read(self, points: Sequence[Point], detector: str) -> np.ndarray:
         """Read the frames of points of one stream, shape `(points, *frame)`, in one request."""
         array = self._streams[points[0].stream].arrays[detector]
-        if "update" in array.about or not follow_each_other(points):
+        first, last = array.row(points[0].index), array.row(points[-1].index)
+        is_block = follow_each_other(points) and last - first == len(points) - 1
+        if "update" in array.about or not is_block:
             return np.stack([point.open(detector).read() for point in points])
-        return array[(slice(points[0].index, points[-1].index + 1),)]
+        return array.rows[(slice(first, last + 1),)]
 
     def axes(self, point: Point, detector: str) -> tuple[Axis, ...]:
         """Return the axes of a point's frame."""
-        about = self._streams[point.stream].arrays[detector].about
-        return axes_at(about["segments"], point.index)
+        array = self._streams[point.stream].arrays[detector]
+        return axes_at(array.about["segments"], array.row(point.index))
 
     def close(self) -> None:
         """Close the connections; closing twice is harmless."""
@@ -257,14 +259,16 @@ class _Stream:
         for table in self._tables.values():
             row |= table.row(index) if index < table.count else {}
         arrays = {key: array for key, array in self.arrays.items() if index < array.count}
-        ours = {key: array.about for key, array in arrays.items() if array.about}
+        ours = {
+            key: (array.about, array.row(index)) for key, array in arrays.items() if array.about
+        }
         references = {
-            key: reference_at(about["segments"], key, index) for key, about in ours.items()
+            key: reference_at(about["segments"], key, row) for key, (about, row) in ours.items()
         }
         failed = {
-            key: about["failed"][str(index)]
-            for key, about in ours.items()
-            if str(index) in about["failed"]
+            key: about["failed"][str(row)]
+            for key, (about, row) in ours.items()
+            if str(row) in about["failed"]
         }
         return Point(
             run=self._run.run,
@@ -293,10 +297,11 @@ class _Stream:
         return Values(values, separate)
 
     def _open(
-        self, detector: str, row: int, references: Mapping[str, str], failed: Mapping[str, str]
+        self, detector: str, index: int, references: Mapping[str, str], failed: Mapping[str, str]
     ) -> StoredFrame:
         reference = reference_of(detector, references, failed)
         array = self.arrays[detector]
+        row, rows = array.row(index), array.rows
         axes = axes_at(array.about["segments"], row)
         update = array.about.get("update")
         values: np.ndarray | None = None
@@ -311,7 +316,7 @@ class _Stream:
             metadata=metadata_in_tiled(
                 detector, row, array.about, self._run.start, self._node.metadata
             ),
-            _read=lambda: array[row] if values is None else values,
+            _read=lambda: rows[row] if values is None else values,
         )
 
 

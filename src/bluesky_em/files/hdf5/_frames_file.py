@@ -14,13 +14,14 @@ import numpy as np
 from bluesky_em.documents import DATASET
 from bluesky_em.errors import FrameMismatch
 from bluesky_em.files.atomic import whole_file
+from bluesky_em.files.map_rows import MapRows
 from bluesky_em.frame import Frame
 
-from ._raw_bytes import checksum_of_rows, open_to_read
+from ._raw_bytes import checksum_of_rows
 from ._repair import repair
+from ._scan_datasets import GROUP, ScanDatasets, create_scan, scan_names
 from ._structure import Structure
 
-_GROUP = "/entry/data"
 FRAMES = "/entry/frames"
 _CHUNK_BYTES = 1 << 19  # several spectra share a chunk of about this size; an image has its own
 ABSENT = -1  # in /entry/frames/number: this row has no frame
@@ -41,6 +42,9 @@ class ForeignFile(ValueError):
 
 class FramesFile:
     """An HDF5 file with one growing dataset of shape `(frames, *frame)`, as NXdata.
+
+    The points of a map are rows, too, but the dataset has the shape `(lines, points, *frame)`. It
+    has all lines of a pass over the map at once; `taken` says which points were taken.
 
     Any process may read it while it grows (SWMR). The axes of `/entry/data` are those of the first
     frame; the calibration, number, checksum and time of each frame (in a fly scan, the end of its
@@ -67,7 +71,9 @@ class FramesFile:
         self._file = h5py.File(path, "r+", libver="latest")
         self._check_owner(first)
         self._file.swmr_mode = True
-        self._pixels = self._dataset(DATASET)
+        self._points = first.points
+        self._pixels = self._rows_of(DATASET)
+        self._scan = ScanDatasets(self._file, first) if first.points else None
         columns = [c for c in COLUMNS if first.axes or not c.startswith("axis")]
         self._rows = {name: self._dataset(f"{FRAMES}/{name}") for name in columns}
         # unbuffered: a buffer would keep bytes from before a flush
@@ -90,7 +96,7 @@ class FramesFile:
                 f"{frame.reference} has shape {frame.shape} and dtype {frame.dtype}, but "
                 f"{self.path} holds frames of {own[0]} and {own[1].str}"
             )
-        self.extend(frame.row + frame.count)
+        self.extend(frame.end_row)
         rows = slice(frame.rows.start, frame.rows.stop)
         pixels = pixels.reshape(frame.count, *frame.shape)
         self._pixels[rows] = pixels
@@ -100,9 +106,13 @@ class FramesFile:
         if frame.axes:
             self._rows["axis_offset"][rows] = [axis.offset for axis in frame.axes]
             self._rows["axis_scale"][rows] = [axis.scale for axis in frame.axes]
+        if self._scan is not None:
+            self._scan.write(frame)
 
     def extend(self, rows: int) -> None:
         """Grow to at least `rows` rows; new rows have the fill value."""
+        if self._scan is not None:
+            self._scan.extend(rows)
         for dataset in (self._pixels, *self._rows.values()):
             if dataset.shape[0] < rows:
                 dataset.resize(rows, axis=0)
@@ -134,7 +144,8 @@ class FramesFile:
 
     def checksum(self, rows: range) -> int:
         """Compute the CRC-32 of flushed rows from the bytes of the file, without HDF5."""
-        checksum = checksum_of_rows(self._pixels, self._plain, rows)
+        pixels, points = self._dataset(DATASET), self._points or 1
+        checksum = checksum_of_rows(pixels, self._plain, rows, points)
         if checksum is None:
             first, last = rows.start, rows.stop - 1
             raise OSError(f"rows {first} to {last} of {self.path} were not all written to the disk")
@@ -156,6 +167,11 @@ class FramesFile:
             finally:
                 self._plain.close()
 
+    def _rows_of(self, name: str) -> Any:
+        """Return a dataset as rows of frames."""
+        dataset = self._dataset(name)
+        return MapRows(dataset) if self._points else dataset
+
     def _check_owner(self, first: Frame) -> None:
         entry = self._file["entry"].attrs
         if "updates" in entry:
@@ -165,86 +181,18 @@ class FramesFile:
         if owner != first.owner:
             self._file.close()
             raise ForeignFile(f"{self.path} holds frames of {owner}, not of {first.owner}")
+        points = int(entry.get("points", 0))
+        if points != first.points:
+            self._file.close()
+            raise FrameMismatch(
+                f"{self.path} holds lines of {points} points, and {first.reference} is in a line "
+                f"of {first.points} (0: frames that are no map)"
+            )
 
     def _dataset(self, name: str) -> h5py.Dataset:
         dataset = self._file[name]
         assert isinstance(dataset, h5py.Dataset)
         return dataset
-
-
-class FramesReader:
-    """Reads frames from a file, also while it grows.
-
-    Args:
-        path: a file of `FramesFile`.
-    """
-
-    def __init__(self, path: Path):
-        self._file = open_to_read(path)
-
-    def read(self, row: int | tuple[slice, ...]) -> np.ndarray:
-        """Read the pixels of one row, with shape and dtype of a frame; or a region of all rows."""
-        return self._get(DATASET)[row]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the whole array."""
-        return self._get(DATASET).shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Dtype of the whole array."""
-        return self._get(DATASET).dtype
-
-    def rows(self, first: int, count: int) -> np.ndarray:
-        """Read the pixels of several rows, shape `(count, *frame)`."""
-        return self._get(DATASET)[first : first + count]
-
-    @property
-    def owner(self) -> str:
-        """Owner of the frames, `<run>/<stream>/<detector>`."""
-        return str(self._file["entry"].attrs["owner"])
-
-    def axes(self) -> dict[str, tuple[np.ndarray, str]]:
-        """Return values and units of each axis of the whole array, by name."""
-        group = self._get(_GROUP)
-        return {
-            name: (group[name][()], str(group[name].attrs["units"]))
-            for name in group
-            if name != "data"
-        }
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """Return the columns of `/entry/frames`, one value per row."""
-        return {name: column[()] for name, column in self._get(FRAMES).items()}
-
-    def numbers(self) -> list[int]:
-        """Return the exposure number of each row; -1 where a frame was lost."""
-        return [int(number) for number in self._get(f"{FRAMES}/number")[:]]
-
-    def row_of(self, number: int) -> int:
-        """Return the row of a detector's exposure `number`.
-
-        Raises:
-            LookupError: that frame is not in this file.
-        """
-        rows = np.flatnonzero(self._get(f"{FRAMES}/number")[:] == number)
-        if not len(rows):
-            raise LookupError(f"{self._file.filename} holds no frame with number {number}")
-        return int(rows[0])
-
-    def close(self) -> None:
-        """Close the file. Closing twice is harmless."""
-        self._file.close()
-
-    def __enter__(self) -> FramesReader:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def _get(self, name: str) -> Any:
-        return self._file[name]
 
 
 def _create(path: Path, first: Frame) -> None:
@@ -255,30 +203,40 @@ def _create(path: Path, first: Frame) -> None:
         file.attrs["default"] = "entry"
         entry = file.create_group("entry")
         entry.attrs.update(NX_class="NXentry", default="data", owner=first.owner)
+        if first.points:
+            entry.attrs["points"] = first.points
         entry["title"] = f"{first.detector} in run {first.run}, stream {first.stream}"
         entry["entry_identifier_uuid"] = first.run
-        _create_data(file.create_group(_GROUP), first)
+        _create_data(file.create_group(GROUP), first)
         _create_rows(file.create_group(FRAMES), len(first.shape))
 
 
 def _create_data(group: h5py.Group, first: Frame) -> None:
     group.attrs.update(NX_class="NXdata", signal="data")
-    group.attrs["axes"] = [".", *(axis.name for axis in first.axes)]
+    of_event = (first.points,) if first.points else ()
+    event = *of_event, *first.shape
     dtype = np.dtype(first.dtype)
-    size = max(1, int(np.prod(first.shape)) * dtype.itemsize)
+    size = max(1, int(np.prod(event)) * dtype.itemsize)
     rows = max(1, _CHUNK_BYTES // size)
     group.create_dataset(
         "data",
-        shape=(0, *first.shape),
-        maxshape=(None, *first.shape),
-        chunks=(min(rows, 64 if size > 1024 else 4096), *first.shape),
+        shape=(0, *event),
+        maxshape=(None, *event),
+        chunks=(min(rows, 64 if size > 1024 else 4096), *event),
         dtype=dtype,
         fillvalue=np.nan if dtype.kind == "f" else 0,
     )
-    for index, axis in enumerate(first.axes):
+    names = [*scan_names(first)] if first.points else ["."]
+    if first.points:
+        create_scan(group, first)
+    for axis in first.axes:
         group[axis.name] = axis.values
         group[axis.name].attrs["units"] = axis.units
-        group.attrs[f"{axis.name}_indices"] = index + 1
+        names.append(axis.name)
+    group.attrs["axes"] = names
+    for index, name in enumerate(names):
+        if name != ".":
+            group.attrs[f"{name}_indices"] = index
 
 
 def _create_rows(group: h5py.Group, dimensions: int) -> None:

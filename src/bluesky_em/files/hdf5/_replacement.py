@@ -19,6 +19,7 @@ from bluesky_em.axes import Axis
 from bluesky_em.documents import DATASET
 from bluesky_em.files.atomic import whole_file
 from bluesky_em.files.damaged import free_name
+from bluesky_em.files.map_rows import MapRows
 from bluesky_em.frame import Frame
 
 from ._frames_file import ABSENT, COLUMNS, FRAMES, ForeignFile, FramesFile
@@ -89,7 +90,7 @@ def _readable(
 ) -> Iterator[tuple[Frame, np.ndarray]]:
     """Yield the frames that match their checksums in the file, or else in the ledger."""
     with suppress(*_HDF5_ERRORS), h5py.File(path, "r", libver="latest") as old:
-        dataset: Any = old[DATASET]
+        dataset: Any = MapRows(old[DATASET]) if first.points else old[DATASET]
         for frame in chain(_frames_of(old, first), stored):
             pixels = _read(dataset, frame)
             if pixels is not None:

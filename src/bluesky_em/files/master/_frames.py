@@ -12,6 +12,7 @@ from bluesky_em.axes import axes_of_array
 from bluesky_em.documents import DATASET
 from bluesky_em.frame import Frame
 
+from ..hdf5 import TAKEN, scan_names
 from ..nexus import new_field, new_group
 from ..scan_map import ScanMap
 
@@ -37,6 +38,11 @@ def add_frames(entry: h5py.Group, frames: Sequence[Frame]) -> h5py.Group:
     if first.update is not None:
         _link_array(group, first, file)
         return group
+    if first.points:
+        group["data"] = h5py.ExternalLink(file, DATASET)
+        names = _link_scan(group, frames, file)
+        _link_axes(group, names, first, file)
+        return group
     scan_map = ScanMap.of((frame.scan, frame.row, frame.count, frame.number) for frame in frames)
     if scan_map is None:
         group["data"] = h5py.ExternalLink(file, DATASET)
@@ -44,10 +50,26 @@ def add_frames(entry: h5py.Group, frames: Sequence[Frame]) -> h5py.Group:
     else:
         _add_map(group, scan_map, frames, file)
         names = [new_field(group, *axis) for axis in scan_map.axes(first.axes)]
+    _link_axes(group, names, first, file)
+    return group
+
+
+def _link_axes(group: h5py.Group, names: Sequence[str], first: Frame, file: str) -> None:
+    """Link to the axes of the frames, which come behind others."""
     for axis in first.axes:
         group[axis.name] = h5py.ExternalLink(file, f"{_GROUP}/{axis.name}")
-    _set_axes(group, names + [axis.name for axis in first.axes])
-    return group
+    _set_axes(group, [*names, *(axis.name for axis in first.axes)])
+
+
+def _link_scan(group: h5py.Group, frames: Sequence[Frame], file: str) -> list[str]:
+    """Link to lines, columns and mask of a map; return the names of its first two axes."""
+    y, x = scan_names(frames[0])
+    group[TAKEN] = h5py.ExternalLink(file, f"{_GROUP}/{TAKEN}")
+    group[y] = h5py.ExternalLink(file, f"{_GROUP}/{y}")
+    if len({frame.scan[1] for frame in frames}) > 1:
+        return [y, "."]
+    group[x] = h5py.ExternalLink(file, f"{_GROUP}/{x}")
+    return [y, x]
 
 
 def _link_array(group: h5py.Group, first: Frame, file: str) -> None:

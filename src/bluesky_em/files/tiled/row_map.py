@@ -155,6 +155,33 @@ def reference_at(segments: Sequence[Mapping[str, Any]], detector: str, row: int)
     return f"{base_of(segment['run'], detector)}/{number}"
 
 
+def lengths(segments: Sequence[Mapping[str, Any]], end: int) -> list[int]:
+    """Return the number of rows of each segment; passes over a map may end before their last row.
+
+    >>> lengths([{"row": 0, "rows": 2}, {"row": 4}], end=7)
+    [2, 3]
+    """
+    return [each.get("rows", end - each["row"]) for each in segments]
+
+
+def rows_taken(array: Any) -> int:
+    """Return the row after the last one of a map in Tiled, whose array has all lines at once."""
+    return array.include_data_sources().data_sources()[0].properties["rows"]
+
+
+def row_of(segments: Sequence[Mapping[str, Any]], index: int) -> int:
+    """Return the row of the frame `index`, which counts the frames that were taken.
+
+    >>> row_of([{"row": 0, "rows": 2}, {"row": 4}], 3)
+    5
+    """
+    for segment in segments:
+        if index < segment.get("rows", math.inf):
+            return segment["row"] + index
+        index -= segment["rows"]
+    raise LookupError("the last segment has no end")
+
+
 def axes_at(segments: Sequence[Mapping[str, Any]], row: int) -> tuple[Axis, ...]:
     """Return the axes of the frame in a row."""
     return tuple(Axis.load(axis) for axis in _segment(segments, row)["axes"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,33 @@ from tiled.structures.array import ArrayStructure
 
 from bluesky_em.axes import Axis
 from bluesky_em.documents import DATASET
-from bluesky_em.files.hdf5 import FramesReader
+from bluesky_em.files.hdf5 import TAKEN, FramesReader, scan_names
 from bluesky_em.files.tiled.values import address_name
 from bluesky_em.frame import Frame
 
 EVENT = "time"  # the dimension of a stream's events
 
+SetSource = Callable[[Any, Any], None]
+"""Called with a node and its data source."""
 
-@dataclass(frozen=True)
+
+@dataclass
 class _Named:
     """The axes of one array of frames."""
 
     names: tuple[str, ...]
     axes: tuple[Axis, ...]
     first: Frame
+    mask: str = ""
+    """name of the mask of a map"""
+    passes: dict[int, tuple[Axis, ...]] = field(default_factory=dict[int, tuple[Axis, ...]])
+    """axes (y, x) of each pass over the map, by its first row"""
+
+    def values(self, name: str) -> np.ndarray:
+        """Return the values of an axis: for a map, the lines of all passes."""
+        if self.passes and name == self.names[0]:
+            return np.concatenate([y.values for y, _ in self.passes.values()])
+        return self.axes[self.names.index(name)].values
 
 
 class AxisArrays:
@@ -34,7 +47,8 @@ class AxisArrays:
     A client that has never heard of this package reads a stream as one Dataset: an array `energy`
     with the dimension `energy`, beside `eels` with the dimensions `time` and `energy`, becomes the
     coordinate of its channels. Frames with the same axis share it; where a name stands for another
-    axis already, or for a data key, the detector comes first: `haadf_x`.
+    axis already, or for a data key, the detector comes first: `haadf_x`. A map has `y` and `x` in
+    front, and a mask `taken`: 1 where a point was taken, else 0.
 
     An axis that changes from frame to frame has no array: the row map has each of them.
 
@@ -44,9 +58,10 @@ class AxisArrays:
 
     def __init__(self, root: Path):
         self._root = root
-        self._known: dict[str, dict[str, Axis]] = {}
+        self._known: dict[str, dict[str, Any]] = {}
         self._named: dict[str, _Named] = {}
-        self._registered: set[str] = set()
+        self._nodes: dict[str, tuple[str, Any, int]] = {}
+        """by path: the key of the array that has registered it, its node, its length"""
         self._dropped: set[str] = set()
 
     def name(
@@ -57,26 +72,34 @@ class AxisArrays:
         Args:
             key: of the array, `<stream>/<detector>`.
             first: its first frame.
-            axes: of the frame, or of all of the array.
+            axes: of the frame, or of all of an array that updates change.
             data_keys: of the stream; no axis has the name of one of them.
         """
-        known, names = self._known.setdefault(first.stream, {}), []
+        known = self._known.setdefault(first.stream, {})
+        if first.points:
+            scan = zip(first.scan, scan_names(first), strict=True)
+            axes = *(replace(axis, name=name) for axis, name in scan), *axes
+        names: list[str] = []
         for axis in axes:
-            taken = {*data_keys, *names, EVENT, "seq_num"}
-            name = address_name(axis.name)
-            if name in taken or known.get(name, axis) != axis:
-                name = address_name(f"{first.detector}_{axis.name}")
-            while name in taken or known.get(name, axis) != axis:
-                name += "_"
-            known[name] = axis
-            names.append(name)
-        self._named[key] = _Named(tuple(names), tuple(axes), first)
+            names.append(_free_name(axis.name, axis, first, known, {*data_keys, *names}))
+            known[names[-1]] = axis
+        self._named[key] = named = _Named(tuple(names), tuple(axes), first)
+        if first.points:
+            named.mask = _free_name(TAKEN, key, first, known, {*data_keys, *names})
+            known[named.mask] = key
+
+    def add(self, key: str, frame: Frame) -> None:
+        """Add a frame: it may begin a pass over a map."""
+        if frame.pass_rows is not None:
+            self._named[key].passes.setdefault(frame.pass_rows.start, frame.scan)
 
     def dims(self, key: str) -> tuple[str, ...]:
         """Return the names of an array's axes."""
         return self._named[key].names
 
-    def register(self, key: str, stream: Any, source: Any, tags: list[str] | None) -> None:
+    def register(
+        self, key: str, stream: Any, source: Any, tags: list[str] | None, set_source: SetSource
+    ) -> None:
         """Register the axes of an array; repeating it changes nothing.
 
         Args:
@@ -84,50 +107,98 @@ class AxisArrays:
             stream: its node in Tiled.
             source: the array's data source, whose file has the axes.
             tags: who may read them.
+            set_source: sends to Tiled that an axis has become longer.
         """
         named = self._named[key]
-        done = self._registered | self._dropped
-        missing = {
-            name: axis
-            for name, axis in zip(named.names, named.axes, strict=True)
-            if f"{named.first.stream}/{name}" not in done
-        }
-        in_file = self._in_file(named.first) if missing else {}
-        for name, axis in missing.items():
+        new = {name: axis for name, axis in zip(named.names, named.axes, strict=True)
+               if self._is_due(key, name)}  # fmt: skip
+        in_file = self._in_file(named.first) if new else {}
+        for name, axis in new.items():
+            values = named.values(name)
             # a file may have been made for another frame, if the first one was lost
-            if np.array_equal(in_file.get(axis.name, ()), axis.values):
-                stream.new(
-                    key=name, structure_family=source.structure_family, specs=[],
-                    data_sources=[_source_of(name, axis, source)], metadata={"units": axis.units},
-                    access_tags=tags,
-                )  # fmt: skip
-                self._registered.add(f"{named.first.stream}/{name}")
+            if np.array_equal(in_file.get(axis.name, ())[: len(values)], values):
+                structure = ArrayStructure.from_array(values, dims=(name,))
+                own = _source_of(axis.name, structure, source)
+                self._put(key, name, own, stream, tags, set_source, {"units": axis.units})
+        if named.mask and self._is_due(key, named.mask):
+            y, x = (named.values(name) for name in named.names[:2])
+            mask = np.zeros((len(y), len(x)), "u1")
+            structure = ArrayStructure.from_array(mask, dims=named.names[:2])
+            own = _source_of(TAKEN, structure, source)
+            self._put(key, named.mask, own, stream, tags, set_source, {})
 
-    def drop(self, key: str, stream: Any) -> None:
-        """Delete the axes of an array whose frames have several; repeating it changes nothing."""
-        named = self._named[key]
-        for name in named.names:
-            path = f"{named.first.stream}/{name}"
+    def drop(self, key: str, stream: Any, names: Collection[str]) -> None:
+        """Delete axes of an array whose frames have several; repeating it changes nothing."""
+        for name in names:
+            path = self._path(key, name)
             if path not in self._dropped:
                 stream.delete(name)
-                self._registered.discard(path)
+                self._nodes.pop(path, None)
                 self._dropped.add(path)
+
+    def frame_dims(self, key: str) -> tuple[str, ...]:
+        """Return the names of the axes of a frame."""
+        named = self._named[key]
+        return named.names[2:] if named.passes else named.names
+
+    def changed_scan_dims(self, key: str) -> tuple[str, ...]:
+        """Return the names of the axes of a map that differ from pass to pass."""
+        named = self._named[key]
+        columns = {x for _, x in named.passes.values()}
+        return named.names[1:2] if len(columns) > 1 else ()
+
+    def _is_due(self, key: str, name: str) -> bool:
+        """Return whether an axis, or a mask, is not in Tiled yet, or has become longer."""
+        path, named = self._path(key, name), self._named[key]
+        if path in self._dropped:
+            return False
+        owner, _, length = self._nodes.get(path, (key, None, 0))
+        own = named.names[0] if name == named.mask else name
+        return owner == key and length < len(named.values(own))
+
+    def _put(
+        self, key: str, name: str, source: Any, stream: Any, tags: list[str] | None,
+        set_source: SetSource, metadata: dict[str, Any],
+    ) -> None:  # fmt: skip
+        path = self._path(key, name)
+        _, node, _ = self._nodes.get(path, (key, None, 0))
+        if node is None:
+            node = stream.new(
+                key=name, structure_family=source.structure_family, specs=[],
+                data_sources=[source], metadata=metadata, access_tags=tags,
+            )  # fmt: skip
+        else:
+            set_source(node, source)
+        self._nodes[path] = key, node, source.structure.shape[0]
+
+    def _path(self, key: str, name: str) -> str:
+        return f"{self._named[key].first.stream}/{name}"
 
     def _in_file(self, first: Frame) -> dict[str, np.ndarray]:
         """Return the axes in the file of an array; none if all its frames were lost."""
         try:
             with FramesReader(self._root / first.path) as reader:
-                return {name: values for name, (values, _) in reader.axes().items()}
+                axes = reader.scan_axes() | reader.axes()
         except OSError:
             return {}
+        return {name: values for name, (values, _) in axes.items()}
 
 
-def _source_of(name: str, axis: Axis, frames: Any) -> Any:
-    """Return the data source of an axis, from that of the frames in the same file."""
-    dataset = f"{DATASET.rpartition('/')[0]}/{axis.name}"
-    return replace(
-        frames,
-        structure=ArrayStructure.from_array(axis.values, dims=(name,)),
-        parameters={**frames.parameters, "dataset": dataset},
-        properties={},
-    )
+def _free_name(
+    wanted: str, meaning: Any, first: Frame, known: dict[str, Any], taken: Collection[str]
+) -> str:
+    """Return the name of an axis: one that stands for nothing else in the stream."""
+    taken = {*taken, EVENT, "seq_num"}
+    name = address_name(wanted)
+    if name in taken or known.get(name, meaning) != meaning:
+        name = address_name(f"{first.detector}_{wanted}")
+    while name in taken or known.get(name, meaning) != meaning:
+        name += "_"
+    return name
+
+
+def _source_of(dataset: str, structure: ArrayStructure, frames: Any) -> Any:
+    """Return the data source of a dataset in the same file as the frames."""
+    path = f"{DATASET.rpartition('/')[0]}/{dataset}"
+    parameters = {**frames.parameters, "dataset": path}
+    return replace(frames, structure=structure, parameters=parameters, properties={})

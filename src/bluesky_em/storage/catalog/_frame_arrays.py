@@ -11,7 +11,8 @@ from bluesky_em.files.tiled.node_metadata import replace_entries
 from bluesky_em.files.tiled.row_map import KEY, RowMap, common_facts
 from bluesky_em.frame import Frame
 
-from ._axis_arrays import EVENT, AxisArrays
+from ._axis_arrays import EVENT, AxisArrays, SetSource
+from ._map_arrays import MapConsolidator, MapRowMap
 from ._plugins import consolidator_factory
 from ._read_back import ReadBack
 from ._updates import UpdateMap, UpdatesConsolidator
@@ -49,6 +50,7 @@ class FrameArrays:
         """
         rows = self._map_of(frame, data_keys)
         rows.add(frame, descriptor)
+        self._axes.add(key_of(frame), frame)
         if not any(str(row) in rows.failed for row in frame.rows):
             self.read_back.add(key_of(frame), frame)
 
@@ -67,6 +69,8 @@ class FrameArrays:
         rows, dims = self._maps[key], self._axes.dims(key)
         if isinstance(rows, UpdateMap):
             return UpdatesConsolidator(resource, stream, rows, dims)
+        if isinstance(rows, MapRowMap):
+            return MapConsolidator(resource, stream, rows, dims)
         consolidator = consolidator_factory(resource, stream)
         consolidator.dims = (EVENT, *dims)
         return consolidator
@@ -103,20 +107,23 @@ class FrameArrays:
             _describe(node, about)
         self.read_back.check(key, node)
 
-    def write_axes(self, key: str, stream: Any, source: Any, tags: list[str] | None) -> None:
-        """Write the axes of an array beside it, or delete them if they have changed.
+    def write_axes(
+        self, key: str, stream: Any, source: Any, tags: list[str] | None, set_source: SetSource
+    ) -> None:
+        """Write the axes of an array beside it; delete those that have changed.
 
         Args:
             key: of the array.
             stream: the stream's node.
             source: the array's data source.
             tags: who may read the axes.
+            set_source: sends a node's data source to Tiled.
         """
         rows = self._maps[key]
         if rows.has_several_axes and not isinstance(rows, UpdateMap):
-            self._axes.drop(key, stream)
-        else:
-            self._axes.register(key, stream, source, tags)
+            self._axes.drop(key, stream, self._axes.frame_dims(key))
+        self._axes.drop(key, stream, self._axes.changed_scan_dims(key))
+        self._axes.register(key, stream, source, tags, set_source)
 
     def conclude(self, nodes: dict[str, Any]) -> None:
         """Describe what has not been described yet, at the end of the run."""
@@ -127,10 +134,16 @@ class FrameArrays:
     def _map_of(self, frame: Frame, data_keys: Collection[str]) -> RowMap:
         key = key_of(frame)
         if key not in self._maps:
-            rows = self._maps[key] = RowMap() if frame.update is None else UpdateMap(frame)
+            rows = self._maps[key] = _row_map(frame)
             axes = rows.axes if isinstance(rows, UpdateMap) else frame.axes
             self._axes.name(key, frame, axes, data_keys)
         return self._maps[key]
+
+
+def _row_map(first: Frame) -> RowMap:
+    if first.update is not None:
+        return UpdateMap(first)
+    return MapRowMap(first.points) if first.points else RowMap()
 
 
 def key_of(frame: Frame) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def check(array: Any, frame: Frame, root: Path) -> None:
     """
     path = root / frame.path
     region, shape = _whole(frame)
-    is_small = frame.update is None and frame.nbytes <= WHOLE_BYTES
+    is_small = frame.update is None and prod(shape) == prod((frame.count, *frame.shape))
+    is_small &= frame.nbytes <= WHOLE_BYTES
     if not is_small:
         region = _part(region, shape, np.dtype(frame.dtype).itemsize)
     before = b"" if is_small else _in_file(path, region)
@@ -80,8 +82,16 @@ def check(array: Any, frame: Frame, root: Path) -> None:
 
 
 def _whole(frame: Frame) -> tuple[Region, tuple[int, ...]]:
-    """Return where a frame's values are in its array, and the shape of that region."""
-    if frame.update is None:
+    """Return where a frame's values are in its array, and the shape of that region.
+
+    Of a block that is no rectangle of a map, it is the part in its first lines.
+    """
+    if frame.points:
+        line, column = divmod(frame.row, frame.points)
+        columns = min(frame.count, frame.points - column)
+        lines = max(1, frame.count // frame.points) if column == 0 else 1
+        start, shape = (line, column, *(0 for _ in frame.shape)), (lines, columns, *frame.shape)
+    elif frame.update is None:
         start, shape = (frame.row, *(0 for _ in frame.shape)), (frame.count, *frame.shape)
     else:
         start = frame.index or (0,) * len(frame.update["shape"])
@@ -101,7 +111,7 @@ def _part(region: Region, shape: tuple[int, ...], itemsize: int) -> Region:
 
 def _in_file(path: Path, region: Region) -> bytes:
     with FramesReader(path) as reader:
-        return reader.read(region).tobytes()
+        return reader.region(region).tobytes()
 
 
 def _read(array: Any, region: Region, frame: Frame, path: Path) -> bytes:

@@ -224,7 +224,8 @@ class TiledRunWriter(PluginsRunWriter):
             key, node, consolidator, lambda source: self.set_data_source(node, source, patch)
         )
         stream, source = self.stream_nodes[doc["descriptor"]], consolidator.get_data_source()
-        self._frame_arrays.write_axes(key, stream, source, self.access_tags)
+        tags = self.access_tags
+        self._frame_arrays.write_axes(key, stream, source, tags, self.set_data_source)
 
     def write_rows(self, rows: list[dict[str, Any]], stream: Any) -> None:
         for key, about in self.data_keys.items():

@@ -21,6 +21,7 @@ from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Entry, Ledger
+from bluesky_em.files.map_rows import MapRows
 from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.values import address_name
 from bluesky_em.frame import Frame
@@ -267,13 +268,14 @@ def _check_frames(layout: Layout, node: Any, stream: str, entries: list[Entry]) 
         if first.update is not None:
             yield from _check_array(layout.root / first.path, array, f"{stream}/{detector}")
             continue
-        rows = sum(entry.frame.count for entry in own)
-        if array.shape[0] != rows:
-            kind = FindingKind.LOST if array.shape[0] < rows else FindingKind.DOUBLED
-            yield kind, f"{stream}/{detector} has {array.shape[0]} rows in Tiled, frames: {rows}"
+        pixels_of = MapRows(array) if first.points else array
+        rows = max(entry.frame.end_row for entry in own)
+        if (found := pixels_of.shape[0]) != rows:
+            kind = FindingKind.LOST if found < rows else FindingKind.DOUBLED
+            yield kind, f"{stream}/{detector} has {found} rows in Tiled, frames: {rows}"
             continue
         catalogued = [e.frame for e in own if e.stage is ReferenceState.CATALOGUED]
-        for frame, pixels in _read(array, catalogued):
+        for frame, pixels in _read(pixels_of, catalogued):
             if zlib.crc32(pixels.tobytes()) != frame.checksum:
                 yield (
                     FindingKind.WRONG,

@@ -34,6 +34,7 @@ class FrameFinder:
         self._streams: dict[str, list[str]] = {}
         self._rows: dict[str, int] = {}
         self._tails: dict[str, _Tail] = {}
+        self._passes: dict[str, int] = {}
 
     def __call__(self, name: str, document: Document) -> list[Frame]:
         """Take the next document; return the frames it completes."""
@@ -49,7 +50,9 @@ class FrameFinder:
         ]
         is_ours = self._tracker.learn(name, document)
         if name == "stream_resource" and is_ours:
-            return self.tails(document["data_key"])  # their rows come first
+            closed = document["parameters"].get("closes")
+            # the rows of earlier fly scans come first
+            return self.tails(document["data_key"]) if closed is None else self._rest(closed)
         frames = self._tracker.fly_scan_frames(name, document)
         return found if frames is None else self._blocks(frames, document["descriptor"])
 
@@ -66,6 +69,13 @@ class FrameFinder:
         ]
         tails = [self._tails.pop(uid) for uid in wanted]
         return [self._block(tail.frames, tail.descriptor) for tail in tails if tail.frames.numbers]
+
+    def _rest(self, closed: str) -> list[Frame]:
+        """Return the last block of a fly scan that ended early, unless more documents come."""
+        tail, end = self._tails.get(closed), self._tracker.end_of(closed)
+        if tail is None or not tail.frames.numbers or tail.frames.numbers.stop < end:
+            return []
+        return [self._block(self._tails.pop(closed).frames, tail.descriptor)]
 
     def unread(self) -> list[Frame]:
         """Return the frames whose references are in no event; their row is -1, their path empty."""
@@ -87,6 +97,17 @@ class FrameFinder:
         self._rows[path] = row + frame.count
         return replace(frame, stream=stream, row=row, path=path)
 
+    def _place_in_map(self, frame: Frame, stream: str, scan: Document) -> Frame:
+        """Place a block of points; each pass over a map has rows for all its points."""
+        path, (lines, points) = self._path(frame.detector, stream), scan["parameters"]["map"]
+        if scan["uid"] not in self._passes:
+            self._passes[scan["uid"]] = self._rows.get(path, 0)
+            self._rows[path] = self._passes[scan["uid"]] + lines * points
+        begin = self._passes[scan["uid"]]
+        metadata = {**frame.metadata, "pass": {"row": begin, "rows": lines * points}}
+        row = begin + frame.number - scan["parameters"]["first"]
+        return replace(frame, stream=stream, row=row, path=path, metadata=metadata)
+
     def _blocks(self, frames: FlyScanFrames, descriptor: str) -> list[Frame]:
         """Return the blocks of a fly scan that its documents cover completely by now.
 
@@ -103,8 +124,7 @@ class FrameFinder:
             for start in whole
         ]
         rest = replace(frames, numbers=range(first + len(whole) * size, stop))
-        is_last = stop == scan["parameters"]["first"] + scan["parameters"]["frames"]
-        if is_last and rest.numbers:
+        if stop == frames.end and rest.numbers:
             blocks.append(self._block(rest, descriptor))
         else:
             self._tails[scan["uid"]] = _Tail(rest, descriptor)
@@ -132,7 +152,10 @@ class FrameFinder:
             metadata=parameters["metadata"],
             update=parameters.get("update"),
         )
-        return self._place(frame, self._descriptors[descriptor]["name"])
+        stream = self._descriptors[descriptor]["name"]
+        if "map" in parameters:
+            return self._place_in_map(frame, stream, frames.scan)
+        return self._place(frame, stream)
 
     def _compose(self, datum: Document, detector: str) -> Frame:
         kwargs: dict[str, Any] = datum["datum_kwargs"]

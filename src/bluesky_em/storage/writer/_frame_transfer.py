@@ -245,7 +245,7 @@ class FrameTransfer:
         """
         with _charged_to(frame.path):
             file = self._files.of(frame)
-            file.extend(frame.row + frame.count)
+            file.extend(frame.end_row)
         if is_lost:
             return []
         try:
