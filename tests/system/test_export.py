@@ -211,7 +211,8 @@ def test_the_master_file_shows_a_map_as_a_cube_without_copying_it(
     with h5py.File(path.with_suffix(".nxs")) as file:
         data: Any = file["entry"][file["entry"].attrs["default"]]
         signal = data[data.attrs["signal"]]
-        assert signal.is_virtual and signal.shape[:2] == (12, 8)
+        assert signal.file != file and signal.shape[:2] == (12, 8)
+        assert [*data.attrs["axes"]] == ["y", "x", "energy"] and (data["taken"][:] == 1).all()
         np.testing.assert_array_equal(signal, session.data.stream(map_run).eels)
     assert path.with_suffix(".nxs").stat().st_size < 1_000_000 < 96 * 2048 * 8
 

@@ -124,7 +124,7 @@ def test_a_fly_scan_becomes_one_array_in_its_file_and_in_tiled(
     assert file["count"] == BURST
 
 
-def test_mode_add_declares_nothing_and_its_frames_are_rows(session: Session, http: Data) -> None:
+def test_mode_add_declares_nothing_and_its_points_have_references(session: Session, http: Data) -> None:
     resources: list[Any] = []
     token = session.RE.subscribe(lambda name, doc: resources.append(doc), "stream_resource")
     uid = take(session, MapInfo(shape=(4, 8), livetime=1e-3, mode="add"))
@@ -134,8 +134,9 @@ def test_mode_add_declares_nothing_and_its_frames_are_rows(session: Session, htt
     (path,) = session.storage.layout.data.rglob(f"{uid}/eels.h5")
     with FramesReader(path) as reader:
         assert reader.numbers() == [*range(32)]
-        assert reader.shape == (32, 2048)
-        np.testing.assert_array_equal(http.catalog[uid]["primary/eels"].read(), reader.rows(0, 32))
+        pixels = http.catalog[uid]["primary/eels"].read()
+        assert pixels.shape == (4, 8, 2048)
+        np.testing.assert_array_equal(pixels.reshape(32, 2048), reader.rows(0, 32))
     assert findings(session, uid) == []
 
 

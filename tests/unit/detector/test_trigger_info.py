@@ -1,5 +1,7 @@
 """The values that `prepare` accepts, and their declarations in documents."""
 
+from typing import Any
+
 import pytest
 
 from bluesky_em import MapInfo
@@ -25,11 +27,12 @@ def test_a_fly_scan_declares_what_its_frames_become(
     assert UpdateDeclaration.load(plain) == declared
 
 
-def test_an_event_is_a_point_of_a_map_or_a_line_of_a_cube():
-    assert MapInfo(shape=(6, 3)).number_of_events == 18
-    assert MapInfo(shape=(6, 3), mode="add_slice").number_of_events == 6
-    with pytest.raises(ValueError, match="has 6 events: omit number_of_events"):
-        MapInfo(shape=(6, 3), mode="add_slice", number_of_events=18)
+@pytest.mark.parametrize("mode", ["add", "add_slice"])
+def test_an_event_is_a_line_of_a_map(mode: Any):
+    info = MapInfo(shape=(6, 3), mode=mode)
+    assert (info.number_of_events, info.points) == (6, 18)
+    with pytest.raises(ValueError, match="has 6 events, its lines: omit number_of_events"):
+        MapInfo(shape=(6, 3), mode=mode, number_of_events=18)
 
 
 def test_integers_whose_sum_could_overflow_are_refused():

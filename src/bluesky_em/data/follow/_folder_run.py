@@ -125,8 +125,9 @@ class FolderRun:
 
     def read(self, points: Sequence[Point], detector: str) -> np.ndarray:
         """Read the frames of points of one stream, shape `(points, *frame)`, from their file."""
-        frame = self._frame(points[0], detector)
-        if frame.update is not None or not follow_each_other(points):
+        frame, last = self._frame(points[0], detector), self._frame(points[-1], detector)
+        is_block = follow_each_other(points) and last.row - frame.row == len(points) - 1
+        if frame.update is not None or not is_block:
             return np.stack([point.open(detector).read() for point in points])
         with FramesReader(self._layout.root / frame.path) as file:
             return file.read((slice(frame.row, frame.row + len(points)),))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._frames_file import FramesReader
+from ._frames_reader import FramesReader
 
 
 class FramesHandler:
