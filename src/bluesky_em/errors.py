@@ -15,6 +15,10 @@ BlueskyEMError
 ├── StorageBusy           (RuntimeError)     another writer works on this storage folder
 ├── OtherFormat           (ValueError)       another version has written this storage folder
 ├── StorageFailed         (RuntimeError)     storage has failed permanently, so the plan ends
+├── QueueUnreachable      (ConnectionError)  no queue server answers
+├── QueueRefused          (RuntimeError)     a queue server does not run this plan, or not now
+├── PlanFailed            (RuntimeError)     a plan that a queue server ran has not succeeded
+├── PlanNotDone           (TimeoutError)     a plan that a queue server runs has not ended yet
 └── ExtraMissing          (ImportError)      this part of bluesky-em needs an extra's packages
 
 Wrong arguments raise ValueError, TypeError or RuntimeError where they are given.
@@ -81,6 +85,22 @@ class OtherFormat(BlueskyEMError, ValueError):
 
 class StorageFailed(BlueskyEMError, RuntimeError):
     """Storage has failed permanently, and its policy is that plans end then."""
+
+
+class QueueUnreachable(BlueskyEMError, ConnectionError):
+    """No queue server answers in time."""
+
+
+class QueueRefused(BlueskyEMError, RuntimeError):
+    """A queue server does not run this plan, or not now; nothing was done."""
+
+
+class PlanFailed(BlueskyEMError, RuntimeError):
+    """A plan that a queue server ran has not succeeded; the message gives the reason."""
+
+
+class PlanNotDone(BlueskyEMError, TimeoutError):
+    """A plan that a queue server runs has not ended within the timeout; it continues."""
 
 
 class ExtraMissing(BlueskyEMError, ImportError):

@@ -1,4 +1,4 @@
-"""The laboratory's folders: `devices/`, `plans/`, and `queue_server/`, the start-up files of one."""
+"""The laboratory's folders: `devices/`, `plans/`, and `queue_server/`, its start-up files."""
 
 from __future__ import annotations
 

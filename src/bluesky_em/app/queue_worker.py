@@ -10,16 +10,13 @@ from multiprocessing.util import Finalize
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
+from bluesky_queueserver import parameter_annotation_decorator
+from ophyd_async.core import Device
+
 from bluesky_em.data import Data
-from bluesky_em.errors import require
 from bluesky_em.reference import run_of
 
 from .session import Session
-
-require("bluesky_queueserver")
-
-from bluesky_queueserver import parameter_annotation_decorator
-from ophyd_async.core import Device
 
 logger = logging.getLogger(__name__)
 
