@@ -63,7 +63,7 @@ class Microscope:
     ):
         self._address = address
         self._timeout = timeout
-        self._api = REManagerAPI(
+        self._api: Any = REManagerAPI(  # its annotations want whole seconds
             zmq_control_addr=address,
             zmq_public_key=public_key,
             status_polling_period=POLLING_INTERVAL,
