@@ -1,4 +1,4 @@
-"""What the worker of a queue server has: RunEngine, devices and plans of this laboratory.
+"""The RunEngine, devices and plans of this laboratory, for the worker of a queue server.
 
 `start-re-manager --startup-dir queue_server` loads the files of this folder, in the order of their
 names, when its environment is opened. See "Run a queue overnight" in the documentation.

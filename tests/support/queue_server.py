@@ -30,6 +30,7 @@ class QueueServer:
         self._command = [
             Path(sys.executable).parent / "start-re-manager",
             "--startup-dir", lab / "queue_server", "--redis-addr", redis,
+            "--ignore-invalid-plans", "ON",
             "--zmq-control-addr", self.address,
             "--zmq-info-addr", f"tcp://127.0.0.1:{free_port()}",
         ]  # fmt: skip

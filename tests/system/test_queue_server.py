@@ -3,6 +3,8 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,20 @@ def test_a_plan_that_takes_longer_than_the_timeout_continues(
     assert server.api.history_get()["items"][-1]["result"]["exit_status"] == "completed"
 
 
+def test_a_plan_that_is_paused_meanwhile_is_told_and_its_abort_blanks_the_beam(
+    server: QueueServer, microscope: remote.Microscope, pcs: SimulatedPCs
+) -> None:
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(microscope.run, "line_scan", points=40, exposure=0.05)
+        server.api.wait_for_condition(lambda status: status["re_state"] == "running", timeout=60)
+        server.api.re_pause("immediate")
+        with pytest.raises(PlanNotDone, match="is paused. `qserver re resume` continues"):
+            running.result(timeout=60)
+    server.api.re_abort()
+    server.wait_until_idle()
+    assert beam_is_blanked(pcs)
+
+
 def test_a_queue_server_that_is_absent_is_named() -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
     with remote.Microscope(address) as microscope:
@@ -203,9 +219,12 @@ def test_a_night_with_a_failure_and_a_crash_leaves_all_other_runs_complete_and_t
         assert in_folder.catalog[uid].metadata["stop"]["exit_status"] == "success"
     in_folder.flush()
     in_folder.close()
-    with_microscope = Client(pcs.uris["autoscript"])
-    assert with_microscope.call("get", "beam_blanked") is True
-    with_microscope.close()
+    assert beam_is_blanked(pcs)
+
+
+def beam_is_blanked(pcs: SimulatedPCs) -> bool:
+    with closing(Client(pcs.uris["autoscript"])) as client:
+        return client.call("get", "beam_blanked")
 
 
 def history(server: QueueServer) -> list[dict[str, Any]]:
