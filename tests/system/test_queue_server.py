@@ -27,11 +27,12 @@ pytestmark = needs_redis
 EELS, MICROSCOPE = {"eels": "eels"}, {"microscope": "microscope"}
 BOTH = EELS | MICROSCOPE
 ALL = BOTH | {"haadf": "haadf", "adf": "adf"}
+FAILING = BPlan("spectrum", exposure=99.0, **BOTH)  # the spectrometer allows 5 s
 LONG = BPlan("line_scan", points=40, exposure=0.05, **BOTH)
 NIGHT = [
     BPlan("image", scan="haadf", size=128),
     LONG,
-    BPlan("spectrum", exposure=99.0, **BOTH),  # the spectrometer allows 30 s
+    FAILING,
     BPlan("spectrum", exposure=0.01, **BOTH),
     BPlan("focal_series", image="haadf", defoci=[-5e-8, 5e-8], **MICROSCOPE),
     BPlan("spectrum_image", adf="adf", shape=[4, 4], **BOTH),
@@ -190,45 +191,41 @@ def test_a_night_with_a_failure_and_a_crash_leaves_all_other_runs_complete_and_t
     server.api.history_clear()
     server.api.queue_mode_set(ignore_failures=True)
     server.api.item_add_batch(NIGHT)
-    in_folder = Data(storage=storage)
-    runs = in_folder.follow(patience=60)
-    server.api.queue_start()
-    for run in runs:
-        if run.start["plan_name"] == "line_scan":
-            next(iter(run))
-            break
-    server.kill()
+    with closing(Data(storage=storage)) as data:
+        with data.follow(patience=60) as runs:
+            server.api.queue_start()
+            run = next(run for run in runs if run.start["plan_name"] == LONG.name)
+            next(run)
+            server.kill()
+            server.start()
+            assert [*run] and run.end is not None and run.end.status == "abandoned"
+        (cut_off,) = ended(server, "unknown")
+        server.api.item_add(BPlan(cut_off["name"], **cut_off["kwargs"]), pos="front")
+        server.api.queue_start()
+        server.wait_until_idle()
 
-    server.start()
-    (crashed,) = (i for i in history(server) if i["result"]["exit_status"] == "unknown")
-    server.api.item_add(BPlan(crashed["name"], **crashed["kwargs"]), pos="front")
-    server.api.queue_start()
-    server.wait_until_idle()
-
-    outcome = {status: [] for status in ("unknown", "completed", "failed")}
-    for item in history(server):
-        outcome[item["result"]["exit_status"]].append(item)
-    assert [item["name"] for item in outcome["unknown"]] == [LONG.name]
-    assert [item["kwargs"] for item in outcome["failed"]] == [NIGHT[2].kwargs]
-    assert "exposure" in outcome["failed"][0]["result"]["msg"]
-    assert {item["name"] for item in outcome["completed"]} == {item.name for item in NIGHT}
-    assert len(outcome["completed"]) == 9
-    for item in outcome["completed"]:
-        (uid,) = item["result"]["run_uids"]
-        in_folder.wait(uid)
-        assert in_folder.catalog[uid].metadata["stop"]["exit_status"] == "success"
-    in_folder.flush()
-    in_folder.close()
+        (failed,) = ended(server, "failed")
+        assert failed["kwargs"] == FAILING.kwargs and "exposure" in failed["result"]["msg"]
+        completed = ended(server, "completed")
+        assert sorted(each["name"] for each in completed) == sorted(
+            each.name for each in NIGHT if each is not FAILING
+        )
+        for each in completed:
+            (uid,) = each["result"]["run_uids"]
+            data.wait(uid)
+            assert data.catalog[uid].metadata["stop"]["exit_status"] == "success"
+        data.flush()
     assert beam_is_blanked(pcs)
+
+
+def ended(server: QueueServer, how: str) -> list[dict[str, Any]]:
+    items = server.api.history_get(reload=True)["items"]
+    return [each for each in items if each["result"]["exit_status"] == how]
 
 
 def beam_is_blanked(pcs: SimulatedPCs) -> bool:
     with closing(Client(pcs.uris["autoscript"])) as client:
         return client.call("get", "beam_blanked")
-
-
-def history(server: QueueServer) -> list[dict[str, Any]]:
-    return server.api.history_get(reload=True)["items"]
 
 
 def test_a_closed_environment_is_named_with_what_to_do(
