@@ -43,8 +43,8 @@ class Microscope:
         data.open(reference).to_xarray().plot()
         microscope.run("line_scan", points=20).references
 
-    Each call runs its plan at once and returns when the plan has ended, within a second. Only an
-    idle queue server accepts it; `qserver queue add plan` adds plans to a queue.
+    Each call runs its plan at once, and returns within a second after its end. Only an idle queue
+    server accepts it; `qserver queue add plan` adds plans to its queue.
 
     Args:
         address: of the queue server.

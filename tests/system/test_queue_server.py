@@ -164,7 +164,7 @@ def test_a_plan_that_takes_longer_than_the_timeout_continues(
     assert server.api.history_get()["items"][-1]["result"]["exit_status"] == "completed"
 
 
-def test_a_plan_that_is_paused_meanwhile_is_told_and_its_abort_blanks_the_beam(
+def test_a_plan_that_is_paused_meanwhile_is_reported_and_its_abort_blanks_the_beam(
     server: QueueServer, microscope: remote.Microscope, pcs: SimulatedPCs
 ) -> None:
     with ThreadPoolExecutor() as pool:

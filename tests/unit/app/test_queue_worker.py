@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from bluesky.utils import Msg, MsgGenerator
 from bluesky_queueserver.manager.profile_ops import (
+    check_if_function_allowed,
     existing_plans_and_devices_from_nspace,
+    load_allowed_plans_and_devices,
+    load_user_group_permissions,
     validate_plan,
 )
 from ophyd_async.core import Device, StaticPathProvider, UUIDFilenameProvider
@@ -73,6 +76,26 @@ def test_only_devices_that_fit_a_parameter_are_accepted(
     item = {"name": "measure", "kwargs": arguments}
     accepted, why = validate_plan(item, allowed_plans=plans, allowed_devices=known)
     assert accepted == (not refusal) and refusal in why
+
+
+def test_the_group_primary_may_run_all_and_observers_nothing(devices: dict[str, Device]) -> None:
+    permissions = load_user_group_permissions(
+        str(ROOT / "queue_server/user_group_permissions.yaml")
+    )
+    plans, known, *_ = existing_plans_and_devices_from_nspace(nspace={**devices, "plan": measure})
+    allowed, seen = load_allowed_plans_and_devices(
+        existing_plans=plans, existing_devices=known, user_group_permissions=permissions
+    )
+    assert set(allowed["primary"]) == {"plan"} and set(seen["primary"]) == set(devices)
+    assert "x" in seen["primary"]["stage"]["components"]
+    assert not allowed["observers"] and not seen["observers"]
+    for group, may in (("primary", True), ("observers", False)):
+        assert may == check_if_function_allowed(
+            "references_of", group_name=group, user_group_permissions=permissions
+        )
+    assert not check_if_function_allowed(
+        "exec", group_name="primary", user_group_permissions=permissions
+    )
 
 
 def test_every_plan_of_the_lab_can_be_described(devices: dict[str, Device]) -> None:
