@@ -111,7 +111,8 @@ class Microscope:
                 kind need not be given.
 
         Raises:
-            QueueUnreachable: no queue server answers.
+            QueueUnreachable: no queue server answers; when the plan has ended before, the message
+                gives its runs.
             QueueRefused: it is busy, its environment is closed, or the plan or an argument is not
                 what it takes; nothing was done.
             PlanFailed: the plan has failed or was stopped; the message gives the reason.
@@ -121,7 +122,7 @@ class Microscope:
         item = BPlan(plan, **{**self._only_devices(plan), **arguments})
         uid = self._ask(lambda: self._api.item_execute(item))["item"]["item_uid"]
         runs = self._wait(plan, uid)["run_uids"]
-        return PlanResult(references=self._references_of(runs) if runs else [], runs=runs)
+        return PlanResult(references=self._references_of(plan, runs) if runs else [], runs=runs)
 
     def _check_idle(self) -> None:
         status = self._status()
@@ -181,21 +182,22 @@ class Microscope:
             raise PlanFailed(f"{plan}: {result['exit_status']}. {result['msg']}")
         return result
 
-    def _references_of(self, runs: list[str]) -> list[str]:
+    def _references_of(self, plan: str, runs: list[str]) -> list[str]:
         function = BFunc("references_of", runs)
-        task = self._ask(lambda: self._api.function_execute(function, run_in_background=True))
-        uid = task["task_uid"]
         try:
+            task = self._ask(lambda: self._api.function_execute(function, run_in_background=True))
+            uid = task["task_uid"]
             self._ask(lambda: self._api.wait_for_completed_task(uid, timeout=ANSWER_TIMEOUT))
-        except self._api.WaitTimeoutError as exc:
-            raise PlanNotDone(
-                f"the plan has ended, but the queue server at {self._address} has not named its "
-                f"references within {ANSWER_TIMEOUT:g} s; `data.wait` takes its runs, too: {runs}"
-            ) from exc
-        answer = self._ask(lambda: self._api.task_result(uid))["result"]
-        if not answer["success"]:
-            raise PlanFailed(f"the references of {runs} could not be listed: {answer['msg']}")
-        return answer["return_value"]
+            answer = self._ask(lambda: self._api.task_result(uid))["result"]
+            if answer["success"]:
+                return answer["return_value"]
+            why = answer["msg"]
+        except (QueueRefused, QueueUnreachable, self._api.WaitTimeoutError) as exc:
+            why = str(exc)
+        raise QueueUnreachable(
+            f"{plan} has ended, but the queue server at {self._address} has not named its "
+            f"references: {why}. `data.wait` takes its runs, too: {', '.join(runs)}"
+        )
 
     def _seen(self) -> str:
         """Return the queue server's state in words, or that it does not answer."""

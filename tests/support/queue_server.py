@@ -52,6 +52,14 @@ class QueueServer:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `qserver` with these arguments."""
+        program = Path(sys.executable).parent / "qserver"
+        return subprocess.run(
+            [program, "--zmq-control-addr", self.address, *arguments],
+            capture_output=True, text=True, timeout=START_TIMEOUT,
+        )  # fmt: skip
+
     def wait_until_idle(self) -> None:
         """Wait until nothing runs."""
         self.api.wait_for_idle(timeout=TIMEOUT)

@@ -1,5 +1,6 @@
 """A queue server runs the lab's plans: from another process, and through a night with failures."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,6 +120,19 @@ def test_a_device_of_another_kind_is_refused_when_the_plan_is_added(server: Queu
         server.api.item_add(wrong)
 
 
+def test_the_plans_of_the_how_to_are_accepted(server: QueueServer) -> None:
+    page = (ROOT / "docs/how-to/run-a-queue-overnight.md").read_text()
+    plans = re.findall(r"qserver queue add plan '(.+?)'\n", page, re.DOTALL)
+    assert len(plans) == 3
+    for plan in plans:
+        added = server.command("queue", "add", "plan", plan)
+        assert added.returncode == 0, added.stdout + added.stderr
+    assert [item["name"] for item in server.api.queue_get()["items"]] == [
+        "image", "line_scan", "survey_and_map",
+    ]  # fmt: skip
+    server.api.queue_clear()
+
+
 def test_a_reference_acquired_from_another_process_can_be_waited_for_and_opened(
     microscope: remote.Microscope, http: Data
 ) -> None:
@@ -141,7 +155,12 @@ def test_a_plan_run_from_another_process_gives_its_references_and_its_run(
     assert http.catalog[run]["primary"]["eels"].read().shape == (3, 2048)
 
 
-def test_what_is_refused_or_fails_remotely_says_why(microscope: remote.Microscope) -> None:
+def test_what_is_refused_or_fails_remotely_says_why(
+    server: QueueServer, microscope: remote.Microscope
+) -> None:
+    with remote.Microscope(server.address, group="observers") as observer:
+        with pytest.raises(QueueRefused, match="no plan 'spectrum' for you; it has: none"):
+            observer.acquire_eels()
     with pytest.raises(QueueRefused, match="has no plan 'linescan' for you; it has: adaptive_map,"):
         microscope.run("linescan")
     with pytest.raises(QueueRefused, match="points\n.*valid integer"):
