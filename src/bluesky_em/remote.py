@@ -16,6 +16,7 @@ from bluesky_queueserver_api.comm_base import RequestFailedError, RequestTimeout
 from bluesky_queueserver_api.zmq import REManagerAPI
 
 ADDRESS = "tcp://localhost:60615"
+REQUEST_TIMEOUT = 5.0  # s for the answer to each request
 POLLING_INTERVAL = 0.1  # s between two looks at the queue server's status
 ANSWER_TIMEOUT = 10.0  # s for the references of a plan that has ended
 
@@ -66,6 +67,7 @@ class Microscope:
         self._api: Any = REManagerAPI(  # its annotations want whole seconds
             zmq_control_addr=address,
             zmq_public_key=public_key,
+            timeout_recv=REQUEST_TIMEOUT,
             status_polling_period=POLLING_INTERVAL,
             status_expiration_period=POLLING_INTERVAL,
         )

@@ -34,7 +34,9 @@ class QueueServer:
             "--zmq-control-addr", self.address,
             "--zmq-info-addr", f"tcp://127.0.0.1:{free_port()}",
         ]  # fmt: skip
-        self.api: Any = REManagerAPI(zmq_control_addr=self.address, status_polling_period=0.2)
+        self.api: Any = REManagerAPI(
+            zmq_control_addr=self.address, timeout_recv=START_TIMEOUT, status_polling_period=0.2
+        )
 
     def start(self) -> None:
         """Start the manager, and open its environment."""
@@ -75,7 +77,11 @@ class QueueServer:
         self.wait_until_idle()
 
     def __enter__(self) -> "QueueServer":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -70,15 +70,10 @@ def with_device_names(plan: Plan, devices: Mapping[str, Device]) -> Plan:
     for name, parameter in inspect.signature(plan).parameters.items():
         is_union = get_origin(parameter.annotation) in (Union, UnionType)
         kinds = get_args(parameter.annotation) if is_union else (parameter.annotation,)
-        devices_only = {type(None), *(kind for kind in kinds if _is_device_type(kind))}
-        if devices_only == {type(None)} or not devices_only.issuperset(kinds):
-            continue
-        fitting = [each for each, device in devices.items() if isinstance(device, (*kinds,))]
-        group = f"devices_for_{name}"
-        annotation = f"typing.Optional[{group}]" if type(None) in kinds else group
-        parameters[name] = {"annotation": annotation, "devices": {group: fitting}}
+        types = tuple(kind for kind in kinds if kind is not type(None))
+        if types and all(isinstance(each, type) and issubclass(each, Device) for each in types):
+            fitting = [each for each, device in devices.items() if isinstance(device, types)]
+            group = f"devices_for_{name}"
+            annotation = group if types == kinds else f"typing.Optional[{group}]"
+            parameters[name] = {"annotation": annotation, "devices": {group: fitting}}
     return parameter_annotation_decorator({"parameters": parameters})(plan)
-
-
-def _is_device_type(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Device)
