@@ -30,7 +30,7 @@ def namespace(session: Session) -> dict[str, Any]:
     not fit is refused when the plan is added to the queue. The session is closed when the worker
     process ends.
     """
-    # a process of multiprocessing ends without the functions of `atexit` (until Python 3.13)
+    # a forked process of multiprocessing ends without the functions of `atexit`
     Finalize(session, session.close, exitpriority=0)
     for file, error in session.broken_plans.items():
         logger.warning("plans/%s could not be loaded: %r", file, error)
