@@ -1,6 +1,6 @@
 """A spectrum image: a map of spectra in one fly scan, together with the dark field."""
 
-from typing import Any
+from typing import Any, Literal
 
 import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
@@ -19,7 +19,7 @@ def spectrum_image(
     shape: tuple[int, int] = (64, 64),
     dwell: float = 1e-3,
     region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
-    sync: str = "hardware",
+    sync: Literal["hardware", "software"] = "hardware",
     md: dict[str, Any] | None = None,
 ) -> MsgGenerator[list[str]]:
     """Take a map and return the last reference of each detector.
@@ -31,10 +31,10 @@ def spectrum_image(
         shape: lines, and points of each line.
         dwell: at each point, in s.
         region: left, top, width, height as fractions of the whole scan.
-        sync: "hardware" or "software", as for `MapInfo`.
+        sync: as for `MapInfo`.
         md: metadata for the run.
     """
-    info = MapInfo(shape=shape, livetime=dwell, region=region, sync=sync)  # type: ignore
+    info = MapInfo(shape=shape, livetime=dwell, region=region, sync=sync)
     detectors = [eels] if adf is None or sync == "software" else [eels, adf]
     about = {"plan_name": "spectrum_image", "shape": [*shape], "num_points": shape[0] * shape[1]}
 

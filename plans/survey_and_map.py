@@ -8,8 +8,7 @@ import bluesky.preprocessors as bpp
 import numpy as np
 from bluesky.utils import MsgGenerator
 
-from bluesky_em import Data, MapInfo
-from bluesky_em.analysis import Region, brightest_tiles
+from bluesky_em import Data, MapInfo, analysis
 from bluesky_em.autoscript import Microscope, ScanImage
 from bluesky_em.gatan import DarkField, Spectrometer
 from bluesky_em.plan_stubs import beam_on, fly, per_shot, preflight, wait_for
@@ -22,7 +21,7 @@ def survey_and_map(
     microscope: Microscope,
     data: Data,
     *,
-    choose: Callable[[np.ndarray], list[Region]] = brightest_tiles,
+    choose: str | Callable[[np.ndarray], list[analysis.Region]] = "brightest_tiles",
     shape: tuple[int, int] = (32, 32),
     dwell: float = 1e-3,
     md: dict[str, Any] | None = None,
@@ -37,11 +36,13 @@ def survey_and_map(
         adf: the dark field, recorded together with it.
         microscope: the beam is on during survey and maps only.
         data: reads the survey, e.g. `storage.data`.
-        choose: returns the regions of an image: left, top, width, height as fractions of it.
+        choose: returns the regions of an image: left, top, width, height as fractions of it; a
+            function, or the name of one in `bluesky_em.analysis`.
         shape: lines of each map, and points of each line.
         dwell: at each point, in s.
         md: metadata for the run.
     """
+    regions_of = getattr(analysis, choose) if isinstance(choose, str) else choose
     detectors = [eels, adf]
     references: list[str] = []
 
@@ -50,7 +51,7 @@ def survey_and_map(
     def inner() -> MsgGenerator[None]:
         (survey,) = yield from beam_on(per_shot([haadf], "survey"), microscope)
         yield from wait_for(survey, data, until="stored")
-        for number, region in enumerate(choose(data.open(survey).read())):
+        for number, region in enumerate(regions_of(data.open(survey).read())):
             info = MapInfo(shape=shape, livetime=dwell, region=region)
             map_ = fly(detectors, info, f"map_{number}")
             references.extend((yield from beam_on(map_, microscope)))

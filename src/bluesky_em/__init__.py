@@ -14,6 +14,7 @@ The way of a frame, and the package for each step:
 * `data`: `Data` waits for references, opens frames and follows runs, on any PC.
 * `analysis`: functions on frames; `analysis.online` runs them while a run goes.
 * `app`: the command line, the session and the demo, on top of all these.
+* `remote`: plans on the microscope of another PC, through its queue server.
 
 `reference`, `documents`, `frame`, `axes`, `update_modes` and `errors` hold the terms that all
 packages share.

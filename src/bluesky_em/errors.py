@@ -15,6 +15,10 @@ BlueskyEMError
 ├── StorageBusy           (RuntimeError)     another writer works on this storage folder
 ├── OtherFormat           (ValueError)       another version has written this storage folder
 ├── StorageFailed         (RuntimeError)     storage has failed permanently, so the plan ends
+├── QueueUnreachable      (ConnectionError)  no queue server answers
+├── QueueRefused          (RuntimeError)     a queue server does not run this plan, or not now
+├── PlanFailed            (RuntimeError)     a plan that a queue server ran has not succeeded
+├── PlanNotDone           (TimeoutError)     a plan that a queue server runs has not ended yet
 └── ExtraMissing          (ImportError)      this part of bluesky-em needs an extra's packages
 
 Wrong arguments raise ValueError, TypeError or RuntimeError where they are given.
@@ -83,6 +87,22 @@ class StorageFailed(BlueskyEMError, RuntimeError):
     """Storage has failed permanently, and its policy is that plans end then."""
 
 
+class QueueUnreachable(BlueskyEMError, ConnectionError):
+    """No queue server answers in time."""
+
+
+class QueueRefused(BlueskyEMError, RuntimeError):
+    """A queue server does not run this plan, or not now; nothing was done."""
+
+
+class PlanFailed(BlueskyEMError, RuntimeError):
+    """A plan that a queue server ran has not succeeded; the message gives the reason."""
+
+
+class PlanNotDone(BlueskyEMError, TimeoutError):
+    """A plan that a queue server runs has not ended within the timeout; it continues."""
+
+
 class ExtraMissing(BlueskyEMError, ImportError):
     """This part of bluesky-em needs packages of an extra that is not installed."""
 
@@ -90,6 +110,7 @@ class ExtraMissing(BlueskyEMError, ImportError):
 _EXTRAS = {
     "control": ("bluesky", "ophyd", "ophyd_async", "Pyro5", "pydantic_settings", "fastapi",
                 "uvicorn", "IPython"),
+    "queue": ("bluesky_queueserver", "bluesky_queueserver_api"),
     "plot": ("matplotlib",),
     "export": ("rsciio", "zarr"),
     "analysis": ("hyperspy", "exspy"),

@@ -26,7 +26,12 @@ def test_version_is_that_of_the_package() -> None:
 
 def test_init_copies_the_lab_folders_and_never_overwrites(tmp_path: Path) -> None:
     assert run("init", str(tmp_path)).returncode == 0
-    for name in ("devices/simulated.py", "devices/two_pc.py", "plans/line_scan.py"):
+    for name in (
+        "devices/simulated.py",
+        "devices/two_pc.py",
+        "plans/line_scan.py",
+        "queue_server/00_session.py",
+    ):
         assert (tmp_path / name).read_text() == (ROOT / name).read_text()
         ast.parse((tmp_path / name).read_text())
     again = run("init", str(tmp_path))

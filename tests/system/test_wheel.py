@@ -76,4 +76,6 @@ def test_an_analyst_and_a_control_pc_install_what_they_need_and_the_demo_runs(
     assert summary["catalogued"] == len(summary["references"]) == 2 and summary["failed"] == 0
     assert (tmp_path / "here" / "demo.png").exists()
     made = run("bluesky-em", "init")
-    assert made.returncode == 0 and (tmp_path / "here" / "plans" / "line_scan.py").exists()
+    assert made.returncode == 0
+    for name in ("plans/line_scan.py", "queue_server/00_session.py"):
+        assert (tmp_path / "here" / name).exists()

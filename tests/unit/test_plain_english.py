@@ -4,7 +4,17 @@ import pytest
 
 from tests.support.plain_english import ROOT, faults, files
 
-PLACES = ["src", "tests", "docs", "plans", "devices", "examples", "benchmarks", "README.md"]
+PLACES = [
+    "src",
+    "tests",
+    "docs",
+    "plans",
+    "devices",
+    "queue_server",
+    "examples",
+    "benchmarks",
+    "README.md",
+]
 
 
 @pytest.mark.parametrize("place", PLACES)

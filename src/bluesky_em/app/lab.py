@@ -1,4 +1,4 @@
-"""The laboratory's folders: `devices/` (its instruments) and `plans/` (its measurements)."""
+"""The laboratory's folders: `devices/`, `plans/`, and `queue_server/`, its start-up files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import bluesky_em
 from bluesky_em.detector import RunPaths
 
 TEMPLATE = Path(bluesky_em.__file__).parent / "lab_template"
-"""The copy of `devices/` and `plans/` in an installed wheel."""
+"""The copy of these folders in an installed wheel."""
+FOLDERS = ("devices", "plans", "queue_server")
 
 
 def load_devices(
@@ -62,26 +63,33 @@ def find_lab() -> Path:
     here = Path.cwd()
     if (here / "devices").is_dir() and (here / "plans").is_dir():
         return here
-    checkout = Path(bluesky_em.__file__).parents[2]
-    return checkout if (checkout / "devices").is_dir() else TEMPLATE
+    return _packaged()
 
 
 def init(folder: Path) -> list[Path]:
-    """Copy `devices/` and `plans/` into `folder`, where they can be edited; overwrite nothing.
+    """Copy the laboratory's folders into `folder`, where they can be edited; overwrite nothing.
+
+    What the current laboratory does not have comes from the package.
 
     Raises:
         FileExistsError: one of them exists already.
     """
-    source = find_lab()
-    targets = [folder / "devices", folder / "plans"]
+    lab = find_lab()
+    targets = [folder / name for name in FOLDERS]
     for target in targets:
         if target.exists():
             raise FileExistsError(
                 f"{target} exists already and was not changed. Choose another folder, or move it"
             )
     for target in targets:
+        source = lab if (lab / target.name).is_dir() else _packaged()
         shutil.copytree(source / target.name, target, ignore=shutil.ignore_patterns("__pycache__"))
     return targets
+
+
+def _packaged() -> Path:
+    checkout = Path(bluesky_em.__file__).parents[2]
+    return checkout if (checkout / "devices").is_dir() else TEMPLATE
 
 
 def _check_names(devices: dict[str, Any], path: Path) -> None:

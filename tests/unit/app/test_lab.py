@@ -28,3 +28,15 @@ def test_two_devices_of_the_same_name_are_refused_with_both(tmp_path: Path) -> N
     (tmp_path / "devices" / "copied.py").write_text(TWO_OF_A_NAME)
     with pytest.raises(ValueError, match="'eels' and 'second' have the same name, 'eels'"):
         lab.load_devices("copied", tmp_path, path_provider=RunPathProvider(Layout(tmp_path)))
+
+
+def test_init_adds_what_the_current_laboratory_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("devices", "plans"):
+        (tmp_path / "old" / name).mkdir(parents=True)
+    (tmp_path / "old/plans/mine.py").touch()
+    monkeypatch.chdir(tmp_path / "old")
+    lab.init(tmp_path / "new")
+    assert [path.name for path in (tmp_path / "new/plans").iterdir()] == ["mine.py"]
+    assert (tmp_path / "new/queue_server/00_session.py").exists()

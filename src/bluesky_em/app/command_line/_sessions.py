@@ -117,7 +117,7 @@ def shell(
 def init(
     folder: Annotated[Path, typer.Argument(help="The folder to copy them to.")] = Path(),
 ) -> None:
-    """Copy devices/ and plans/ to a folder, to edit them there."""
+    """Copy devices/, plans/ and queue_server/ to a folder, to edit them there."""
     from .. import lab
 
     for target in lab.init(folder):
