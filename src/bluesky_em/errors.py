@@ -90,6 +90,7 @@ class ExtraMissing(BlueskyEMError, ImportError):
 _EXTRAS = {
     "control": ("bluesky", "ophyd", "ophyd_async", "Pyro5", "pydantic_settings", "fastapi",
                 "uvicorn", "IPython"),
+    "blueapi": ("blueapi",),
     "plot": ("matplotlib",),
     "export": ("rsciio", "zarr"),
     "analysis": ("hyperspy", "exspy"),
