@@ -20,7 +20,7 @@ from tests.support.blueapi_server import PAGE, BlueapiServer
 
 ROOT = Path(__file__).parents[2]
 BLANK_TIMEOUT = 60.0  # s
-FAILS = '''
+FAILS = """
 import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
 from bluesky_em.autoscript import Microscope
@@ -35,25 +35,33 @@ def fails(eels: Spectrometer, microscope: Microscope) -> MsgGenerator[None]:
         raise RuntimeError(f"the specimen has gone after {reference}")
 
     yield from beam_on(inner(), microscope)
-'''
-STAYS = '''
+"""
+STAYS = """
+from __future__ import annotations
+
 import bluesky.plan_stubs as bps
+from bluesky_em.autoscript import Microscope
 from bluesky_em.plan_stubs import beam_on
 
 
-def stays(microscope: "Microscope"):
+def stays(microscope: Microscope):
     yield from beam_on(bps.sleep(3600), microscope)
+"""
+CHOOSES = """
+from collections.abc import Callable
 
 
-from bluesky_em.autoscript import Microscope
-'''
-NEEDS_A_FUNCTION = '''
+def chooses(number: int, choose: Callable[[int], int] = abs):
+    yield from ()
+    return choose(number)
+"""
+NEEDS_A_FUNCTION = """
 from collections.abc import Callable
 
 
 def needs_a_function(choose: Callable[[], bool]):
     yield from ()
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +77,14 @@ def folder(pcs: SimulatedPCs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lab.init(folder)
     devices = folder / "devices" / "two_pc.py"
     code = devices.read_text("utf-8")
-    for name, uri in {"GATAN_PC": pcs.uris["gatan"], "MICROSCOPE_PC": pcs.uris["autoscript"]}.items():
+    uris = {"GATAN_PC": pcs.uris["gatan"], "MICROSCOPE_PC": pcs.uris["autoscript"]}
+    for name, uri in uris.items():
         code = re.sub(rf'^{name} = ".*"$', f'{name} = "{uri}"', code, flags=re.MULTILINE)
     devices.write_text(code, "utf-8")
-    for name, plan in {
-        "fails": FAILS, "stays": STAYS, "needs_a_function": NEEDS_A_FUNCTION,
-    }.items():  # fmt: skip
+    plans = {
+        "fails": FAILS, "stays": STAYS, "chooses": CHOOSES, "needs_a_function": NEEDS_A_FUNCTION,
+    }  # fmt: skip
+    for name, plan in plans.items():
         (folder / "plans" / f"{name}.py").write_text(plan, "utf-8")
     module = re.search(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     assert module is not None
@@ -133,12 +143,15 @@ def test_all_plans_and_devices_are_offered_and_the_log_says_which_are_not(
     assert devices == {"eels", "adf", "haadf", "ceta", "microscope", "stage"}
     plans = {each["name"]: each["schema"] for each in server.get("plans")["plans"]}
     ours = {path.stem for path in (ROOT / "plans").glob("[!_]*.py")}
-    assert plans.keys() == ours | {"fails", "stays"}
+    assert plans.keys() == ours | {"fails", "stays", "chooses"}
     assert plans["adaptive_map"]["required"] == ["eels", "microscope"]  # it is given its `data`
     assert plans["spectrum"]["properties"]["eels"]["type"] == "bluesky_em.gatan.Spectrometer"
     assert plans["spectrum"]["properties"]["eels"]["enum"] == ["eels"]
-    assert "plans/needs_a_function.py is not offered: " in server.log
-    assert "no request can give its 'choose'" in server.log
+    log = server.log
+    assert "plans/needs_a_function.py is not offered: ValueError: no request can give its " in log
+    assert "plans/chooses.py: 'choose' keeps its default, since no request can give it: " in log
+    assert plans["chooses"]["properties"].keys() == {"number"}
+    assert server.run("chooses", number=-3)["result"] == 3
 
 
 def test_a_spectrum_is_stored_with_its_baseline_and_the_beam_is_blanked(

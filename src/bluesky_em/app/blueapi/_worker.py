@@ -134,7 +134,7 @@ class Worker:
         return Connected(devices=self.devices, connection_errors=errors)
 
     def plans(self) -> dict[str, Plan]:
-        """Return the plans of the lab's `plans/` that blueapi can offer; log why others cannot be."""
+        """Return the plans of `plans/` that blueapi can offer; log why others are left out."""
         loaded, broken = lab.load_plans(self._root)
         reasons: dict[str, Exception] = {Path(file).stem: exc for file, exc in broken.items()}
         offered: dict[str, Plan] = {}
