@@ -77,7 +77,7 @@ def _try_to_list(parameters: list[Parameter]) -> None:
 
 
 def _declare(plan: Plan, parameters: list[Parameter]) -> Plan:
-    """Give a function these parameters, as blueapi and `inspect` see them."""
+    """Set the parameters that blueapi and `inspect` see."""
     result = MsgGenerator[Any]
     plan.__signature__ = Signature(parameters, return_annotation=result)  # type: ignore
     plan.__annotations__ = {

@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from multiprocessing.util import Finalize
@@ -17,7 +17,7 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from blueapi.service import interface
 from bluesky.run_engine import RunEngine, get_bluesky_event_loop
-from bluesky.utils import MsgGenerator, TransitionError
+from bluesky.utils import MsgGenerator
 
 from bluesky_em.acquisition.client import close_all
 from bluesky_em.storage.callback import Storage
@@ -122,13 +122,14 @@ class Worker:
             fixtures: not used: frames are stored in the storage folder.
         """
         self._close_with_process()
-        addresses: dict[str, str] = {}
+        storage, addresses = self.storage, dict[str, str]()
         if self._file == SIMULATED:
-            addresses = self._stack.enter_context(SimulatedPCs(self.storage.layout.root)).addresses
+            addresses = self._stack.enter_context(SimulatedPCs(storage.layout.root)).addresses
         self._stack.callback(close_all)
-        provider = self.storage.path_provider
+        provider = storage.path_provider
         devices = lab.load_devices(self._file, self._root, path_provider=provider, **addresses)
         loop = get_bluesky_event_loop()
+        assert loop is not None  # of blueapi's RunEngine
         errors = connect(devices, loop, mock=mock, timeout=timeout or CONNECT_TIMEOUT)
         self.devices = {name: each for name, each in devices.items() if name not in errors}
         return Connected(devices=self.devices, connection_errors=errors)
@@ -160,20 +161,20 @@ class Worker:
         try:
             yield from bps.subscribe("all", self.storage)
             baseline = [self.devices[name] for name in BASELINE if name in self.devices]
-            return (yield from bpp.baseline_wrapper(self.storage.guard(plan), baseline))
+            guarded = self.storage.guard(plan)
+            return (yield from bpp.baseline_wrapper(guarded, baseline))  # type: ignore (its result)
         finally:
             self._plan_ended.set()
 
     def close(self) -> None:
         """Abort the plan, so that its clean-up blanks the beam; then close. Twice is harmless."""
-        with suppress(TransitionError):  # no plan runs
-            if self._engine is not None:
-                self._engine.abort("blueapi's worker process ends")
-                if not self._plan_ended.wait(ABORT_TIMEOUT):
-                    logger.error(
-                        "the plan has not ended %g s after its abort: THE BEAM MAY BE ON",
-                        ABORT_TIMEOUT, extra={"action": "blueapi"},
-                    )  # fmt: skip
+        if self._engine is not None and self._engine.state != "idle":
+            self._engine.abort("blueapi's worker process ends")
+            if not self._plan_ended.wait(ABORT_TIMEOUT):
+                logger.error(
+                    "the plan has not ended %g s after it was aborted: the beam may be ON",
+                    ABORT_TIMEOUT, extra={"action": "blueapi"},
+                )  # fmt: skip
         self._stack.close()
 
     def _close_with_process(self) -> None:
