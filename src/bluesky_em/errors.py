@@ -111,6 +111,7 @@ _EXTRAS = {
     "control": ("bluesky", "ophyd", "ophyd_async", "Pyro5", "pydantic_settings", "fastapi",
                 "uvicorn", "IPython"),
     "queue": ("bluesky_queueserver", "bluesky_queueserver_api"),
+    "blueapi": ("blueapi",),
     "plot": ("matplotlib",),
     "export": ("rsciio", "zarr"),
     "analysis": ("hyperspy", "exspy"),

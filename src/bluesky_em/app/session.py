@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -14,7 +13,6 @@ import bluesky.plans
 from bluesky.preprocessors import SupplementalData
 from bluesky.run_engine import RunEngine, get_bluesky_event_loop, set_bluesky_event_loop
 from bluesky.utils import ProgressBarManager
-from ophyd_async.core import NotConnectedError
 
 from bluesky_em.acquisition.client import close_all
 from bluesky_em.data import Data
@@ -22,10 +20,10 @@ from bluesky_em.storage.callback import Storage
 from bluesky_em.storage.failure_policy import OnFailure
 
 from . import lab
+from .connection import connect, reasons
 from .live import LiveView
 from .simulated_pcs import SimulatedPCs
 
-CONNECT_TIMEOUT = 60.0  # s for all devices together
 BASELINE = ("microscope", "stage")
 """Devices to read at the beginning and the end of every run."""
 SIMULATED = "simulated"
@@ -71,11 +69,10 @@ class Session:
             )
             self.storage = self._stack.enter_context(storage)
             self.pcs: SimulatedPCs | None = None
-            addresses: dict[str, str] = {}
             if devices == SIMULATED:
                 pcs = SimulatedPCs(self.storage.layout.root, replay=replay, latency=latency)
                 self.pcs = self._stack.enter_context(pcs)
-                addresses = {f"{name}_uri": uri for name, uri in pcs.uris.items()}
+            addresses = self.pcs.addresses if self.pcs else {}
             self._stack.callback(close_all)
             self.RE = self._stack.enter_context(run_engine())
             self.token = self.RE.subscribe(self.storage)
@@ -138,16 +135,12 @@ class Session:
         }  # fmt: skip
 
     def _connect(self, devices: str) -> None:
-        async def connect() -> list[BaseException | None]:
-            coroutines = [device.connect() for device in self.devices.values()]
-            return await asyncio.gather(*coroutines, return_exceptions=True)
-
-        outcomes = asyncio.run_coroutine_threadsafe(connect(), self.RE.loop).result(CONNECT_TIMEOUT)
-        reasons = {reason for outcome in outcomes if outcome for reason in _reasons(outcome)}
-        if reasons:
+        errors = connect(self.devices, self.RE.loop)
+        if errors:
+            found = {reason for error in errors.values() for reason in reasons(error)}
             raise RuntimeError(
                 f"devices/{devices}.py: some devices could not be connected.\n"
-                + "\n".join(sorted(reasons))
+                + "\n".join(sorted(found))
             )
 
     def close(self) -> None:
@@ -181,12 +174,3 @@ def run_engine() -> Iterator[RunEngine]:
         engine.loop.close()
         if get_bluesky_event_loop() is engine.loop:
             set_bluesky_event_loop(previous)
-
-
-def _reasons(exc: BaseException) -> Iterator[str]:
-    """Yield the reasons in a tree of connection errors."""
-    parts = exc.sub_errors if isinstance(exc, NotConnectedError) else {}
-    for part in parts.values():
-        yield from _reasons(part)
-    if not parts:
-        yield str(exc).strip()

@@ -41,6 +41,11 @@ class SimulatedPCs:
         self.uris: dict[str, str] = {}
         """addresses of `gatan` and `autoscript`"""
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """The arguments for the function in `devices/simulated.py`."""
+        return {f"{name}_uri": uri for name, uri in self.uris.items()}
+
     def start(self, name: str) -> str:
         """Start one server, on the same port as before, and return its address.
 
