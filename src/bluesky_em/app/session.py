@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +45,7 @@ class Session:
         progress: show progress bars while the RunEngine waits.
         on_failure: as for `Storage`: what plans do when storage has failed.
         on_failure_catalog: as for `Storage`: whether cataloguing that stands still is a failure.
+        readable: as for `Storage`: folders in which other packages' detectors write.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Session:
         progress: bool = False,
         on_failure: OnFailure | str = OnFailure.CONTINUE,
         on_failure_catalog: bool = False,
+        readable: Sequence[str | Path] | None = None,
     ):
         root = root or lab.find_lab()
         self._stack = ExitStack()
@@ -68,6 +70,7 @@ class Session:
                 tiled=tiled,
                 on_failure=on_failure,
                 on_failure_catalog=on_failure_catalog,
+                readable=readable,
             )
             self.storage = self._stack.enter_context(storage)
             self.pcs: SimulatedPCs | None = None

@@ -53,7 +53,7 @@ def take_results(
     return replace(events, columns=left), [results]
 
 
-def _grouped(texts: Sequence[str]) -> list[tuple[str, list[int]]]:
+def _grouped(texts: np.ndarray) -> list[tuple[str, list[int]]]:
     """Return equal texts that follow each other, with their indices."""
     groups = groupby(range(len(texts)), key=lambda index: texts[index])
     return [(text, [*indices]) for text, indices in groups]

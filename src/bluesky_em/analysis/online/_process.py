@@ -58,10 +58,7 @@ def process(
     The results are the events of a processed run, one for each frame, in the same order and with
     the same stream name: `reference` is that of the raw frame, and the value has the name of the
     function. `axes` are those of the value: of the frame, if the function has kept its shape. In a
-    map, `scan` and `point` give its axes and the frame's place. The start document has `input`
-    (run, stream, detector), `analysis` (function, version, source, parameters, references), `raw`
-    (the input of the first step), `earlier`, the steps before this one, and `exposure`, facts about
-    the first raw frame. The configuration is that of the raw frames.
+    map, `scan` and `point` give its axes and the frame's place. `start` tells the provenance.
 
     An error in the function ends only the processed run, with exit status `fail` and the error as
     its reason. An interruption, e.g. Ctrl-C, ends it with `abort`. Frames that newer ones have
@@ -221,7 +218,11 @@ class _Results:
         self._emit("descriptor", self._descriptor.descriptor_doc)
 
     def _provenance(self, start: Mapping[str, Any], source: str) -> dict[str, Any]:
-        """Return the metadata of the start document: which function of what, in every step."""
+        """Return the metadata of the start document: which function of what, in every step.
+
+        `input` and `analysis` are this step's, `earlier` those of the steps before; `raw` is the
+        input of the first one.
+        """
         about = {name: start[name] for name in ("sample", "user", "shape") if name in start}
         given = {"run": start["uid"], "stream": self._stream, "detector": source}
         earlier: list[Any] = []
