@@ -13,7 +13,6 @@ import bluesky.plan_stubs
 import bluesky.plans
 from bluesky.preprocessors import SupplementalData
 from bluesky.run_engine import RunEngine, get_bluesky_event_loop, set_bluesky_event_loop
-from bluesky.utils import ProgressBarManager
 from ophyd_async.core import NotConnectedError
 
 from bluesky_em.acquisition.client import close_all
@@ -23,6 +22,7 @@ from bluesky_em.storage.failure_policy import OnFailure
 
 from . import lab
 from .live import LiveView
+from .progress_line import progress_bars
 from .simulated_pcs import SimulatedPCs
 
 CONNECT_TIMEOUT = 60.0  # s for all devices together
@@ -42,7 +42,7 @@ class Session:
         replay: a recorded spectrum for the simulated spectrometer to serve.
         latency: simulated devices are as slow as the real ones.
         root: the lab's folder; default: `lab.find_lab()`.
-        progress: show progress bars while the RunEngine waits.
+        progress: show progress, in a terminal or notebook, while the RunEngine waits.
         on_failure: as for `Storage`: what plans do when storage has failed.
         on_failure_catalog: as for `Storage`: whether cataloguing that stands still is a failure.
         readable: as for `Storage`: folders in which other packages' detectors write.
@@ -85,7 +85,7 @@ class Session:
             """of the Storage's subscription"""
             self.RE.preprocessors.append(self.storage.guard)
             if progress:
-                self.RE.waiting_hook = ProgressBarManager()  # type: ignore (declared as None)
+                self.RE.waiting_hook = progress_bars()  # type: ignore (declared as None)
             self.devices = lab.load_devices(
                 devices, root, path_provider=self.storage.path_provider, **addresses
             )
