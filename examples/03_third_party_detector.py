@@ -22,10 +22,10 @@ from bluesky_em.app.simulated_pcs import SimulatedPCs
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "em-data")
 
 RE = RunEngine()
-with Storage(folder) as storage, SimulatedPCs(folder) as pcs:
+others = folder.absolute().with_name(f"{folder.name}-others")  # where they write
+others.mkdir(parents=True, exist_ok=True)
+with Storage(folder, readable=[others]) as storage, SimulatedPCs(folder) as pcs:
     RE.subscribe(storage)
-    others = storage.layout.data / "others"  # Tiled reads files in the data folder only
-    others.mkdir(parents=True, exist_ok=True)
     camera = SynSignalWithRegistry(
         func=lambda: np.random.default_rng(0).random((16, 16)), name="camera", save_path=str(others)
     )

@@ -39,7 +39,7 @@ def _run(references: list[str]) -> str:
 
 def _results(session: Session, uid: str, name: str) -> Any:
     session.data.wait(uid)
-    return session.data.catalog[uid]["primary"].read()[name].values
+    return session.data.results_catalog[uid]["primary"].read()[name].values
 
 
 def test_an_analysis_in_its_own_process_has_the_same_results_live_and_afterwards(
@@ -75,7 +75,7 @@ def test_results_are_found_by_their_input_and_name_their_function(
     function = FrameFunction.named("subtract_dark", {"dark": spectra[0]})
     done = process(session.data, _run(spectra), function, session.storage)
     _results(session, done.run, "subtract_dark")
-    (found,) = session.data.catalog.search(Key("input.run") == _run(spectra)).values()
+    (found,) = session.data.results_catalog.search(Key("start.input.run") == _run(spectra)).values()
     start = found.metadata["start"]
     assert start["input"] == {"run": _run(spectra), "stream": "primary", "detector": "eels"}
     assert start["analysis"] == function.provenance()
@@ -99,7 +99,7 @@ def test_an_error_ends_the_results_and_nothing_else(
     done = process(session.data, _run(spectra), function, session.storage)
     assert (done.points, done.error) == (1, "ZeroDivisionError: no more than three")
     assert len(_results(session, done.run, "fragile")) == 1
-    stop = session.data.catalog[done.run].metadata["stop"]
+    stop = session.data.results_catalog[done.run].metadata["stop"]
     assert (stop["exit_status"], stop["reason"]) == ("fail", done.error)
 
 

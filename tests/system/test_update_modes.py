@@ -124,7 +124,9 @@ def test_a_fly_scan_becomes_one_array_in_its_file_and_in_tiled(
     assert file["count"] == BURST
 
 
-def test_mode_add_declares_nothing_and_its_points_have_references(session: Session, http: Data) -> None:
+def test_mode_add_declares_nothing_and_its_points_have_references(
+    session: Session, http: Data
+) -> None:
     resources: list[Any] = []
     token = session.RE.subscribe(lambda name, doc: resources.append(doc), "stream_resource")
     uid = take(session, MapInfo(shape=(4, 8), livetime=1e-3, mode="add"))

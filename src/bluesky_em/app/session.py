@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,6 @@ import bluesky.plan_stubs
 import bluesky.plans
 from bluesky.preprocessors import SupplementalData
 from bluesky.run_engine import RunEngine, get_bluesky_event_loop, set_bluesky_event_loop
-from bluesky.utils import ProgressBarManager
 
 from bluesky_em.acquisition.client import close_all
 from bluesky_em.data import Data
@@ -22,6 +21,7 @@ from bluesky_em.storage.failure_policy import OnFailure
 from . import lab
 from .connection import connect, reasons
 from .live import LiveView
+from .progress_line import progress_bars
 from .simulated_pcs import SimulatedPCs
 
 BASELINE = ("microscope", "stage")
@@ -40,9 +40,10 @@ class Session:
         replay: a recorded spectrum for the simulated spectrometer to serve.
         latency: simulated devices are as slow as the real ones.
         root: the lab's folder; default: `lab.find_lab()`.
-        progress: show progress bars while the RunEngine waits.
+        progress: show progress, in a terminal or notebook, while the RunEngine waits.
         on_failure: as for `Storage`: what plans do when storage has failed.
         on_failure_catalog: as for `Storage`: whether cataloguing that stands still is a failure.
+        readable: as for `Storage`: folders in which other packages' detectors write.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Session:
         progress: bool = False,
         on_failure: OnFailure | str = OnFailure.CONTINUE,
         on_failure_catalog: bool = False,
+        readable: Sequence[str | Path] | None = None,
     ):
         root = root or lab.find_lab()
         self._stack = ExitStack()
@@ -66,6 +68,7 @@ class Session:
                 tiled=tiled,
                 on_failure=on_failure,
                 on_failure_catalog=on_failure_catalog,
+                readable=readable,
             )
             self.storage = self._stack.enter_context(storage)
             self.pcs: SimulatedPCs | None = None
@@ -79,7 +82,7 @@ class Session:
             """of the Storage's subscription"""
             self.RE.preprocessors.append(self.storage.guard)
             if progress:
-                self.RE.waiting_hook = ProgressBarManager()  # type: ignore (declared as None)
+                self.RE.waiting_hook = progress_bars()  # type: ignore (declared as None)
             self.devices = lab.load_devices(
                 devices, root, path_provider=self.storage.path_provider, **addresses
             )

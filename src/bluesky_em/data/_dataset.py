@@ -51,6 +51,16 @@ class Frames:
     """rows in order, and their axes; empty if the frames are one array"""
     attrs: Mapping[str, Any]
     """metadata that are the same for every frame"""
+    units: str = "counts"
+    """of the values; empty if not known"""
+
+
+def unknown_axes(shape: Sequence[int]) -> tuple[Axis, ...]:
+    """Return axes that only count, for dimensions that are not calibrated."""
+    return tuple(
+        Axis(name=f"dim_{n}", units="", offset=0.0, scale=1.0, size=size)
+        for n, size in enumerate(shape)
+    )
 
 
 def compose(
@@ -136,7 +146,7 @@ def _dims(key: str, values: np.ndarray) -> list[str]:
 
 
 def _about(frames: Frames) -> dict[str, Any]:
-    about = {**frames.attrs, "units": "counts"}
+    about = {**frames.attrs, **({"units": frames.units} if frames.units else {})}
     others = sum(len(rows) for rows, axes in frames.rows_by_axes if axes != frames.axes)
     if others:
         about["note"] = f"the axes are those of the first frame, {others} have others"

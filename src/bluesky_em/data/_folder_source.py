@@ -12,7 +12,7 @@ import xarray
 
 from bluesky_em import documents
 from bluesky_em.errors import UnknownReference
-from bluesky_em.files import journal_reader, run_names
+from bluesky_em.files import journal_reader, manifest, run_names
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.layout import Layout
@@ -111,6 +111,13 @@ class FolderSource:
         if complete is None and not path.exists():
             raise run_names.unknown(self._layout, run)
         return bool(complete)
+
+    def run_remark(self, run: str) -> str:
+        """Return in words how complete a complete run is."""
+        head = journal_reader.head(self._layout.journal_of(run))
+        start = next((document for name, document in head if name == "start"), None)
+        folder = self._layout.folder_of(run, start["time"]) if start else self._layout.data
+        return manifest.remark(manifest.read(folder) or {})
 
     def open(self, reference: str) -> StoredFrame:
         """Open a stored frame from its file; the pixels of an update are read now.

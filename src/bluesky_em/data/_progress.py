@@ -1,11 +1,12 @@
-"""The progress bar of `Data.wait`."""
+"""The progress bar of `Data.wait`, in a terminal or a notebook."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.progress import Progress
+from tqdm import tqdm
 
 
 @contextmanager
@@ -14,6 +15,10 @@ def progress_bar(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
     if not shown:
         yield lambda done: None
         return
-    with Progress() as progress:
-        task = progress.add_task("references", total=total)
-        yield lambda done: progress.update(task, completed=done)
+    with tqdm(total=total, desc="references", file=sys.stdout) as bar:
+        yield lambda done: _set(bar, done)
+
+
+def _set(bar: tqdm, done: int) -> None:
+    if done != bar.n:  # else a notebook would keep the same line many times
+        bar.update(done - bar.n)

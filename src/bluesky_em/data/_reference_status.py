@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 
 from bluesky_em.reference import ReferenceState
 
@@ -18,6 +19,10 @@ class ReferenceStatus:
     """The reason for which it failed."""
     remark: str = ""
     """A note, e.g. `complete` for a run."""
+
+    def _repr_html_(self) -> str:
+        """Return the status for notebooks."""
+        return f"<code>{escape(str(self))}</code>"
 
     def __str__(self) -> str:
         stage = self.stage.value if self.stage else "not known here"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from bluesky_em.axes import Axis
 from bluesky_em.reference import Reference
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class StoredFrame:
     """A frame as `data.open(reference)` returns it; `read()` reads its pixels."""
 
@@ -24,6 +25,21 @@ class StoredFrame:
     """`start`: the run's start document; `configuration`: of the detectors, from the descriptor;
     `frame`: the driver's values about the exposure (only from a storage folder)."""
     _read: Callable[[], np.ndarray]
+
+    def __repr__(self) -> str:
+        axes = ", ".join(map(_described, self.axes))
+        return f"<StoredFrame {self.reference}: {axes}>"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: axes, and facts about the exposure; reads no pixels."""
+        facts = self.metadata.get("frame", {})
+        shown = {key: value for key, value in facts.items() if isinstance(value, (str, int, float))}
+        rows = [(axis.name, _described(axis)) for axis in self.axes] + [*shown.items()]
+        cells = "".join(
+            f"<tr><td>{escape(str(key))}</td><td>{escape(str(value))}</td></tr>"
+            for key, value in rows
+        )
+        return f"<table><caption>{escape(self.reference)}</caption>{cells}</table>"
 
     def read(self) -> np.ndarray:
         """Read the pixels, with the shape and dtype that the acquisition server recorded."""
@@ -38,3 +54,9 @@ class StoredFrame:
             name=Reference.parse(self.reference).detector,
             attrs={"reference": self.reference, "units": "counts"},
         )
+
+
+def _described(axis: Axis) -> str:
+    last = axis.offset + axis.scale * (axis.size - 1)
+    text = f"{axis.name} {axis.offset:g} to {last:g} {axis.units}".rstrip()
+    return f"{text} ({axis.size})"

@@ -21,8 +21,9 @@ from bluesky_em.files.tiled.stream_keys import streams
 from bluesky_em.files.tiled.values import as_stored, json_ready
 from bluesky_em.frame import Frame
 
-from ._dataset import Events, Frames, compose
+from ._dataset import Events, Frames, compose, unknown_axes
 from ._frame_metadata import completed
+from ._result_frames import take_results
 from ._tiled_columns import read_columns
 
 
@@ -66,8 +67,13 @@ def from_folder(
     )
     ours = sorted((f for f in frames if f.stream == stream), key=lambda f: (f.path, f.row))
     files = [list(group) for _, group in groupby(ours, key=lambda frame: frame.path)]
-    attrs = _about_run(run.start, stream, completed(about.configuration))
-    return compose(events, [_from_file(root, group) for group in files], attrs)
+    configuration = completed(about.configuration)
+    events, results = take_results(events, run.start, configuration)
+    return compose(
+        events,
+        [*(_from_file(root, group) for group in files), *results],
+        _about_run(run.start, stream, configuration),
+    )
 
 
 def from_catalog(run: Any, uid: str, stream: str) -> xarray.Dataset:
@@ -88,9 +94,13 @@ def from_catalog(run: Any, uid: str, stream: str) -> xarray.Dataset:
     configuration: dict[str, Any] = {}
     for descriptor in (about, *about.get("_config_updates", [])):
         configuration = {**descriptor.get("configuration", {}), **configuration}
-    attrs = _about_run(run.metadata["start"], stream, configuration)
-    events = read_columns(about, nodes)
-    return compose(events, [_from_node(*named) for named in arrays.items()], attrs)
+    start = run.metadata["start"]
+    events, results = take_results(read_columns(about, nodes), start, configuration)
+    return compose(
+        events,
+        [*(_from_node(*named) for named in arrays.items()), *results],
+        _about_run(start, stream, configuration),
+    )
 
 
 def _column(values: Iterable[Any], data_key: Mapping[str, Any]) -> np.ndarray:
@@ -117,15 +127,10 @@ def _one_array(
     detector: str, array: Any, scan: Sequence[Axis], axes: Sequence[Axis], attrs: Mapping[str, Any]
 ) -> Frames:
     """Describe an array that frames have updated."""
-    known = axes_of_array(scan, axes, array.ndim)
-    unknown = [
-        Axis(name=f"dim_{n}", units="", offset=0.0, scale=1.0, size=size)
-        for n, size in enumerate(array.shape)
-    ]
+    known = axes_of_array(scan, axes, array.ndim) or unknown_axes(array.shape)
     return Frames(
-        detector=detector, rows=array, axes=known or tuple(unknown), blocks=[], rows_by_axes=[],
-        attrs=attrs,
-    )  # fmt: skip
+        detector=detector, rows=array, axes=known, blocks=[], rows_by_axes=[], attrs=attrs
+    )
 
 
 def _from_node(detector: str, array: Any) -> Frames:

@@ -11,6 +11,7 @@ import httpx
 import xarray
 
 from bluesky_em.axes import Axis
+from bluesky_em.files import manifest
 from bluesky_em.files.map_rows import MapRows
 from bluesky_em.files.tiled import results_container
 from bluesky_em.files.tiled.address import runs_of
@@ -97,6 +98,11 @@ class TiledSource:
             return _is_complete(results_container.find_run(self._client(), run))
         except KeyError:
             return False
+
+    def run_remark(self, run: str) -> str:
+        """Return in words how complete a complete run is."""
+        node = results_container.find_run(self._client(), run)
+        return manifest.remark(node.metadata.get(KEY, {}))
 
     def open(self, reference: str) -> StoredFrame:
         """Open a catalogued frame; `read()` fetches its pixels over HTTP.

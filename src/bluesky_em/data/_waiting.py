@@ -36,6 +36,10 @@ class StatusSource(Protocol):
         """Return whether every reference of a run has ended."""
         ...
 
+    def run_remark(self, run: str) -> str:
+        """Return in words how complete a complete run is."""
+        ...
+
     def explain(self, status: ReferenceStatus) -> str:
         """Describe what a reference waits for."""
         ...
@@ -98,7 +102,8 @@ class Waiting:
                 explained = self._source.explain(ReferenceStatus(reference=uid, stage=None))
                 raise NotReady(f"run {uid} is not complete after {timeout:g} s; {explained}")
             time.sleep(self._source.poll)
-        return ReferenceStatus(reference=uid, stage=ReferenceState.CATALOGUED, remark="complete")
+        remark = ask_until(deadline, lambda: self._source.run_remark(uid))
+        return ReferenceStatus(reference=uid, stage=ReferenceState.CATALOGUED, remark=remark)
 
 
 def is_done(status: ReferenceStatus, until: ReferenceState, failed: OnFailed) -> bool:

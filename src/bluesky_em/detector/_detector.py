@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from bluesky.protocols import (
@@ -290,6 +291,10 @@ class RefDetector(StandardReadable, Triggerable, Preparable, Flyable, Collectabl
         options, _ = await self._exposure(livetime)
         size = await self._server.preflight(self._detector, options)
         await asyncio.to_thread(self._paths.check_room, frames * size)
+
+    def why_unreadable(self, path: Path) -> str:
+        """Return why Tiled may not read a file of another detector; empty if it may."""
+        return self._paths.why_unreadable(path)
 
     @property
     def hints(self) -> Hints:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Protocol
 
 from ophyd_async.core import PathInfo, PathProvider
@@ -37,8 +38,12 @@ class RunPaths(PathProvider, Protocol):
         """
         ...
 
+    def why_unreadable(self, path: Path) -> str:
+        """Return why Tiled may not read a file or folder, and what to do; empty if it may."""
+        ...
 
-NAMES = ("run", "open_runs", "held", "check_room")
+
+NAMES = ("run", "open_runs", "held", "check_room", "why_unreadable")
 """what `RunPaths` adds to a `PathProvider`"""
 
 
@@ -72,6 +77,10 @@ class _PlainPaths:
 
     def check_room(self, size: int) -> None:
         """Check nothing."""
+
+    def why_unreadable(self, path: Path) -> str:
+        """Return that nothing is known against it."""
+        return ""
 
     def __call__(self, datakey_name: str | None = None) -> PathInfo:
         return self._provider(datakey_name)

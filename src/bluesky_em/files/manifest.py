@@ -53,7 +53,8 @@ def compose(
         (names of damaged files, and of a damaged journal, that were replaced and are kept), and
         `versions` of the software that wrote it. The caller adds `master`, the outcome of
         `master.write`, `journal` (see `checksums`), `tables` (the rows of each table in Tiled) and
-        `simplified` (columns that are text, since Tiled refused them).
+        `simplified` (columns that are text, since Tiled refused them) and `unreadable` (files of
+        other packages' detectors that Tiled could not read then, and why).
     """
     entries = list(entries)
     kept = sorted((e for e in entries if e.frame.path), key=lambda e: (e.frame.path, e.frame.row))
@@ -102,6 +103,17 @@ def read(folder: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def remark(account: Mapping[str, Any]) -> str:
+    """Return in words how complete a run is.
+
+    >>> remark({"unreadable": [{"array": "primary/cam", "file": "/x/1.npy", "why": "it is gone"}]})
+    'complete, but Tiled cannot read primary/cam from /x/1.npy: it is gone'
+    """
+    files = [f"{each['array']} from {each['file']}" for each in account.get("unreadable", ())]
+    why = next((each["why"] for each in account.get("unreadable", ())), "")
+    return f"complete, but Tiled cannot read {' and '.join(files)}: {why}" if files else "complete"
 
 
 def checksums(path: Path) -> dict[str, Any]:

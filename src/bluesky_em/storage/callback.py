@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import reprlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from bluesky_em import documents
 from bluesky_em.data import Data
 from bluesky_em.documents import ReferenceTracker, RunOf
 from bluesky_em.errors import DuplicateReference
+from bluesky_em.files import readable_folders
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Ledger
 from bluesky_em.files.tiled.file_uri import check_folder
@@ -25,6 +26,7 @@ from bluesky_em.reference import run_of
 from .failure_monitor import FailureMonitor
 from .failure_policy import OnFailure
 from .open_journals import OpenJournals
+from .other_resources import OtherResources
 from .path_provider import RunPathProvider
 from .plan_guard import PlanGuard
 from .reader_address import ReaderAddress, reader_address
@@ -67,6 +69,12 @@ class Storage:
             when a spool that the run uses is 80 % full.
         on_failure_catalog: storage has also failed when stored frames of an open run wait and
             none has been catalogued for 30 s, e.g. while Tiled does not answer.
+        readable: folders outside this one in which other packages' detectors write, and which Tiled
+            may read, too. They stay declared for this storage folder; None: as declared before,
+            []: none. A server of your own needs them in its `readable_storage`.
+
+    Raises:
+        NotADirectoryError: a readable folder does not exist.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class Storage:
         durability: Literal["process", "power"] = "process",
         on_failure: OnFailure | str = OnFailure.CONTINUE,
         on_failure_catalog: bool = False,
+        readable: Sequence[str | Path] | None = None,
     ):
         if durability not in ("process", "power"):
             raise ValueError(f"durability is 'process' or 'power', not {durability!r}")
@@ -92,11 +101,14 @@ class Storage:
                 f"{self.layout.root} cannot be a storage folder ({exc.strerror}): give a folder "
                 "on a local disk that can be created and written"
             ) from exc
+        if readable is not None:
+            readable_folders.declare(self.layout, readable)
         self.supervisor = Supervisor(self.layout, tiled=tiled, api_key=api_key)
         self.path_provider = RunPathProvider(self.layout)
         self._closed = False
         self._references: deque[str] = deque(maxlen=REFERENCES_LIMIT)
         self._other_resources: dict[str, Mapping[str, Any]] = {}
+        self._others = OtherResources(self.layout)
         self._adopted: set[tuple[str, str]] = set()
         self._noted: set[tuple[type, str]] = set()
         self._run_of = RunOf()
@@ -172,6 +184,8 @@ class Storage:
         self._journals.append(run, name, document)
         self._run_of.learn(name, document, run)
         is_ours = tracker.learn(name, document)
+        if name in ("resource", "stream_resource") and not is_ours:
+            self._others.check(name, document)
         if name == "resource" and not is_ours:
             self._other_resources[document["uid"]] = document
         self._references.extend(references)
@@ -256,6 +270,7 @@ class Storage:
             return
         if (run, resource["uid"]) not in self._adopted:
             self._adopted.add((run, resource["uid"]))
+            self._others.check("resource", resource)
             self._journals.append(run, "resource", {**resource, "run_start": run})
         self._journals.append(run, name, document)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from pathlib import Path
 
 from ophyd_async.core import PathInfo
 from rich.filesize import decimal
 
 from bluesky_em.errors import NotEnoughSpace
+from bluesky_em.files import readable_folders
 from bluesky_em.files.layout import Layout, plain
 
 
@@ -63,6 +65,10 @@ class RunPathProvider:
                 f"the run would take {decimal(size)}, but the disk of {root} has {decimal(free)} "
                 "free: the run is not begun. Free some space, or take fewer or smaller frames"
             )
+
+    def why_unreadable(self, path: Path) -> str:
+        """Return why Tiled may not read a file or folder, and what to do; empty if it may."""
+        return readable_folders.why_unreadable(self._layout, path)
 
     def __call__(self, datakey_name: str | None = None) -> PathInfo:
         """Return the path of a detector's frames in the open run."""

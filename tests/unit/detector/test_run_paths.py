@@ -32,6 +32,9 @@ def test_a_path_provider_that_lost_a_name_is_refused_and_not_taken_for_a_plain_o
         def check_room(self, size: int) -> None:
             pass
 
+        def why_unreadable(self, path: Path) -> str:
+            return ""
+
         def __call__(self, datakey_name: str | None = None) -> Any:
             pass
 

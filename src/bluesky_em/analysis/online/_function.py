@@ -9,11 +9,11 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from bluesky_em import analysis
 from bluesky_em.axes import Axis
 from bluesky_em.data import Data
+from bluesky_em.files import result_columns
 from bluesky_em.reference import Reference
 
 
@@ -63,11 +64,23 @@ class FrameFunction:
             name=f"{place or analysis.__name__}:{function}", call=call,
             parameters=dict(parameters or {}),
         )  # fmt: skip
+        if function in result_columns.NAMES:
+            raise ValueError(
+                f"a function cannot have the name {function!r}, which a column beside its results "
+                "has: rename it"
+            )
         if unknown := found.parameters.keys() - inspect.signature(call).parameters.keys():
             raise ValueError(
                 f"{found.name} takes no {sorted(unknown)}, only "
                 f"{[*inspect.signature(call).parameters][1:]}"
             )
+        for parameter in _frame_parameters(call) & found.parameters.keys():
+            value = found.parameters[parameter]
+            if not (isinstance(value, np.ndarray) or _is_reference(value)):
+                raise ValueError(
+                    f"{found.name}: {parameter}={value!r} is no frame; give a reference, e.g. "
+                    f"{parameter}=<run uid>.eels/0"
+                )
         return found
 
     @property
@@ -95,19 +108,28 @@ class FrameFunction:
             "references": self.references,
         }
 
-    def opened(self, data: Data) -> FrameFunction:
-        """Return the same function with frames instead of references; wait for them.
+    def resolved(self, data: Data) -> FrameFunction:
+        """Return the same function with complete references; wait for them.
 
         Raises:
             NotReady, ReferenceFailed, UnknownReference: as `Data.wait` does.
         """
-        if self.references:
-            data.wait(self.references)
+        given = self.references
+        done = data.wait(given) if given else []
+        full = dict(zip(given, [status.reference for status in done], strict=True))
+        parameters = {
+            name: full[value] if _is_reference(value) else value
+            for name, value in self.parameters.items()
+        }
+        return replace(self, parameters=parameters)
+
+    def opened(self, data: Data) -> FrameFunction:
+        """Return the same function with frames instead of references, which can be opened."""
         frames = {
             name: data.open(value).read() if _is_reference(value) else value
             for name, value in self.parameters.items()
         }
-        return FrameFunction(name=self.name, call=self.call, parameters=frames)
+        return replace(self, parameters=frames)
 
     def __call__(self, frames: NDArray, axes: Sequence[Axis]) -> NDArray:
         """Run the function.
@@ -129,8 +151,10 @@ class FrameFunction:
             if parameter.default is parameter.empty and name not in given
         ]
         if missing:
+            of_frames = sorted(_frame_parameters(self.call) & {*missing})
+            example = f", e.g. --parameter {of_frames[0]}=<run uid>.eels/0" if of_frames else ""
             raise ValueError(
-                f"{self.name} needs {', '.join(missing)} as a parameter; the frames have "
+                f"{self.name} needs {', '.join(missing)} as a parameter{example}; the frames have "
                 f"the axes {[axis.name for axis in axes]}"
             )
         values = np.asarray(self.call(frames, **given))
@@ -162,6 +186,15 @@ def _load(place: str) -> Any:
 def _distributions() -> Mapping[str, list[str]]:
     """Return the installed distributions by package; reading them takes up to a second."""
     return packages_distributions()
+
+
+def _frame_parameters(call: Callable[..., Any]) -> set[str]:
+    """Return the parameters that are annotated as arrays: neither the frames, nor their axes."""
+    annotations: dict[str, Any] = {}
+    with suppress(NameError, TypeError):  # those of a user's function may not resolve
+        annotations = get_type_hints(call)
+    names = {*[*inspect.signature(call).parameters][1:]} - {"energy", "y", "x"}
+    return {name for name in names if get_origin(annotations.get(name)) is np.ndarray}
 
 
 def _is_reference(value: Any) -> bool:

@@ -84,6 +84,10 @@ def shell(
             "--on-failure-catalog", help="Cataloguing that stands still is such a failure, too."
         ),
     ] = False,
+    readable: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder in which another detector writes; repeat for more."),
+    ] = None,
 ) -> None:
     """Open IPython with RE, data, and the lab's devices and plans."""
     import IPython
@@ -94,7 +98,7 @@ def shell(
     devices = Path(devices).stem  # a path is accepted, too
     with Session(
         storage, devices=devices, tiled=tiled, replay=replay, progress=True,
-        on_failure=on_failure, on_failure_catalog=on_failure_catalog,
+        on_failure=on_failure, on_failure_catalog=on_failure_catalog, readable=readable or None,
     ) as session:  # fmt: skip
         names = session.namespace()
         for file, error in session.broken_plans.items():

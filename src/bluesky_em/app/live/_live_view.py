@@ -68,6 +68,8 @@ class LiveView:
         options = {"--y": y, "--x": x, "--png": png, "--since": time.time()}
         given = [part for name, value in options.items() if value for part in (name, str(value))]
         environment = {**os.environ, **({"MPLBACKEND": "Agg"} if png else {})}
+        if environment.get("MPLBACKEND", "").startswith("module://"):  # a notebook's own
+            del environment["MPLBACKEND"]
         process = subprocess.Popen(
             [
                 sys.executable, "-m", "bluesky_em", "plot", "--held",

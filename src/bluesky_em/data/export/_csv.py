@@ -24,5 +24,6 @@ def write_csv(selection: Selection, path: Path) -> None:
         )
     axis = array[array.dims[0]]
     table = np.column_stack([axis.values, array.values])
-    names = f"{axis.name}_{axis.attrs['units']},counts"
+    values = selection.units or selection.detector
+    names = f"{axis.name}_{axis.attrs['units']},{values}"
     np.savetxt(path, table, fmt="%.10g", delimiter=",", header=names, comments="")

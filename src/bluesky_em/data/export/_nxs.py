@@ -29,7 +29,8 @@ def write_nxs(selection: Selection, path: Path) -> None:
         data.attrs["signal"] = "data"
         data.attrs["interpretation"] = "spectrum" if selection.is_spectrum else "image"
         pixels = data.create_dataset("data", array.shape, array.dtype)
-        pixels.attrs["units"] = "counts"
+        if selection.units:
+            pixels.attrs["units"] = selection.units
         da.store(da.asarray(array.data), pixels)
         _add_axes(data, selection)
 

@@ -10,6 +10,7 @@ from typing import Any
 import xarray
 
 from bluesky_em.axes import Axis
+from bluesky_em.files.result_columns import value_key
 from bluesky_em.reference import Reference, base_of
 
 from .. import Data
@@ -27,9 +28,15 @@ class Selection:
     start: Mapping[str, Any]
     """the run's start document"""
     facts: Mapping[str, Any]
-    """the driver's values about the exposures, if they are equal for all"""
+    """the driver's values about the exposures, if they are equal for all; in results, those about
+    the first"""
     refusal: str = ""
     """why the frames cannot be in one file: their axes differ, so `array` has none; or empty"""
+
+    @property
+    def units(self) -> str:
+        """Of the values; empty if not known, as in results."""
+        return str(self.array.attrs.get("units", ""))
 
     @property
     def is_spectrum(self) -> bool:
@@ -79,10 +86,11 @@ def select(
         array = _with_axes(array, axes[0][1])
     if array.shape[0] == 1 and array.ndim > 1 and array.dims[0] == "time":
         array = array[0]
+    start = json.loads(dataset.attrs["start"])
+    facts = start.get("exposure", {}) if value_key(start) == name else {}
     return Selection(
-        detector=name, array=array, start=json.loads(dataset.attrs["start"]), facts=array.attrs,
-        refusal=refusal,
-    )  # fmt: skip
+        detector=name, array=array, start=start, facts={**facts, **array.attrs}, refusal=refusal
+    )
 
 
 _AxesByRow = list[tuple[int, tuple[Axis, ...]]]

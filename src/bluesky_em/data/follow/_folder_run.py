@@ -20,7 +20,7 @@ import numpy as np
 
 from bluesky_em.axes import Axis
 from bluesky_em.documents import Document, FlyScanFrames, ReferenceTracker
-from bluesky_em.files import journal_reader
+from bluesky_em.files import journal_reader, result_columns
 from bluesky_em.files.document_values import as_described
 from bluesky_em.files.hdf5 import FramesReader
 from bluesky_em.files.journal import is_abandoned
@@ -34,7 +34,7 @@ from bluesky_em.reference import ReferenceState
 
 from .._stored_frame import StoredFrame
 from ._bookmark import lost_bookmark
-from ._point import End, Point, follow_each_other, reference_of
+from ._point import End, Point, follow_each_other, reference_of, values_of
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +125,8 @@ class FolderRun:
 
     def read(self, points: Sequence[Point], detector: str) -> np.ndarray:
         """Read the frames of points of one stream, shape `(points, *frame)`, from their file."""
+        if detector not in points[0].references:
+            return values_of(points, detector)
         frame, last = self._frame(points[0], detector), self._frame(points[-1], detector)
         is_block = follow_each_other(points) and last.row - frame.row == len(points) - 1
         if frame.update is not None or not is_block:
@@ -133,8 +135,14 @@ class FolderRun:
             return file.read((slice(frame.row, frame.row + len(points)),))
 
     def axes(self, point: Point, detector: str) -> tuple[Axis, ...]:
-        """Return the axes of a point's frame."""
+        """Return the axes of a point's frame, or of its value in a run of results."""
+        if detector not in point.references:
+            return result_columns.load(point.data[result_columns.AXES])
         return self._frame(point, detector).axes
+
+    def scan(self, point: Point, detector: str) -> tuple[Axis, ...]:
+        """Return the axes (y, x) of the map that a point's frame belongs to; empty if none."""
+        return self._frame(point, detector).scan
 
     def close(self) -> None:
         """Close the journal, even while a thread reads it; closing twice is harmless."""

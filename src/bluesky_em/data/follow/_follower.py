@@ -45,6 +45,10 @@ class RunSource(Protocol):
         """Return the axes of a point's frame, which must not have failed."""
         ...
 
+    def scan(self, point: Point, detector: str) -> tuple[Axis, ...]:
+        """Return the axes (y, x) of the map that a point's frame belongs to; empty if none."""
+        ...
+
     def close(self) -> None:
         """Close files and connections."""
         ...
@@ -168,7 +172,8 @@ class RunFollower:
 
         Args:
             points: none of them has failed.
-            detector: whose frames are read; they have one shape.
+            detector: whose frames are read; they have one shape. In a run of results, the data key
+                of its values.
 
         Returns:
             Shape `(points, *frame)`.
@@ -178,6 +183,10 @@ class RunFollower:
     def axes(self, point: Point, detector: str) -> tuple[Axis, ...]:
         """Return the axes of a point's frame, one per dimension; it must not have failed."""
         return self._source.axes(point, detector)
+
+    def scan(self, point: Point, detector: str) -> tuple[Axis, ...]:
+        """Return the axes (y, x) of the map that a point's frame belongs to; empty if none."""
+        return self._source.scan(point, detector)
 
     def close(self) -> None:
         """Close files and connections; closing twice is harmless."""

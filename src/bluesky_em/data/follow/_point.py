@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bluesky_em.errors import ReferenceFailed
 
 from .._stored_frame import StoredFrame
@@ -99,6 +102,11 @@ def reference_of(detector: str, references: Mapping[str, str], failed: Mapping[s
     if detector in failed:
         raise ReferenceFailed(f"{references[detector]}: failed; {failed[detector]}")
     return references[detector]
+
+
+def values_of(points: Sequence[Point], key: str) -> NDArray:
+    """Return the arrays that events hold under a key, shape `(points, *value)`."""
+    return np.stack([np.asarray(point.data[key]) for point in points])
 
 
 def follow_each_other(points: Sequence[Point]) -> bool:

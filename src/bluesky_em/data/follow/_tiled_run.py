@@ -9,13 +9,16 @@ from __future__ import annotations
 import logging
 import math
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from bluesky_em.axes import Axis
+from bluesky_em.files import result_columns
 from bluesky_em.files.document_values import as_described
 from bluesky_em.files.results import RESULTS
 from bluesky_em.files.tiled import results_container
@@ -26,7 +29,7 @@ from bluesky_em.files.tiled.stream_keys import StreamKeys, streams
 from .._frame_metadata import metadata_in_tiled
 from .._stored_frame import StoredFrame
 from .._superseded import superseded
-from ._point import End, Point, Values, follow_each_other, reference_of
+from ._point import End, Point, Values, follow_each_other, reference_of, values_of
 from ._tiled_events import CLOSED, TiledEvent, TiledEvents
 from ._tiled_nodes import Array, RaggedArray, SideTable, Table
 
@@ -107,7 +110,9 @@ class TiledRun:
 
     def read(self, points: Sequence[Point], detector: str) -> np.ndarray:
         """Read the frames of points of one stream, shape `(points, *frame)`, in one request."""
-        array = self._streams[points[0].stream].arrays[detector]
+        array = self._streams[points[0].stream].arrays.get(detector)
+        if array is None or not (array.about or follow_each_other(points)):
+            return values_of(points, detector)
         first, last = array.row(points[0].index), array.row(points[-1].index)
         is_block = follow_each_other(points) and last - first == len(points) - 1
         if "update" in array.about or not is_block:
@@ -115,9 +120,18 @@ class TiledRun:
         return array.rows[(slice(first, last + 1),)]
 
     def axes(self, point: Point, detector: str) -> tuple[Axis, ...]:
-        """Return the axes of a point's frame."""
+        """Return the axes of a point's frame, or of its value in a run of results."""
+        if detector not in point.references:
+            return result_columns.load(point.data[result_columns.AXES])
         array = self._streams[point.stream].arrays[detector]
         return axes_at(array.about["segments"], array.row(point.index))
+
+    def scan(self, point: Point, detector: str) -> tuple[Axis, ...]:
+        """Return the axes (y, x) of the map that a point's frame belongs to; empty if none."""
+        array = self._streams[point.stream].arrays[detector]
+        segments, row = array.about["segments"], array.row(point.index)
+        segment = segments[bisect_right(segments, row, key=itemgetter("row")) - 1]
+        return tuple(map(Axis.load, segment.get("scan", ())))
 
     def close(self) -> None:
         """Close the connections; closing twice is harmless."""

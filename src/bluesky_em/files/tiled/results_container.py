@@ -6,9 +6,10 @@ there by their own uid. An analyst's key changes nothing else (`RawIsReadOnly`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bluesky_em.files.result_columns import value_key
 from bluesky_em.files.run_names import the_only
 
 from .address import runs_of
@@ -102,6 +103,19 @@ def _uids(place: Any, beginning: str) -> Iterator[str]:
     for uid in Container.search(place, Like("start.uid", f"{beginning}%")):
         if uid.startswith(beginning):
             yield uid
+
+
+def place_of(client: Any, start: Mapping[str, Any]) -> Any:
+    """Return the container that a run belongs in: the catalog, or for results the container.
+
+    A run of results that an earlier version has put beside the raw runs stays there.
+
+    Raises:
+        tiled.client.utils.ClientError: there is no such container, and the key may not create it.
+    """
+    if not value_key(start) or start["uid"] in runs_of(client):
+        return client
+    return find_or_create(client)
 
 
 def find_run(client: Any, uid: str) -> Any:

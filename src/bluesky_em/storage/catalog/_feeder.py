@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from bluesky_em.documents import Document
+from bluesky_em.files import journal_reader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.tiled import results_container
@@ -119,8 +121,12 @@ class Feeder:
             feed = self._feeds.get(journal)
             refusal = self._refusals.get(journal)
             if feed is None:
+                start = _start_of(journal)
+                if start == {} and not self._journals[journal].abandoned:
+                    continue  # it has not begun, so its place in the catalog is not known
+                place = results_container.place_of(self._client, start or {})
                 feed = self._feeds[journal] = create_feed(
-                    journal, self._client, self._ledger, self._layout, self._journals[journal],
+                    journal, place, self._ledger, self._layout, self._journals[journal],
                     refusal and refusal.fallback,
                 )  # fmt: skip
             self.activity.progress()
@@ -207,6 +213,15 @@ class Feeder:
         self.activity.rest()
         is_known = self._address() is not None  # else the next try costs nothing
         self._thread.pause(self._backoff.next_delay() if is_known else BACKOFF[0])
+
+
+def _start_of(journal: Path) -> Document | None:
+    """Return a run's start document; empty if it has not begun, None if it cannot be read."""
+    try:
+        head = journal_reader.head(journal)
+        return next((document for name, document in head if name == "start"), {})
+    except (OSError, ValueError):  # the feed itself says so
+        return None
 
 
 def _for_a_turn(runs: Iterable[Path]) -> Iterator[Path]:

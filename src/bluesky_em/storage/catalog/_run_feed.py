@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import time
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -19,13 +20,17 @@ from bluesky_em.files.journal_reader import JournalReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger_writer import LedgerWriter
 from bluesky_em.files.plain_values import simplify
+from bluesky_em.files.tiled import results_container
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 
+from . import other_files
 from ._fallback import Fallback
 from ._normalizer import Normalizer
 from ._run_ending import RunEnding
 from ._run_writer import TiledRunWriter
+
+logger = logging.getLogger(__name__)
 
 FLUSH_INTERVAL = 0.1  # seconds; an HTTP call costs 15-30 ms whatever it carries
 BATCH_LIMIT = 2000  # documents of a long backlog that are read, and flushed, together
@@ -81,6 +86,8 @@ class RunFeed:
         self._start: Document = {}
         self._events = EventCounts()
         self._fallback = fallback or Fallback()
+        self._client = client
+        self._has_others = False
         self._tiled = self._create_writer(client, layout)
         self._normalizer = Normalizer(self._fallback)
         self._normalizer.subscribe(self._tiled)
@@ -143,6 +150,7 @@ class RunFeed:
             account["tables"] = self._tiled.tables
             account["journal"] = manifest.checksums(self._path)
             account["simplified"] = self._fallback.dump()
+            account["unreadable"] = self._unreadable(run)
             frames = [entry.frame for entry in entries]
             account["master"] = master.write(self._layout, self._path, frames, account)
             step("feed: master file written")
@@ -157,6 +165,19 @@ class RunFeed:
         self._ending.complete = True
         self._reader.close()
         return True
+
+    def _unreadable(self, run: str) -> list[dict[str, str]]:
+        """Return the files of other packages' detectors that Tiled cannot read."""
+        if not self._has_others:
+            return []
+        node = results_container.find_run(self._client.include_data_sources(), run)
+        found = other_files.unreadable(node, self._layout)
+        for file in found:
+            logger.warning(
+                "run %s is complete, but %s", run, other_files.in_words(file),
+                extra={"action": "catalog"},
+            )  # fmt: skip
+        return found
 
     def _may_pass(self, name: str, document: dict[str, Any]) -> bool:
         if name == "stop":
@@ -215,7 +236,8 @@ class RunFeed:
         if name == "start":
             self._start = document
         self._events.add(name, document)
-        self._tracker.learn(name, document)
+        is_ours = self._tracker.learn(name, document)
+        self._has_others |= name in ("resource", "stream_resource") and not is_ours
         self._normalizer(name, _copy(document))
         self._unflushed += 1
 

@@ -9,7 +9,7 @@ import httpx
 
 from bluesky_em.files import journal_reader, manifest
 from bluesky_em.files.layout import Layout
-from bluesky_em.files.tiled.address import runs_of
+from bluesky_em.files.tiled import results_container
 from bluesky_em.files.tiled.health import check_health
 from bluesky_em.files.tiled.row_map import KEY
 
@@ -32,10 +32,10 @@ def is_in_tiled(client: Any, layout: Layout, journal: Path) -> bool:
     start = next((document for name, document in head if name == "start"), None)
     if start is None:
         return True
-    runs = runs_of(client)
-    if start["uid"] not in runs:
+    try:
+        run = results_container.find_run(client, start["uid"])
+    except KeyError:
         return False
-    run = runs[start["uid"]]
     account = run.metadata.get(KEY, {})
     own = manifest.read(layout.folder_of(start["uid"], start["time"])) or account
     if not account.get("complete") or account.get("tables") != own.get("tables"):

@@ -13,6 +13,7 @@ from ._server import serve
 if __name__ == "__main__":
     try:
         serve(Path(sys.argv[1]))
+        sys.exit(processes.BUSY)  # not ended by its parent: it is started again at once
     except filelock.Timeout:
         print(f"another process serves the catalog of {sys.argv[1]} already")
         sys.exit(processes.BUSY)

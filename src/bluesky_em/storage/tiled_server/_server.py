@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +16,7 @@ import filelock
 
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.locks import is_held
+from bluesky_em.files.readable_folders import declared
 from bluesky_em.files.tiled.address import TiledAddress, last_address, publish
 from bluesky_em.files.tiled.row_map import KEY
 
@@ -34,7 +36,7 @@ def serve(root: Path) -> None:
 
     That is: until the parent has exited and no writer works on the folder. The server needs
     10-15 s to start; from then on `address_of` returns its address. Port and keys stay the same
-    over restarts.
+    over restarts. It also ends when other folders are declared readable: the next one reads them.
 
     Raises:
         filelock.Timeout: another process serves it already.
@@ -92,6 +94,7 @@ def _run(layout: Layout) -> None:
     # other.
     with closing(sqlite3.connect(catalog)) as database:
         database.execute("PRAGMA journal_mode=WAL")
+    readable = declared(layout)
     app = build_app_from_config(tiled_config(layout, {KEY: mark}))
     keys = {
         address.api_key: _access.READER,
@@ -110,7 +113,15 @@ def _run(layout: Layout) -> None:
         time.sleep(_SHUTDOWN_TIMEOUT)  # a request that hangs must not keep the process alive
         os._exit(0)
 
+    def watch() -> None:
+        while declared(layout) == readable:
+            time.sleep(_POLL_INTERVAL)
+        server.should_exit = True
+        time.sleep(_SHUTDOWN_TIMEOUT)
+        os._exit(processes.BUSY)
+
     processes.on_parent_exit(stop)
+    threading.Thread(target=watch, name="readable folders", daemon=True).start()
     with connection_per_request(tables_uri(layout)):
         server.run(sockets=[listener])
     publish(layout, replace(address, ready=False))

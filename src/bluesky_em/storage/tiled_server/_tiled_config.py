@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bluesky_em.files.layout import Layout
+from bluesky_em.files.readable_folders import declared
 
 from ._live_settings import LiveCache
 
@@ -34,7 +35,9 @@ def tiled_config(layout: Layout, metadata: Mapping[str, Any] | None = None) -> d
                 "args": {
                     "uri": catalog_uri(layout),
                     "init_if_not_exists": True,
-                    "readable_storage": [str(layout.data)],
+                    "readable_storage": [
+                        str(folder) for folder in (layout.data, *declared(layout))
+                    ],
                     "writable_storage": [
                         str(layout.catalog / "arrays"),
                         tables_uri(layout),

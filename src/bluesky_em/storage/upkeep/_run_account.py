@@ -14,7 +14,7 @@ from bluesky_em.files.event_counts import EventCounts
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Entry
 
-_ONLY_KNOWN_THEN = {"versions", "master", "tables", "simplified", "journal"}
+_ONLY_KNOWN_THEN = {"versions", "master", "tables", "simplified", "unreadable", "journal"}
 """Entries that the run's end has recorded, and nothing else knows."""
 
 

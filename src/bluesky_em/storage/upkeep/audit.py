@@ -22,11 +22,13 @@ from bluesky_em.files.hdf5.updates import UpdateReader
 from bluesky_em.files.layout import Layout
 from bluesky_em.files.ledger import Entry, Ledger
 from bluesky_em.files.map_rows import MapRows
+from bluesky_em.files.tiled import results_container
 from bluesky_em.files.tiled.address import runs_of
 from bluesky_em.files.tiled.values import address_name
 from bluesky_em.frame import Frame
 from bluesky_em.reference import ReferenceState
 
+from ..catalog import other_files
 from ..catalog.run_replay import RunReplay
 from . import _frames_table, _run_account
 
@@ -42,6 +44,8 @@ class FindingKind(StrEnum):
     """The reference, or its event, exists more than once."""
     WRONG = "wrong"
     """The data are not those that were exposed, or a record about them is not true."""
+    UNREADABLE = "unreadable"
+    """Tiled cannot read a file of another package's detector."""
     UNFINISHED = "unfinished"
     """Its run is not complete; not an error while the writer works on it."""
 
@@ -236,14 +240,16 @@ def _check_catalog(
     run_documents: list[tuple[str, Document]],
     entries: list[Entry],
 ) -> _Findings:
-    client = runs_of(catalog)
-    if run not in client:
+    catalog = catalog.include_data_sources()
+    try:
+        node = results_container.find_run(catalog, run)
+    except KeyError:
         yield FindingKind.LOST, "Tiled does not have the run"
         return
-    node = client[run]
     account = _run_account.read(layout, run_documents[0][1]) or {}
     try:
-        replay = RunReplay(layout, ledger, run_documents, client, account)
+        place = results_container.place_of(runs_of(catalog), run_documents[0][1])
+        replay = RunReplay(layout, ledger, run_documents, place, account)
         for kind, what in replay.differences():
             yield FindingKind(kind), what
     except httpx.HTTPError:
@@ -251,6 +257,8 @@ def _check_catalog(
     except Exception as exc:  # whatever a manifest or metadata that make no sense lead to
         yield FindingKind.WRONG, f"Tiled or the manifest cannot be what was written: {exc!r}"
         return
+    for file in other_files.unreadable(node, layout):
+        yield FindingKind.UNREADABLE, other_files.in_words(file)
     if account.get("tables", replay.tables) != replay.tables:
         yield FindingKind.WRONG, f"its manifest says that Tiled has the rows {account['tables']}"
     for stream in sorted({e.frame.stream for e in entries if e.stage is ReferenceState.CATALOGUED}):

@@ -32,7 +32,7 @@ from bluesky_em.files.tiled.address import last_address, why_not_ready
 
 from ..disk_reserve import RESERVE_BYTES
 from ..failure_monitor import SPOOL_LIMIT
-from .audit import Finding, Location, audit_run
+from .audit import Finding, FindingKind, Location, audit_run
 
 CLOCK_LIMIT = 1.0  # seconds by which the clocks of two PCs may differ
 REQUEST_TIMEOUT = 5.0  # seconds a running writer may take to accept a request
@@ -223,6 +223,9 @@ def _problem_of(layout: Layout, run: str, finding: Finding) -> Problem:
     if finding.location is Location.FILE:
         remedy = "restore the file from a backup; the journal has the documents of its frames"
         return Problem(what=str(finding), remedy=remedy)
+
+    if finding.kind is FindingKind.UNREADABLE:
+        return Problem(what=str(finding), remedy="do as it says; the run needs no other repair")
 
     def process_again() -> None:
         path = operator_requests.submit(layout, Request(action=Action.RETRY, run=run))

@@ -33,7 +33,7 @@ def selection(*shape: int, dims: tuple[str, ...]) -> Selection:
         for offset, scale, units in [scales[dim]]
     }
     counts = np.random.default_rng(0).random(shape, dtype="<f4")
-    array = xarray.DataArray(counts, coords, dims)
+    array = xarray.DataArray(counts, coords, dims, attrs={"units": "counts"})
     return Selection(detector="eels", array=array, start=START, facts=FACTS)
 
 
