@@ -87,10 +87,10 @@ def test_steps_and_fly_scans_of_one_detector_share_a_run(session: Session, http:
     assert references == [f"{uid}.eels/{n}" for n in (0, 16, 24, 25)]
     assert http.catalog[uid]["primary/eels"].shape == (2, 2048)
     array = http.catalog[uid]["map/eels"]
-    assert array.shape == (24, 2048)
+    assert array.shape == (3, 8, 2048)
     for number, row in ((1, 0), (16, 15), (17, 16), (24, 23)):
         frame = session.data.open(f"{uid}.eels/{number}").read()
-        np.testing.assert_array_equal(array[row], frame)
+        np.testing.assert_array_equal(array[divmod(row, 8)], frame)
         np.testing.assert_array_equal(http.open(f"{uid}.eels/{number}").read(), frame)
 
 
