@@ -80,7 +80,7 @@ def connect(uri: str, api_key: str | None, timeout: float) -> Any:
     with TiledConnection(timeout=timeout, follow_redirects=True) as probe:
         probe.get(_api(uri), headers={"Accept": MSGPACK})
     context, path = Context.from_any_uri(uri, api_key=api_key)
-    before = context.http_client
+    before: Any = context.http_client
     context.http_client = TiledConnection(
         transport=Transport(), timeout=timeout, follow_redirects=True, headers=before.headers,
         cookies=before.cookies, auth=before.auth,

@@ -14,7 +14,6 @@ from .health import check_health
 from .node_metadata import restore
 from .renewal import RowsDiffer, renew, shorten
 
-NOT_FOUND = 404  # HTTP status
 CONFLICT = 409  # HTTP status: a node of that name exists
 
 
@@ -127,14 +126,6 @@ class IdempotentNode:
     def new(self, key: str, **kwargs: Any) -> Any:
         """Create the node `key`, or return the existing one with its rows."""
         return self._create(self._node.new, key, **kwargs)
-
-    def delete(self, key: str) -> None:
-        """Delete the node `key` of data in files, if there is one; the files stay."""
-        try:
-            self._node.delete_contents(key)
-        except ClientError as exc:
-            if exc.response.status_code != NOT_FOUND:
-                raise
 
     def write_array(self, array: Any, key: str, **kwargs: Any) -> ReplayedRows:
         """Write the array `key`; if it exists, overwrite its first rows."""

@@ -50,7 +50,8 @@ class AxisArrays:
     axis already, or for a data key, the detector comes first: `haadf_x`. A map has `y` and `x` in
     front, and a mask `taken`: 1 where a point was taken, else 0.
 
-    An axis that changes from frame to frame has no array: the row map has each of them.
+    Where an axis changes from frame to frame, the dimension has another name, `energy_index`, and
+    so no coordinate: the array `energy` is that of the first frame, and the row map has all.
 
     Args:
         root: the storage folder.
@@ -62,7 +63,6 @@ class AxisArrays:
         self._named: dict[str, _Named] = {}
         self._nodes: dict[str, tuple[str, Any, int]] = {}
         """by path: the key of the array that has registered it, its node, its length"""
-        self._dropped: set[str] = set()
 
     def name(
         self, key: str, first: Frame, axes: Sequence[Axis], data_keys: Collection[str]
@@ -93,9 +93,20 @@ class AxisArrays:
         if frame.pass_rows is not None:
             self._named[key].passes.setdefault(frame.pass_rows.start, frame.scan)
 
-    def dims(self, key: str) -> tuple[str, ...]:
-        """Return the names of an array's axes."""
-        return self._named[key].names
+    def dims(self, key: str, *, has_several: bool) -> tuple[str, ...]:
+        """Return the names of an array's dimensions.
+
+        Args:
+            key: of the array.
+            has_several: its frames have different axes.
+        """
+        named = self._named[key]
+        columns = {x for _, x in named.passes.values()}
+        changed = {
+            *(named.names[2 if named.passes else 0 :] if has_several else ()),
+            *(named.names[1:2] if len(columns) > 1 else ()),
+        }
+        return tuple(f"{name}_index" if name in changed else name for name in named.names)
 
     def register(
         self, key: str, stream: Any, source: Any, tags: list[str] | None, set_source: SetSource
@@ -123,35 +134,13 @@ class AxisArrays:
         if named.mask and self._is_due(key, named.mask):
             y, x = (named.values(name) for name in named.names[:2])
             mask = np.zeros((len(y), len(x)), "u1")
-            structure = ArrayStructure.from_array(mask, dims=named.names[:2])
+            structure = ArrayStructure.from_array(mask, dims=source.structure.dims[:2])
             own = _source_of(TAKEN, structure, source)
             self._put(key, named.mask, own, stream, tags, set_source, {})
-
-    def drop(self, key: str, stream: Any, names: Collection[str]) -> None:
-        """Delete axes of an array whose frames have several; repeating it changes nothing."""
-        for name in names:
-            path = self._path(key, name)
-            if path not in self._dropped:
-                stream.delete(name)
-                self._nodes.pop(path, None)
-                self._dropped.add(path)
-
-    def frame_dims(self, key: str) -> tuple[str, ...]:
-        """Return the names of the axes of a frame."""
-        named = self._named[key]
-        return named.names[2:] if named.passes else named.names
-
-    def changed_scan_dims(self, key: str) -> tuple[str, ...]:
-        """Return the names of the axes of a map that differ from pass to pass."""
-        named = self._named[key]
-        columns = {x for _, x in named.passes.values()}
-        return named.names[1:2] if len(columns) > 1 else ()
 
     def _is_due(self, key: str, name: str) -> bool:
         """Return whether an axis, or a mask, is not in Tiled yet, or has become longer."""
         path, named = self._path(key, name), self._named[key]
-        if path in self._dropped:
-            return False
         owner, _, length = self._nodes.get(path, (key, None, 0))
         own = named.names[0] if name == named.mask else name
         return owner == key and length < len(named.values(own))

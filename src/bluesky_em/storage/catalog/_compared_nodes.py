@@ -99,10 +99,6 @@ class ComparedContainer(ComparedNode):
         node.expect(data_sources[0].structure)
         return node
 
-    def delete(self, key: str) -> None:
-        """Delete a child, if it was created."""
-        self._children.pop(key, None)
-
     def write_array(self, array: Any, *, key: str, metadata: Any, **_: Any) -> ComparedArray:
         """Create an array, and write its first rows."""
         node = self._add(key, ComparedArray(*self._child(key), array, metadata))

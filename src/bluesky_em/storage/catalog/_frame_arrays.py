@@ -66,13 +66,13 @@ class FrameArrays:
             resource: its stream resource.
             stream: the metadata of the stream's node.
         """
-        rows, dims = self._maps[key], self._axes.dims(key)
+        rows, dims = self._maps[key], self._dims(key)
         if isinstance(rows, UpdateMap):
             return UpdatesConsolidator(resource, stream, rows, dims)
         if isinstance(rows, MapRowMap):
             return MapConsolidator(resource, stream, rows, dims)
-        consolidator = consolidator_factory(resource, stream)
-        consolidator.dims = (EVENT, *dims)
+        consolidator: Any = consolidator_factory(resource, stream)
+        consolidator.dims = dims
         return consolidator
 
     def source(self, key: str, consolidator: Any) -> Any:
@@ -80,6 +80,7 @@ class FrameArrays:
 
         A follower of the array waits for a row map of this size.
         """
+        consolidator.dims = self._dims(key)
         source = consolidator.get_data_source()
         source.properties = {**source.properties, **self._maps[key].size}
         return source
@@ -110,7 +111,7 @@ class FrameArrays:
     def write_axes(
         self, key: str, stream: Any, source: Any, tags: list[str] | None, set_source: SetSource
     ) -> None:
-        """Write the axes of an array beside it; delete those that have changed.
+        """Write the axes of an array beside it.
 
         Args:
             key: of the array.
@@ -119,10 +120,6 @@ class FrameArrays:
             tags: who may read the axes.
             set_source: sends a node's data source to Tiled.
         """
-        rows = self._maps[key]
-        if rows.has_several_axes and not isinstance(rows, UpdateMap):
-            self._axes.drop(key, stream, self._axes.frame_dims(key))
-        self._axes.drop(key, stream, self._axes.changed_scan_dims(key))
         self._axes.register(key, stream, source, tags, set_source)
 
     def conclude(self, nodes: dict[str, Any]) -> None:
@@ -130,6 +127,13 @@ class FrameArrays:
         for key, rows in self._maps.items():
             if rows.is_behind and key in nodes:
                 _describe(nodes[key], rows.dump())
+
+    def _dims(self, key: str) -> tuple[str, ...]:
+        """Return the names of an array's dimensions; rows that are events are the first one."""
+        rows = self._maps[key]
+        is_one = isinstance(rows, (UpdateMap, MapRowMap))
+        has_several = rows.has_several_axes and not isinstance(rows, UpdateMap)
+        return (*(() if is_one else (EVENT,)), *self._axes.dims(key, has_several=has_several))
 
     def _map_of(self, frame: Frame, data_keys: Collection[str]) -> RowMap:
         key = key_of(frame)
