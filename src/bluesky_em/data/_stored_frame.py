@@ -27,14 +27,14 @@ class StoredFrame:
     _read: Callable[[], np.ndarray]
 
     def __repr__(self) -> str:
-        axes = ", ".join(map(_described, self.axes))
+        axes = ", ".join(f"{axis.name} {_range(axis)}" for axis in self.axes)
         return f"<StoredFrame {self.reference}: {axes}>"
 
     def _repr_html_(self) -> str:
         """Return a table for notebooks: axes, and facts about the exposure; reads no pixels."""
         facts = self.metadata.get("frame", {})
         shown = {key: value for key, value in facts.items() if isinstance(value, (str, int, float))}
-        rows = [(axis.name, _described(axis)) for axis in self.axes] + [*shown.items()]
+        rows = [(axis.name, _range(axis)) for axis in self.axes] + [*shown.items()]
         cells = "".join(
             f"<tr><td>{escape(str(key))}</td><td>{escape(str(value))}</td></tr>"
             for key, value in rows
@@ -56,7 +56,6 @@ class StoredFrame:
         )
 
 
-def _described(axis: Axis) -> str:
+def _range(axis: Axis) -> str:
     last = axis.offset + axis.scale * (axis.size - 1)
-    text = f"{axis.name} {axis.offset:g} to {last:g} {axis.units}".rstrip()
-    return f"{text} ({axis.size})"
+    return f"{axis.offset:g} to {last:g} {axis.units}".rstrip() + f" ({axis.size})"

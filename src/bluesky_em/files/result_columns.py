@@ -24,12 +24,15 @@ NAMES = (REFERENCE, AXES, SCAN, POINT)
 def value_key(start: Mapping[str, Any]) -> str:
     """Return the data key of the values in a run of results; empty for any other run.
 
-    >>> value_key({"analysis": {"function": "bluesky_em.analysis:thickness"}})
-    'thickness'
+    >>> value_key({"input": {"run": "…"}, "analysis": {"function": "my_functions.py:edge"}})
+    'edge'
+    >>> value_key({"analysis": "to do"})  # of a plan's own
+    ''
     """
-    about = start.get(PROCESSED)
-    function = about.get("function") if isinstance(about, Mapping) else None
-    return function.rpartition(":")[2] if isinstance(function, str) else ""
+    about, given = start.get(PROCESSED), start.get("input")
+    if not (isinstance(about, Mapping) and isinstance(given, Mapping) and "run" in given):
+        return ""
+    return str(about.get("function", "")).rpartition(":")[2]
 
 
 def dump(axes: Sequence[Axis]) -> str:

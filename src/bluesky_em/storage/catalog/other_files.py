@@ -36,17 +36,11 @@ def unreadable(run: Any, layout: Layout) -> list[dict[str, str]]:
     for stream, node in streams(run).items():
         for key, array in plain(node).items():
             files = _files(array)
-            status = _refusal(array) if files else 0
-            if status:
-                why = next(filter(None, (_why(layout, file) for file in files)), "")
-                file = next((file for file in files if _why(layout, file)), files[0])
-                found.append(
-                    {
-                        "array": f"{stream}/{key}",
-                        "file": str(file),
-                        "why": why or f"HTTP status {status}; the log of the Tiled server has more",
-                    }
-                )
+            if files and (status := _refusal(array)):
+                unclear = files[0], f"HTTP status {status}; the log of the Tiled server has more"
+                seen = ((file, why) for file in files if (why := _why(layout, file)))
+                file, why = next(seen, unclear)
+                found.append({"array": f"{stream}/{key}", "file": str(file), "why": why})
     return found
 
 
