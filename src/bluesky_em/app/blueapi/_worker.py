@@ -197,5 +197,5 @@ def _refuse_other_writer() -> None:
         raise RuntimeError(
             f"blueapi's own Tiled writer is on (`tiled: enabled: true`, url {tiled.url}). It would "
             "send references before their frames are stored. Set `tiled: enabled: false`: Storage "
-            "sends all documents to Tiled, to yours with sources(..., tiled='http://host:8000')"
+            "sends all documents to Tiled, to yours with sources(..., tiled='https://tiled-host')"
         )
