@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Mapping
@@ -179,8 +181,15 @@ class Worker:
 
     def _close_with_process(self) -> None:
         """Close when blueapi ends this process, with or without a signal."""
+
+        def end() -> None:
+            self.close()
+            server = multiprocessing.parent_process()
+            if server is not None and not server.is_alive():
+                os._exit(1)  # a thread of blueapi's would wait for its next task forever
+
         # `atexit` does not run in every process of multiprocessing
-        Finalize(self, self.close, exitpriority=0)
+        Finalize(self, end, exitpriority=0)
         earlier = signal.getsignal(signal.SIGTERM)
 
         def close(number: int, _: object) -> None:
@@ -197,5 +206,5 @@ def _refuse_other_writer() -> None:
         raise RuntimeError(
             f"blueapi's own Tiled writer is on (`tiled: enabled: true`, url {tiled.url}). It would "
             "send references before their frames are stored. Set `tiled: enabled: false`: Storage "
-            "sends all documents to Tiled, to yours with sources(..., tiled='http://host:8000')"
+            "sends all documents to Tiled, to yours with sources(..., tiled='https://tiled-host')"
         )
