@@ -1,4 +1,4 @@
-"""What a Tiled client reads that knows Bluesky's runs, and nothing of this package."""
+"""Spectra, images and maps as a Tiled client reads them that does not know this package."""
 
 import copy
 import uuid
