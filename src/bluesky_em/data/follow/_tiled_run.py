@@ -156,8 +156,11 @@ class TiledRun:
             self._pending.popleft()
 
     def update(self, message: Mapping[str, Any] | None) -> None:
-        """Read the run's node, unless a message shows that there is nothing new."""
-        if message is not None and message is not CLOSED and message["key"] in self._streams:
+        """Read the run's node, unless a message shows that there is nothing new.
+
+        A message about the node itself, or whose content the server has forgotten, names no child.
+        """
+        if message is not None and message is not CLOSED and message.get("key") in self._streams:
             return
         self._last_read = time.monotonic()
         try:
@@ -217,7 +220,7 @@ class _Stream:
         """Add the nodes that were created in the stream, or take their new metadata."""
         if message is CLOSED:
             return
-        if message is None or message["key"] not in self._known:
+        if message is None or message.get("key") not in self._known:
             self._find()
         elif message["type"] == "container-child-metadata-updated":
             if message["key"] in self.arrays:
