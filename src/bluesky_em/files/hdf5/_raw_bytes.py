@@ -30,27 +30,26 @@ def checksum_of_rows(
         points: rows of each index of the first dimension.
     """
     assert dataset.chunks is not None, "a growing dataset has chunks"
-    checksum, (height, *inner) = 0, dataset.chunks
-    size = int(np.prod(inner, dtype=np.int64)) * dataset.dtype.itemsize // points
-    height *= points
+    checksum, (lines, *inner) = 0, dataset.chunks
+    height = lines * points
     for first in range(rows.start // height * height, rows.stop, height):
         part = range(max(rows.start, first), min(rows.stop, first + height))
-        chunk = dataset.id.get_chunk_info_by_coord((first // points, *[0] * len(inner)))
-        if chunk.byte_offset is None:
+        corner = (first // points, *[0] * len(inner))
+        stored = stored_rows(dataset, plain, corner, part, points)
+        if stored is None:
             return None
-        plain.seek(chunk.byte_offset + (part.start - first) * size)
-        checksum = zlib.crc32(plain.read(len(part) * size), checksum)
+        checksum = zlib.crc32(stored, checksum)
     return checksum
 
 
 def stored_rows(
-    dataset: h5py.Dataset, plain: RawIOBase, corner: tuple[int, ...], rows: range
+    dataset: h5py.Dataset, plain: RawIOBase, corner: tuple[int, ...], rows: range, points: int = 1
 ) -> bytes | None:
     """Read the bytes of some rows of the chunk that begins at `corner`; None: never written."""
     info = dataset.id.get_chunk_info_by_coord(corner)
     if info.byte_offset is None:
         return None
     inner = (dataset.chunks or ())[1:]
-    size = int(np.prod(inner, dtype=np.int64)) * dataset.dtype.itemsize
-    plain.seek(info.byte_offset + (rows.start - corner[0]) * size)
+    size = int(np.prod(inner, dtype=np.int64)) * dataset.dtype.itemsize // points
+    plain.seek(info.byte_offset + (rows.start - corner[0] * points) * size)
     return plain.read(len(rows) * size)

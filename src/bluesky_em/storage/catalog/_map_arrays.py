@@ -8,9 +8,8 @@ from typing import Any
 from bluesky_em.files.tiled.row_map import RowMap
 from bluesky_em.frame import Frame
 
-from ._plugins import HDF5Consolidator, Patch
-
-CHUNK_BYTES = 4 << 20  # bytes of a chunk, which a client reads with one request
+from ._one_file_consolidator import OneFileConsolidator
+from ._plugins import Patch
 
 
 class MapRowMap(RowMap):
@@ -44,7 +43,7 @@ class MapRowMap(RowMap):
         return {**super().dump(), "points": self.points}
 
 
-class MapConsolidator(HDF5Consolidator):
+class MapConsolidator(OneFileConsolidator):
     """Describes the current state of the array to Tiled.
 
     Args:
@@ -54,10 +53,6 @@ class MapConsolidator(HDF5Consolidator):
         dims: names of the array's dimensions.
     """
 
-    def __new__(cls, *args: Any) -> MapConsolidator:
-        """Create one; the parent would create one for several files."""
-        return object.__new__(cls)
-
     def __init__(
         self, stream_resource: Any, descriptor: Any, rows: MapRowMap, dims: tuple[str, ...]
     ):  # fmt: skip
@@ -66,7 +61,7 @@ class MapConsolidator(HDF5Consolidator):
         # the parent takes one value in a list for a scalar
         self.datum_shape = tuple(descriptor["data_keys"][self.data_key]["shape"])
         line = prod(self.datum_shape) * self.data_type.to_numpy_dtype().itemsize
-        self.chunk_shape = (max(1, CHUNK_BYTES // line),)
+        self.divide(line)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -14,9 +14,8 @@ from bluesky_em.files.tiled.row_map import RowMap
 from bluesky_em.frame import Frame
 from bluesky_em.update_modes import UpdateDeclaration, UpdateMode
 
-from ._plugins import HDF5Consolidator, Patch
-
-CHUNK_BYTES = 4 << 20  # bytes of a chunk, which a client reads with one request
+from ._one_file_consolidator import OneFileConsolidator
+from ._plugins import Patch
 
 
 class UpdateMap(RowMap):
@@ -59,7 +58,7 @@ class UpdateMap(RowMap):
         return {**super().dump(), "update": update}
 
 
-class UpdatesConsolidator(HDF5Consolidator):
+class UpdatesConsolidator(OneFileConsolidator):
     """Describes the current state of the array to Tiled.
 
     Args:
@@ -68,10 +67,6 @@ class UpdatesConsolidator(HDF5Consolidator):
         updates: the updates so far; more are added later.
         dims: names of the array's dimensions.
     """
-
-    def __new__(cls, *args: Any) -> UpdatesConsolidator:
-        """Create one; the parent would create one for several files."""
-        return object.__new__(cls)
 
     def __init__(
         self, stream_resource: Any, descriptor: Any, updates: UpdateMap, dims: tuple[str, ...]
@@ -84,7 +79,7 @@ class UpdatesConsolidator(HDF5Consolidator):
         self.data_type = BuiltinDtype.from_numpy_dtype(dtype)
         self.dims = dims
         row = prod(size or 1 for size in declared.shape[1:]) * dtype.itemsize
-        self.chunk_shape = (max(1, CHUNK_BYTES // row),)
+        self.divide(row)
 
     @property
     def shape(self) -> tuple[int, ...]:
